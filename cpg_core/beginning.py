@@ -1,0 +1,45 @@
+"""What a task begins with, at the width that the sequence has reached or has just grown to (section 3)."""
+
+from __future__ import annotations
+
+import torch
+
+from cpg_core.network import Network, build, copy_corner, private_tensors, shared_parameters, width
+from cpg_core.stages import TaskContext
+from cpg_core.state import TaskState
+
+
+def fresh_network(context: TaskContext, budget_x: float) -> Network:
+    """The task's network at a budget, freshly initialised; always the same for one run, task and budget."""
+    spec = context.run.spec
+    at = width(spec.settings.base_width, budget_x)
+    return build(spec.backbone, at, len(context.data.classes), spec.seed, "network", context.name, str(budget_x))
+
+
+def first_state(context: TaskContext, budget_x: float, init: str) -> TaskState:
+    """What a task begins with at a budget: all that is released, every older weight picked, its private parameters.
+
+    Args:
+        context: the task.
+        budget_x: the width to begin at.
+        init: `random`: released weights as in a fresh network; `zero`: as released. Task 1 is always random.
+    """
+    shared, run = context.shared(budget_x), context.run
+    network = fresh_network(context, budget_x)
+    older = context.older(shared)
+    own = {name: torch.ones_like(mask) if run.in_place else ~mask for name, mask in older.items()}
+    fresh_start = context.index == 1 or (init == "random" and not run.in_place)
+    fresh = shared_parameters(network)
+    starts = {name: fresh[name].detach() if fresh_start else shared.weight[name] for name in own}
+    private = {name: value.clone() for name, value in private_tensors(network).items()}
+    if context.previous is not None and context.settings.private_init == "previous":
+        for name, value in context.previous.items():
+            if not name.startswith("head."):
+                copy_corner(private[name], value)
+    return TaskState(
+        budget_x=budget_x,
+        own=own,
+        value={name: torch.where(mask, starts[name], 0.0) for name, mask in own.items()},
+        pick={name: torch.zeros_like(mask) if run.in_place else mask for name, mask in older.items()},
+        private=private,
+    )

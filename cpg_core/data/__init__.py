@@ -1,0 +1,1 @@
+"""Raw files -> task -> sequence -> batches."""

@@ -1,0 +1,114 @@
+"""The parts of a task's definition: where its images come from, how they are augmented and normalised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+
+Part = Literal["train", "test"]
+
+
+class Strict(BaseModel):
+    """A model that cannot change and knows no other keys than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _from_yaml_folder(path: Path | None, info: ValidationInfo) -> Path | None:
+    """Make a relative path relative to the YAML file that names it."""
+    if path is None or info.context is None:
+        return path
+    folder: Path = info.context["folder"]
+    return (folder / path.expanduser()).resolve()
+
+
+class DigitsSource(Strict):
+    """The 1,797 digits of scikit-learn, 8x8 grey, with a fixed stratified split: 80 % train, 20 % test."""
+
+    kind: Literal["digits"]
+
+
+class ParquetSource(Strict):
+    """Parquet files in the layout of the Hugging Face hub: `train-*.parquet`, `test-*.parquet`.
+
+    Either `folder` holds them; or they are looked for in `$<env>/<subfolder>`, then in `data/raw/<subfolder>` of the
+    working directory, and downloaded there from the hub's `repo` if they are in neither.
+    """
+
+    kind: Literal["parquet"]
+    folder: Path | None = None
+    repo: str | None = None
+    env: str | None = None
+    subfolder: str | None = None
+    image: str = "image"
+    label: str = "label"
+
+    _relative = field_validator("folder")(_from_yaml_folder)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ParquetSource:
+        if self.folder is not None and (self.repo or self.env or self.subfolder):
+            raise ValueError("give either folder alone, or repo / env / subfolder")
+        if self.folder is None and self.subfolder is None:
+            raise ValueError("give folder (where the files are), or subfolder with env and/or repo")
+        return self
+
+
+class TorchvisionSource(Strict):
+    """A class of `torchvision.datasets` by name, downloaded into `root` when it is not there.
+
+    A dataset that takes `train=` is asked for True and False; one that takes `split=` for `split_names` (train, test).
+    `args` go to the dataset as they are.
+    """
+
+    kind: Literal["torchvision"]
+    dataset: str
+    root: Path = Path("data/raw/torchvision")
+    split_names: tuple[str, str] = ("train", "test")
+    args: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    _relative = field_validator("root")(_from_yaml_folder)
+
+
+class FolderSource(Strict):
+    """Image files in `folder/train/CLASS/` and `folder/test/CLASS/`."""
+
+    kind: Literal["folder"]
+    folder: Path
+
+    _relative = field_validator("folder")(_from_yaml_folder)
+
+
+Source = Annotated[DigitsSource | ParquetSource | TorchvisionSource | FolderSource, Field(discriminator="kind")]
+
+
+class Augment(Strict):
+    """What happens to training images, in this order; nothing by default. Lengths in pixels of the backbone's input."""
+
+    random_resized_crop: bool = False
+    crop_padding: int = Field(default=0, ge=0)
+    flip: bool = False
+    cutout: int = Field(default=0, ge=0)
+
+
+class MeanStd(Strict):
+    """Fixed normalisation: one mean and one standard deviation a channel, for pixels in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> MeanStd:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}; give as many of each")
+        return self
+
+
+def _normalise_tag(value: object) -> str:
+    return "fixed" if isinstance(value, dict | MeanStd) else "rule"
+
+
+Rule = Annotated[Literal["per_task", "none"], Tag("rule")]
+Normalise = Annotated[Rule | Annotated[MeanStd, Tag("fixed")], Discriminator(_normalise_tag)]

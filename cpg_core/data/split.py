@@ -1,0 +1,69 @@
+"""Images with labels: in memory when small, as file paths when they stream."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a task.
+
+    labels: int64 [N], numbered by the order of the task's classes
+    shape:  (C, H, W) that the backbone takes
+    images: uint8 [N, C, H, W], or None when the images stream from `files`
+    files:  N paths, or () when the images are in memory
+    """
+
+    labels: Tensor
+    shape: tuple[int, int, int]
+    images: Tensor | None = None
+    files: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: NDArray[np.int64]) -> Split:
+        """The split of these rows, in this order."""
+        index = torch.from_numpy(rows)
+        return replace(
+            self,
+            labels=self.labels[index],
+            images=None if self.images is None else self.images[index],
+            files=tuple(self.files[row] for row in rows) if self.files else (),
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over labels and pixels; for streamed images over class/file name, size and bytes of each file."""
+        digest = hashlib.sha256(repr((len(self), self.shape)).encode())
+        digest.update(self.labels.numpy().tobytes())
+        if self.images is not None:
+            digest.update(self.images.contiguous().numpy().tobytes())
+        for file in self.files:
+            content = file.read_bytes()
+            digest.update(f"{file.parent.name}/{file.name}:{len(content)}:".encode())
+            digest.update(content)
+        return digest.hexdigest()
+
+
+def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split rows into (kept, held out), `fraction` of each class held out, both in ascending order.
+
+    The count held out of a class is rounded to the nearest. The raw stream of PCG64 never changes between versions of
+    NumPy, so neither does a split.
+    """
+    luck = np.random.PCG64(seed).random_raw(len(labels))
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        held[rows[np.argsort(luck[rows], kind="stable")[: round(fraction * len(rows))]]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)

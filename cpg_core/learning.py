@@ -1,0 +1,181 @@
+"""What each stage does: pick and train, check, grow, prune, learn the picks again (Algorithm 1)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from cpg_core.beginning import first_state, fresh_network
+from cpg_core.config import Constant, Schedule
+from cpg_core.data.batches import batch_count
+from cpg_core.network import Network, private_tensors, shared_parameters
+from cpg_core.optimizer import TaskOptimizer, compiles
+from cpg_core.ownership import count, size
+from cpg_core.policy import Request
+from cpg_core.pruning import Release
+from cpg_core.recall import device_of
+from cpg_core.snapshot import Snapshots
+from cpg_core.stages import Outcome, Place, TaskContext, read_record
+from cpg_core.state import TaskState, effective, install
+from cpg_core.training import Plan, decide_accuracy, train
+
+
+def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Learn the picks and the released weights together; after a growth, from the re-initialised state."""
+    config = context.settings.pick_train
+    state = state or first_state(context, request.budget_x, context.settings.released_init)
+    learns_picks = _learns_picks(context)
+    plan = _plan(
+        context,
+        request,
+        epochs=config.epochs,
+        lr=config.lr,
+        schedule=config.schedule,
+        score_lr=config.score_lr,
+        score_schedule=config.score_schedule,
+        freeze_picks_epoch=config.score_freeze_epoch if learns_picks and count(state.own) else None,
+    )
+    return _trained(context, state, plan, place, learns_picks=learns_picks)
+
+
+def check(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Compare accuracy with the goal, and training accuracy with its gate."""
+    assert state is not None and request.source is not None
+    began = time.monotonic()
+    trained = read_record(place.folder.parent, request.source)
+    accuracy = _accuracy(context, state)
+    gate = _gate(trained.epochs[-1].train_accuracy, context.settings.check.min_train_accuracy)
+    fields = {"accuracy": accuracy, "train_accuracy": trained.train_accuracy, "gate": gate}
+    fields["met"] = _meets(context, accuracy, gate)
+    return Outcome(fields=fields, seconds=time.monotonic() - began)
+
+
+def grow(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Widen every layer to the new budget; what is released starts from fresh weights, and the picks anew."""
+    began = time.monotonic()
+    return Outcome(first_state(context, request.budget_x, "random"), seconds=time.monotonic() - began)
+
+
+def prune(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Release the smallest of the task's own weights, layer by layer, up to the target; the picks stand still."""
+    assert state is not None and request.target is not None
+    config, shot = context.settings.prune, context.settings.one_shot
+    older = context.older(context.shared(request.budget_x))
+    available = {name: int((~mask).sum()) for name, mask in older.items()}
+    batches = batch_count(len(context.data.train), context.settings.batch_size)
+    if context.run.method.prune == "one_shot":
+        release = Release(available, start=0.0, target=request.target, steps=0, every=1)
+        plan = _plan(context, request, epochs=shot.epochs, lr=shot.lr, schedule=Constant(kind="constant"))
+    else:
+        reached = 1 - count(state.own) / max(sum(available.values()), 1)
+        steps = config.prune_epochs * batches
+        release = Release(available, start=reached, target=request.target, steps=steps, every=config.every_steps)
+        plan = _plan(context, request, epochs=config.epochs, lr=config.lr, schedule=config.schedule)
+    outcome = _trained(context, state, replace(plan, before_step=release), place, learns_picks=False)
+    last = outcome.epochs[-1]
+    gate = _gate(last.train_accuracy, config.min_train_accuracy)
+    fields = {**outcome.fields, "met": _meets(context, last.accuracy, gate), "gate": gate}
+    return replace(outcome, fields=fields)
+
+
+def retrain(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Learn the picks again from the start, beside the compact model's own weights; kept only if better."""
+    assert state is not None
+    config = context.settings.retrain
+    before = _accuracy(context, state)
+    constant = Constant(kind="constant")
+    plan = _plan(
+        context,
+        request,
+        epochs=config.epochs,
+        lr=config.lr,
+        schedule=constant,
+        score_lr=config.score_lr,
+        score_schedule=constant,
+        patience=config.patience,
+    )
+    shared = context.shared(state.budget_x)
+    all_picked = TaskState(state.budget_x, state.own, state.value, context.older(shared), state.private)
+    outcome = _trained(context, all_picked, plan, place, learns_picks=True)
+    after = max(epoch.accuracy for epoch in outcome.epochs)
+    return replace(outcome, fields={**outcome.fields, "accuracy": after, "kept": after > before})
+
+
+def _accuracy(context: TaskContext, state: TaskState) -> float:
+    """Accuracy of a state on the split that decides."""
+    network = _network_of(context, state)
+    return decide_accuracy(network, context.data, context.settings.goal_split, context.settings.eval_batch_size)
+
+
+def _network_of(context: TaskContext, state: TaskState) -> Network:
+    network = fresh_network(context, state.budget_x)
+    install(network, effective(context.shared(state.budget_x), state), state.private)
+    device = device_of(context.settings.compute.device)
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *, learns_picks: bool) -> Outcome:
+    """Train a state by a plan: own weights move, picks too if they are learned, and the rest is held."""
+    shared, settings = context.shared(state.budget_x), context.settings
+    older = context.older(shared)
+    network = _network_of(context, state)
+    now = effective(shared, state)
+    held = {
+        name: torch.where(own, torch.nan, torch.where(older[name] & learns_picks, shared.weight[name], now[name]))
+        for name, own in state.own.items()
+    }
+    device = next(network.parameters()).device
+    optimizer = TaskOptimizer(
+        network,
+        held,
+        settings.optimizer,
+        scored=learns_picks,
+        score_init=settings.pick_train.score_init,
+        score_threshold=settings.pick_train.score_threshold,
+        compiled=compiles(settings.compute.compile, device, size(shared.owner)),
+    )
+    epochs, seconds = train(network, optimizer, context.data, plan, Snapshots(place.folder, place.key), context.reporter)
+    weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
+    own = {name: kept.isnan().cpu() for name, kept in optimizer.held().items()}
+    after = TaskState(
+        budget_x=state.budget_x,
+        own=own,
+        value={name: torch.where(own[name], weight, 0.0) for name, weight in weights.items()},
+        # A pick whose weight is 0 changes nothing, so picks are read off the effective weights.
+        pick={name: older[name] & (weight != 0) for name, weight in weights.items()} if learns_picks else state.pick,
+        private={name: value.detach().cpu() for name, value in private_tensors(network).items()},
+    )
+    fields = {"accuracy": epochs[-1].accuracy, "train_accuracy": epochs[-1].train_accuracy}
+    return Outcome(after, fields, epochs, seconds)
+
+
+def _learns_picks(context: TaskContext) -> bool:
+    return context.run.method.picks == "learned" and context.index > 1
+
+
+def _gate(train_accuracy: float, least: float | None) -> bool | None:
+    return None if least is None else train_accuracy > least
+
+
+def _meets(context: TaskContext, accuracy: float, gate: bool | None) -> bool:
+    return accuracy >= context.goal - context.settings.check.tolerance and gate is not False
+
+
+def _plan(context: TaskContext, request: Request, *, epochs: int, lr: float, schedule: Schedule, **more: Any) -> Plan:
+    settings = context.settings
+    rest = {"score_lr": 0.0, "score_schedule": Constant(kind="constant"), **more}
+    return Plan(
+        task=context.name,
+        stage=request.stage,
+        seed=(context.run.spec.seed, context.name, request.number),
+        epochs=epochs,
+        batch_size=settings.batch_size,
+        eval_batch_size=settings.eval_batch_size,
+        split=settings.goal_split,
+        lr=lr,
+        schedule=schedule,
+        **rest,
+    )

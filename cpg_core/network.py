@@ -1,0 +1,64 @@
+"""A task's network: a backbone that knows nothing of tasks, and the task's own head."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from cpg_core import backbones
+from cpg_core.seeds import seeded
+
+Layers = dict[str, Tensor]
+"""Shared layers by name (`0.weight`), in the order of the backbone."""
+
+
+class Network(nn.Module):
+    """`head(backbone(images))`: images `[N, C, H, W]` to logits `[N, classes]`."""
+
+    def __init__(self, backbone: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(cast(int, backbone.out_features), classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[N, classes]`."""
+        return cast(Tensor, self.head(self.backbone(images)))
+
+
+def width(base_width: float, budget_x: float) -> float:
+    """The channel width of a budget: shared weights grow with its square."""
+    return base_width * budget_x**0.5
+
+
+def build(backbone: str, width: float, classes: int, *seed: int | str) -> Network:
+    """A freshly initialised network; the same seed words give the same weights."""
+    with seeded(*seed):
+        return Network(backbones.find(backbone).build(width), classes)
+
+
+def shared_parameters(network: Network) -> dict[str, nn.Parameter]:
+    """The weights of the backbone's convolutions and linear layers: what tasks compete for."""
+    return {
+        f"{name}.weight": module.weight
+        for name, module in network.backbone.named_modules()
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+    }
+
+
+def private_tensors(network: Network) -> Layers:
+    """Everything else that a task keeps alone: batch norm, biases, PReLU and the head, as the live tensors."""
+    shared = {f"backbone.{name}" for name in shared_parameters(network)}
+    return {name: value for name, value in network.state_dict().items() if name not in shared}
+
+
+def copy_corner(target: Tensor, source: Tensor) -> None:
+    """Write `source` into the leading corner of `target` (same number of dimensions, no smaller in any)."""
+    with torch.no_grad():
+        target[tuple(slice(size) for size in source.shape)].copy_(source)
+
+
+def corner(wide: Tensor, shape: torch.Size) -> Tensor:
+    """The leading corner of that shape, as a view."""
+    return wide[tuple(slice(size) for size in shape)]

@@ -1,0 +1,90 @@
+"""Run an old task on the current model, and check that it still gives the bits that it gave at its freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from cpg_core import delta as deltas
+from cpg_core.data.batches import eval_batches
+from cpg_core.data.split import Split
+from cpg_core.data.task import load_task_data
+from cpg_core.delta import Delta
+from cpg_core.evaluation import accuracy, probe_images, probe_logits
+from cpg_core.files import digest
+from cpg_core.network import Network, build
+from cpg_core.records import Recall, TaskRecord
+from cpg_core.run import Run
+from cpg_core.state import Shared, install
+
+
+def device_of(choice: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` means here."""
+    if choice == "auto":
+        choice = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(choice)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Torch on that many threads inside the block: the bits of a forward pass depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def network_of(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
+    """The task's network, of its own width, on the current shared weights; ready to evaluate."""
+    network = build(record.backbone, record.width, len(record.classes))
+    install(network, deltas.recalled(shared, delta, record.index, in_place=run.in_place), delta.private)
+    device = device_of(run.spec.settings.compute.device)
+    return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+
+def probe_of(run: Run, network: Network) -> Tensor:
+    """The network's logits on the run's probe batch, `[8, classes]` on the CPU."""
+    device = next(network.parameters()).device
+    probe = probe_images(run.input.channels, run.input.size)
+    return probe_logits(network, probe.to(device, memory_format=torch.channels_last))
+
+
+def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split | None = None) -> float:
+    """Accuracy of a recalled task on its test split, or on another split of the same classes."""
+    device = next(network.parameters()).device
+    if split is None:
+        settings = run.spec.settings
+        split = load_task_data(
+            run.spec.tasks[record.index - 1],
+            image_size=run.input.size,
+            channels=run.input.channels,
+            val_fraction=settings.val_fraction,
+            seed=run.spec.seed,
+        ).test
+    mean, std = torch.tensor(record.mean), torch.tensor(record.std)
+    return accuracy(network, eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device))
+
+
+def recheck(run: Run, shared: Shared, before: int) -> list[Recall]:
+    """How tasks 1 to `before` stand on the current shared weights.
+
+    A task whose probe logits are the same bits as at its freeze keeps its test accuracy; one that has changed is
+    evaluated again.
+    """
+    known = {recall.task: recall.test_accuracy for recall in run.recalls(before)} if before > 1 else {}
+    found = []
+    for index in range(1, before + 1):
+        record = run.record(index)
+        network = network_of(run, shared, record, run.delta(index, record))
+        unchanged = digest(probe_of(run, network)) == record.probe_sha256
+        if unchanged:
+            test = known.get(record.name, record.test_accuracy) if not run.in_place else record.test_accuracy
+        else:
+            test = test_accuracy(run, network, record)
+        found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
+    return found

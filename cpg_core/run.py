@@ -1,0 +1,289 @@
+"""A run on disk: what it is (`run.json`), what is frozen, and where work in progress lies."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from cpg_core import delta
+from cpg_core.backbones import Input
+from cpg_core.backbones import find as find_backbone
+from cpg_core.config import Settings, Strict, field_errors
+from cpg_core.data.spec import TaskSpec
+from cpg_core.delta import Delta
+from cpg_core.errors import CpgError
+from cpg_core.files import Damaged, read_json, read_tensors, sha256, write_json, write_tensors
+from cpg_core.methods import Method
+from cpg_core.methods import find as find_method
+from cpg_core.network import Layers, build, shared_parameters, width
+from cpg_core.records import Machine, Recall, StageRecord, TaskRecord
+from cpg_core.state import Shared, nothing_yet, widened
+
+RUN = "run.json"
+RECORD = "record.json"
+RECALL = "recall.json"
+SECONDS = "seconds.json"
+DELTA = "delta.safetensors"
+
+
+class RunSpec(Strict):
+    """What a run is, resolved: enough to do it again, or to add to it."""
+
+    name: str
+    sequence: str
+    ordering: str
+    method: str
+    backbone: str
+    profile: str
+    seed: int
+    goals: dict[str, float]
+    settings: Settings
+    tasks: tuple[TaskSpec, ...]
+    versions: dict[str, str]
+    git_commit: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and its two folders: `checkpoints/<run>` holds what is frozen, `work/<run>` what is in progress."""
+
+    root: Path
+    spec: RunSpec
+
+    @property
+    def folder(self) -> Path:
+        """`checkpoints/<run>`: append-only."""
+        return self.root / "checkpoints" / self.spec.name
+
+    @property
+    def work(self) -> Path:
+        """`work/<run>`: may be deleted at any time; what is in it is learned or computed again."""
+        return self.root / "work" / self.spec.name
+
+    @cached_property
+    def method(self) -> Method:
+        """The run's method."""
+        return find_method(self.spec.method)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether tasks write over each other's weights."""
+        return self.method.claims == "everything"
+
+    @cached_property
+    def input(self) -> Input:
+        """What images the backbone takes."""
+        return find_backbone(self.spec.backbone).INPUT
+
+    def label(self, index: int) -> str:
+        """The folder name of a task: `002-fish`."""
+        return f"{index:03d}-{self.spec.tasks[index - 1].name}"
+
+    def task_folder(self, index: int) -> Path:
+        """Where task `index` (from 1) is frozen."""
+        return self.folder / self.label(index)
+
+    def task_work(self, index: int) -> Path:
+        """Where the stages of task `index` leave their states."""
+        return self.work / self.label(index)
+
+    def frozen(self) -> int:
+        """How many tasks are frozen: the leading ones whose record is there."""
+        return next(
+            (index for index in range(len(self.spec.tasks)) if not (self.task_folder(index + 1) / RECORD).exists()),
+            len(self.spec.tasks),
+        )
+
+    def record(self, index: int) -> TaskRecord:
+        """The record of frozen task `index`.
+
+        Raises:
+            Damaged: it is missing or not a task record.
+        """
+        path = self.task_folder(index) / RECORD
+        try:
+            return TaskRecord.model_validate(read_json(path))
+        except ValidationError as error:
+            raise Damaged(str(field_errors(error, str(path)))) from error
+
+    def records(self) -> list[TaskRecord]:
+        """The records of all frozen tasks, in order."""
+        return [self.record(index) for index in range(1, self.frozen() + 1)]
+
+    def recalls(self, index: int) -> list[Recall]:
+        """How the earlier tasks stood once task `index` was frozen."""
+        content = read_json(self.task_folder(index) / RECALL)
+        return [Recall.model_validate(item) for item in content["earlier"]]
+
+    def seconds(self, index: int) -> dict[str, float]:
+        """Seconds of each stage of task `index`, by `01-pick_train` and so on."""
+        return {name: float(value) for name, value in read_json(self.task_folder(index) / SECONDS).items()}
+
+    def delta(self, index: int, record: TaskRecord | None = None) -> Delta:
+        """What task `index` added.
+
+        Raises:
+            Damaged: naming the file.
+        """
+        record = record or self.record(index)
+        return delta.read(self.task_folder(index) / DELTA, record.delta_sha256)
+
+    def shapes(self, budget_x: float) -> dict[str, torch.Size]:
+        """The shapes of the shared layers at a budget."""
+        with torch.device("meta"):
+            network = build(self.spec.backbone, width(self.spec.settings.base_width, budget_x), 2)
+        return {name: parameter.shape for name, parameter in shared_parameters(network).items()}
+
+    def shared(self) -> Shared:
+        """The shared weights after the last frozen task: from the cache in `work`, else from the deltas."""
+        after = self.frozen()
+        chain = sha256(self.task_folder(after) / RECORD) if after else "none"
+        try:
+            return self._cached_shared(chain)
+        except (Damaged, KeyError, ValidationError):
+            shared = self.rebuild(after)
+            self.cache(shared, chain)
+            return shared
+
+    def rebuild(self, after: int) -> Shared:
+        """The union of the deltas of tasks 1 to `after`.
+
+        Raises:
+            Damaged: naming the file that is damaged or missing.
+        """
+        shared = nothing_yet(self.shapes(1.0))
+        for index in range(1, after + 1):
+            record = self.record(index)
+            if record.budget_x != shared.budget_x:
+                shared = widened(shared, record.budget_x, self.shapes(record.budget_x))
+            shared = delta.apply(shared, self.delta(index, record), index, in_place=self.in_place)
+        return shared
+
+    def cache(self, shared: Shared, chain: str) -> None:
+        """Keep the union beside the work in progress, so that a stage need not read every delta."""
+        file = self.work / "shared.safetensors"
+        tensors = {f"weight:{name}": value for name, value in shared.weight.items()}
+        tensors |= {f"owner:{name}": value for name, value in shared.owner.items()}
+        content = {"chain": chain, "budget_x": shared.budget_x, "sha256": write_tensors(file, tensors, sync=False)}
+        write_json(file.with_suffix(".json"), content, sync=False)
+
+    def _cached_shared(self, chain: str) -> Shared:
+        file = self.work / "shared.safetensors"
+        content = read_json(file.with_suffix(".json"))
+        if content["chain"] != chain:
+            raise Damaged(f"{file}: of another point in the run")
+        tensors = read_tensors(file, content["sha256"])
+        names = self.shapes(content["budget_x"])
+        return Shared(
+            budget_x=content["budget_x"],
+            weight={name: tensors[f"weight:{name}"] for name in names},
+            owner={name: tensors[f"owner:{name}"] for name in names},
+        )
+
+
+def open_run(root: Path, name: str) -> Run:
+    """A run that is on disk.
+
+    Raises:
+        CpgError: there is none of that name, or its `run.json` is not a run's.
+    """
+    folder = root / "checkpoints" / name
+    if not (folder / RUN).exists():
+        there = sorted(path.parent.name for path in (root / "checkpoints").glob(f"*/{RUN}"))
+        raise CpgError(f"no run {name!r} in {folder.parent}; there is: {', '.join(there) or 'none yet'}")
+    try:
+        return Run(root, RunSpec.model_validate(read_json(folder / RUN)))
+    except ValidationError as error:
+        raise Damaged(str(field_errors(error, str(folder / RUN)))) from error
+
+
+def begin(root: Path, spec: RunSpec) -> Run:
+    """The run of `spec`: made now, or found on disk and gone on with.
+
+    Raises:
+        CpgError: the folder holds a run of something else, or one with frozen tasks under other settings.
+    """
+    run = Run(root, spec)
+    path = run.folder / RUN
+    if path.exists():
+        found = open_run(root, spec.name)
+        differing = _differences(found.spec, spec)
+        if found.frozen() == 0 and not set(differing) & {"sequence", "method", "backbone"}:
+            differing = []
+        if differing:
+            lines = "\n".join(f"  {line}" for line in differing)
+            raise CpgError(
+                f"{run.folder}: this folder holds another run:\n{lines}\n"
+                "Give the command that made it, or another name with --run."
+            )
+        if found.frozen():
+            return found
+    write_json(path, spec.model_dump(mode="json"))
+    return run
+
+
+def extend(run: Run, task: TaskSpec, goal: float) -> Run:
+    """The run with one more task at its end, `run.json` rewritten.
+
+    Raises:
+        CpgError: the task's name is taken, or the run is not finished.
+    """
+    if run.frozen() < len(run.spec.tasks):
+        raise CpgError(f"run {run.spec.name}: task {run.label(run.frozen() + 1)} is not frozen yet; finish it first")
+    if task.name in run.spec.goals:
+        raise CpgError(f"run {run.spec.name} has a task {task.name!r} already; name the new one otherwise")
+    goals = {**run.spec.goals, task.name: goal}
+    spec = run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals})
+    write_json(run.folder / RUN, spec.model_dump(mode="json"))
+    return Run(run.root, spec)
+
+
+def versions(packages: Iterable[str] = ("torch", "torchvision", "safetensors", "numpy")) -> dict[str, str]:
+    """The versions that results may depend on."""
+    from importlib.metadata import version
+
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def git_commit(root: Path) -> str | None:
+    """The commit that is checked out, or None outside a repository."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def machine(device: torch.device, threads: int) -> Machine:
+    """This machine, as far as the bits of a forward pass depend on it."""
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return Machine(processor=processor, device=device.type, threads=threads, torch=torch.__version__)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return f"{next(named, platform.processor() or platform.machine())} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _differences(found: RunSpec, wanted: RunSpec) -> list[str]:
+    lines = []
+    for field in ("sequence", "ordering", "method", "backbone", "profile", "seed", "goals", "tasks", "settings"):
+        there, here = getattr(found, field), getattr(wanted, field)
+        if field == "tasks":
+            there, here = there[: len(here)], here
+        if there != here:
+            lines.append(field if field in ("tasks", "settings") else f"{field}: {there!r} there, {here!r} here")
+    return lines
+
+

@@ -1,0 +1,71 @@
+"""Learn a run's tasks in order. Who calls `run_stage` is left open: this loop, or a workflow engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from cpg_core.errors import CpgError
+from cpg_core.freezing import freeze
+from cpg_core.learning import check, grow, pick_train, prune, retrain
+from cpg_core.policy import Request, next_stage
+from cpg_core.progress import Reporter
+from cpg_core.recall import threads
+from cpg_core.records import StageName, StageRecord
+from cpg_core.run import Run
+from cpg_core.stages import TaskContext, Work, open_task, run_stage
+
+WORK: dict[StageName, Work] = {
+    "pick_train": pick_train,
+    "check": check,
+    "grow": grow,
+    "prune": prune,
+    "retrain": retrain,
+}
+
+Execute = Callable[[TaskContext, Request], StageRecord]
+"""Does one stage, or finds it done."""
+
+
+def execute(context: TaskContext, request: Request) -> StageRecord:
+    """Do one stage here and now."""
+    if request.stage == "freeze":
+        return freeze(context, request)
+    return run_stage(context, request, WORK[request.stage])[0]
+
+
+def learn_task(context: TaskContext, execute: Execute = execute) -> None:
+    """Take a task through its stages (Algorithm 1); the last of them freezes it."""
+    done: list[StageRecord] = []
+    while (request := next_stage(done, context.rules)) is not None:
+        done.append(execute(context, request))
+
+
+def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], None] = learn_task) -> None:
+    """Learn the tasks that are not frozen yet.
+
+    Raises:
+        CpgError: another process is learning this run.
+    """
+    with alone(run), threads(run.spec.settings.compute.threads):
+        for index in range(run.frozen() + 1, len(run.spec.tasks) + 1):
+            learn(open_task(run, index, reporter))
+
+
+@contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Hold the lock of a run inside the block; it falls with the process that holds it.
+
+    Raises:
+        CpgError: another process holds it.
+    """
+    run.work.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.work / "lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise CpgError(
+            f"run {run.spec.name}: another process is learning it; wait for that one to end, or name another run"
+        ) from error
