@@ -150,6 +150,7 @@ class Compute(Strict):
 class Settings(Strict):
     """All of them: one profile of `params.yaml`, resolved."""
 
+    goal: float | str = Field(description="What tasks must reach: a number in [0, 1], or a file with one a task")
     base_width: Positive = Field(description="Channels of the base network over the published network's")
     batch_size: Count
     eval_batch_size: Count

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cpg_core import delta as deltas
+from cpg_core.config import choose
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
-from cpg_core.data.task import load_task_data
+from cpg_core.data.task import load_eval_split, load_task_data
 from cpg_core.delta import Delta
 from cpg_core.evaluation import accuracy, probe_images, probe_logits
-from cpg_core.files import digest
+from cpg_core.files import Damaged, digest
 from cpg_core.network import Network, build
 from cpg_core.records import Recall, TaskRecord
 from cpg_core.run import Run
@@ -29,14 +31,16 @@ def device_of(choice: str) -> torch.device:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Torch on that many threads inside the block: the bits of a forward pass depend on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+def exactly(threads: int) -> Iterator[None]:
+    """Torch on that many threads and with repeatable kernels inside the block: the bits of a result depend on both."""
+    before = torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]
 
 
 def network_of(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
@@ -68,6 +72,32 @@ def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split |
         ).test
     mean, std = torch.tensor(record.mean), torch.tensor(record.std)
     return accuracy(network, eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device))
+
+
+def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
+    """Accuracy of a frozen task on the current model, on its test split or on `folder/CLASS/*`.
+
+    If a later task's checkpoint is damaged, the model up to the task is used: it recalls the same bits.
+
+    Raises:
+        CpgError: there is no such task, or it or one before it is damaged.
+    """
+    names = [spec.name for spec in run.spec.tasks[: run.frozen()]]
+    if task not in names:
+        raise choose("task", task, names)
+    index = names.index(task) + 1
+    record = run.record(index)
+    split = None
+    if folder is not None:
+        split = load_eval_split(folder, record.classes, run.input.size, run.input.channels)
+    with exactly(record.machine.threads):
+        try:
+            shared = run.shared()
+        except Damaged:
+            if run.in_place:
+                raise
+            shared = run.rebuild(index)
+        return test_accuracy(run, network_of(run, shared, record, run.delta(index, record)), record, split)
 
 
 def recheck(run: Run, shared: Shared, before: int) -> list[Recall]:

@@ -281,7 +281,9 @@ def _differences(found: RunSpec, wanted: RunSpec) -> list[str]:
     for field in ("sequence", "ordering", "method", "backbone", "profile", "seed", "goals", "tasks", "settings"):
         there, here = getattr(found, field), getattr(wanted, field)
         if field == "tasks":
-            there, here = there[: len(here)], here
+            there = there[: len(here)]
+        if field == "goals":
+            there = {task: goal for task, goal in there.items() if task in here}
         if there != here:
             lines.append(field if field in ("tasks", "settings") else f"{field}: {there!r} there, {here!r} here")
     return lines

@@ -12,7 +12,7 @@ from cpg_core.freezing import freeze
 from cpg_core.learning import check, grow, pick_train, prune, retrain
 from cpg_core.policy import Request, next_stage
 from cpg_core.progress import Reporter
-from cpg_core.recall import threads
+from cpg_core.recall import exactly
 from cpg_core.records import StageName, StageRecord
 from cpg_core.run import Run
 from cpg_core.stages import TaskContext, Work, open_task, run_stage
@@ -49,7 +49,7 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
     Raises:
         CpgError: another process is learning this run.
     """
-    with alone(run), threads(run.spec.settings.compute.threads):
+    with alone(run), exactly(run.spec.settings.compute.threads):
         for index in range(run.frozen() + 1, len(run.spec.tasks) + 1):
             learn(open_task(run, index, reporter))
 

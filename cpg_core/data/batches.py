@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +13,7 @@ from cpg_core.data.fields import Augment
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
+from cpg_core.seeds import derive
 
 
 def batch_count(images: int, batch_size: int) -> int:
@@ -36,9 +36,9 @@ def train_batches(
     shuffled = torch.split(torch.randperm(len(split), generator=_generator(seed, "order")), batch_size)
     numbers = range(start, batch_count(len(split), batch_size))
     crops = augment.random_resized_crop
-    orders = [Order(shuffled[n], _derive(seed, f"crop {n}") if crops else None) for n in numbers]
+    orders = [Order(shuffled[n], derive(seed, "crop", n) if crops else None) for n in numbers]
     for n, order, images in zip(numbers, orders, fetch(split, orders), strict=True):
-        batch = _augment(normalise(images, data.mean, data.std), augment, _generator(seed, f"batch {n}"))
+        batch = _augment(normalise(images, data.mean, data.std), augment, _generator(seed, "batch", n))
         yield _move(batch, device), _move(split.labels[order.rows], device)
 
 
@@ -58,16 +58,11 @@ def _augment(images: Tensor, augment: Augment, generator: Generator) -> Tensor:
         images = random_flip(images, generator)
     if augment.cutout:
         images = cutout(images, augment.cutout, generator)
-    return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
-def _derive(seed: int, purpose: str) -> int:
-    """Derive a seed of 48 bits, unrelated to those of other purposes."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:6], "big")
-
-
-def _generator(seed: int, purpose: str) -> Generator:
-    return torch.Generator().manual_seed(_derive(seed, purpose))
+def _generator(*words: int | str) -> Generator:
+    return torch.Generator().manual_seed(derive(*words))
 
 
 def _move(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -63,7 +63,7 @@ class _Batches(Dataset[Tensor | str]):
         size = self.split.shape[-1]
         if crop_seed is None:
             return torch.stack([fit(image, size) for image in images])
-        return torch.stack([random_resized_crop(image, size, crop_seed + k) for k, image in enumerate(images)])
+        return torch.stack([random_resized_crop(image, size, crop_seed, k) for k, image in enumerate(images)])
 
     def _image(self, row: int) -> Tensor:
         """One image in full: uint8 [C, h, w]."""

@@ -110,10 +110,10 @@ def _read_labels(files: list[Path], column: str) -> tuple[tuple[str, ...], Rows]
             values.extend(parquet.read(columns=[column])[column].to_pylist())
     if names := _class_names(schema, column):
         return names, np.array([-1 if value is None else value for value in values], dtype=np.int64)
-    present = {value for value in values if value is not None}
+    present = [value for value in values if value is not None]
     if not all(isinstance(value, int | str) for value in present):
         raise CpgError(f"{files[0]}: column '{column}' holds neither class numbers nor names; set label of the source")
-    names = tuple(sorted(map(str, present)))
+    names = tuple(sorted({str(value) for value in present}))
     number = {name: place for place, name in enumerate(names)}
     return names, np.array([number.get(str(value), -1) for value in values], dtype=np.int64)
 

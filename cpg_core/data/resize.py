@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
+
+from cpg_core.seeds import seeded
 
 SMALL_SIDE = 64  # pixels
 
@@ -23,12 +24,11 @@ def fit(image: Tensor, size: int) -> Tensor:
     return cropped
 
 
-def random_resized_crop(image: Tensor, size: int, seed: int) -> Tensor:
+def random_resized_crop(image: Tensor, size: int, *seed: int) -> Tensor:
     """Crop 8 to 100 % of the area of uint8 [C, H, W] in a ratio of 3:4 to 4:3, resized to [C, size, size].
 
     The same seed gives the same crop, whatever random numbers were drawn before.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reseed a GPU
+    with seeded(*seed):
         cropped: Tensor = v2.RandomResizedCrop(size, antialias=True)(image)
     return cropped

@@ -20,6 +20,7 @@ from cpg_core.data.source import choose, list_part, load
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
 from cpg_core.errors import CpgError
+from cpg_core.seeds import derive
 
 STATISTICS_FILES = 4096  # streamed images that mean and standard deviation are computed from, at the most
 ONE_GREY_LEVEL = 1 / 255
@@ -81,7 +82,7 @@ def load_task_data(spec: TaskSpec, *, image_size: int, channels: int, val_fracti
         partial(load, part, classes, image_size=image_size, channels=channels) for part in listings
     )
     everything = read_train()
-    kept, held = hold_out(everything.labels.numpy(), val_fraction, _seed_of(seed, spec.name))
+    kept, held = hold_out(everything.labels.numpy(), val_fraction, derive(seed, "validation", spec.name))
     train, val = everything.take(kept), everything.take(held)
     _need_all_classes(spec.name, classes, train, val, val_fraction)
     mean, std = _mean_std(spec.normalise, train)
@@ -103,10 +104,6 @@ def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, 
     split = load(listing, listing.names, image_size=image_size, channels=channels)
     number = torch.tensor([classes.index(name) for name in listing.names])
     return Split(number[split.labels], split.shape, split.images, split.files)
-
-
-def _seed_of(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
 
 
 def _need_all_classes(task: str, classes: tuple[str, ...], train: Split, val: Split, fraction: float) -> None:

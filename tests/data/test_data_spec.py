@@ -50,6 +50,7 @@ def test_tasks_inherit_or_set_their_own(toy: SequenceSpec, tmp_path: Path) -> No
 def test_a_task_goes_through_json_unchanged(toy: SequenceSpec) -> None:
     for task in toy.tasks:
         assert TaskSpec.model_validate_json(task.model_dump_json()) == task
+        assert TaskSpec.model_validate(task.model_dump(mode="json")) == task
     assert SequenceSpec.model_validate_json(toy.model_dump_json()) == toy
 
 

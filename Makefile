@@ -1,0 +1,27 @@
+.PHONY: demo test lint clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+demo: .venv/ready  ## learn the five tasks of digits-5 under Prefect, recorded in MLflow
+	$(BIN)/cpg run digits-5
+	$(BIN)/cpg show digits-5-cpg-0.97-digits-o0-s1
+	@echo
+	@echo "The flow, stage by stage:  $(BIN)/prefect server start     then http://127.0.0.1:4200"
+	@echo "The results, compared:     $(BIN)/mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db     then http://127.0.0.1:5000"
+
+test: .venv/ready  ## all tests; those on the real CIFAR-100 too where CPG_DATA names its folder
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:  ## everything that is not in version control, but for checkpoints and data
+	rm -rf .venv .prefect .pytest_cache .mypy_cache .ruff_cache mlflow.db mlartifacts work *.egg-info

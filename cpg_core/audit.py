@@ -1,0 +1,80 @@
+"""Prove from the checkpoints alone that every task of a run is as it was at its freeze."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cpg_core import delta as deltas
+from cpg_core.delta import Delta
+from cpg_core.errors import CpgError
+from cpg_core.files import digest, sha256
+from cpg_core.recall import device_of, exactly, network_of, probe_of
+from cpg_core.records import TaskRecord
+from cpg_core.run import RECORD, Run, machine
+from cpg_core.state import Shared, nothing_yet, widened
+
+OTHER_MACHINE = {"rtol": 1e-3, "atol": 1e-4}
+"""Logits of another processor, device or torch differ in their last bits; more than this is a difference."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of one task."""
+
+    task: str
+    check: str
+    ok: bool
+    detail: str
+
+
+def audit(run: Run) -> list[Finding]:
+    """Check every frozen task's files, place in the chain, and logits on the model that all of them make up.
+
+    A task whose files are damaged is named; tasks before it are still checked on the model up to it, and tasks after
+    it, whose weights rest on it, are named as not recallable.
+    """
+    findings: list[Finding] = []
+    sound: list[tuple[TaskRecord, Delta]] = []
+    shared = nothing_yet(run.shapes(1.0))
+    parent: str | None = None
+    for index in range(1, run.frozen() + 1):
+        label = run.label(index)
+        try:
+            record = run.record(index)
+            delta = run.delta(index, record)
+            if record.parent_sha256 != parent:
+                raise CpgError(f"{run.task_folder(index) / RECORD}: made after another model than the tasks before it")
+            shared = _with(run, shared, record, delta)
+        except CpgError as error:
+            findings.append(Finding(label, "files", ok=False, detail=str(error)))
+            rest = (run.label(later) for later in range(index + 1, run.frozen() + 1))
+            findings += [Finding(later, "files", ok=False, detail=f"rests on {label}, which is damaged") for later in rest]
+            break
+        findings.append(Finding(label, "files", ok=True, detail=f"delta {record.delta_sha256[:12]}"))
+        parent = sha256(run.task_folder(index) / RECORD)
+        sound.append((record, delta))
+    for record, delta in sound:
+        findings.append(_probe(run, shared, record, delta))
+    return findings
+
+
+def _with(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Shared:
+    if record.budget_x != shared.budget_x:
+        shared = widened(shared, record.budget_x, run.shapes(record.budget_x))
+    return deltas.apply(shared, delta, record.index, in_place=run.in_place)
+
+
+def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:
+    label = run.label(record.index)
+    with exactly(record.machine.threads):
+        logits = probe_of(run, network_of(run, shared, record, delta))
+        here = machine(device_of(run.spec.settings.compute.device), torch.get_num_threads())
+    if digest(logits) == record.probe_sha256:
+        return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")
+    apart = float((logits - delta.probe).abs().max())
+    if here != record.machine and torch.allclose(logits, delta.probe, **OTHER_MACHINE):
+        where = f"{record.machine.processor}, torch {record.machine.torch}"
+        return Finding(label, "probe", ok=True, detail=f"logits agree to {apart:.1e} (frozen on another machine: {where})")
+    return Finding(label, "probe", ok=False, detail=f"logits differ from those at the freeze by up to {apart:.3g}")

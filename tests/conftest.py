@@ -1,0 +1,48 @@
+"""Fixtures that every test may use: tiny runs, made anew or learned once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from core import tiny
+
+from cpg_core.run import Run, begin
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: fast for tiny tensors, and the bits of a sum depend on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def new_run(tmp_path: Path) -> Callable[..., Run]:
+    """`new_run(method="pae", tasks="1-2", goal=0.9, overrides=(...))`: a run with nothing learned yet."""
+    return lambda **how: begin(tmp_path, tiny.spec(**how))
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """The same, learned; once a session for each way to ask. Only to be read: damage a `damageable` one."""
+    known: dict[str, Run] = {}
+
+    def learn(**how: Any) -> Run:  # noqa: ANN401  (handed on to tiny.spec)
+        key = repr(sorted(how.items()))
+        if key not in known:
+            known[key] = tiny.learn(tmp_path_factory.mktemp("learned"), tiny.spec(**how))
+        return known[key]
+
+    return learn
+
+
+@pytest.fixture
+def damageable(tmp_path: Path, learned: Callable[..., Run]) -> Callable[..., Run]:
+    """A copy of a learned run, to be changed at will."""
+    return lambda **how: tiny.copy(learned(**how), tmp_path)

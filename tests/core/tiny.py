@@ -1,0 +1,111 @@
+"""Runs so small that a task takes a third of a second: the one table of settings that every law is tested with."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cpg_core.config import Settings, load_settings
+from cpg_core.data.spec import load_sequence, select
+from cpg_core.data.task import TaskData, load_task_data
+from cpg_core.methods import METHODS
+from cpg_core.progress import Silent
+from cpg_core.run import Run, RunSpec, begin, open_run, versions
+from cpg_core.runner import learn_sequence
+
+ROOT = Path(__file__).parents[2]
+
+TINY = (
+    "compute.threads=1",
+    "base_width=0.5",
+    "pick_train.epochs=3",
+    "pick_train.score_lr=0.002",
+    "pick_train.score_freeze_epoch=2",
+    "prune.targets=[0.5, 0.8]",
+    "prune.epochs=2",
+    "prune.prune_epochs=1",
+    "one_shot.epochs=2",
+    "retrain.epochs=2",
+    "retrain.score_lr=0.002",
+)
+GROWS = ("check.min_train_accuracy=1.0", "grow.first_task=false", "grow.max_x=2.0")
+"""The check always fails, so every task but the first grows, x1 to x1.5 to x2."""
+
+OPTIMIZERS = {
+    "sgd": ("optimizer.kind=sgd",),
+    "adamw": ("optimizer.kind=adamw", "pick_train.lr=0.004", "prune.lr=0.002", "optimizer.weight_decay=0.1"),
+}
+KEEPING = sorted(name for name, method in METHODS.items() if not method.forgets)
+FORGETTING = sorted(name for name, method in METHODS.items() if method.forgets)
+
+
+def settings(*overrides: str) -> Settings:
+    return load_settings(ROOT / "params.yaml", "digits", (*TINY, *overrides))
+
+
+def spec(
+    method: str = "cpg",
+    tasks: str = "1-3",
+    goal: float = 0.6,
+    overrides: tuple[str, ...] = (),
+    seed: int = 1,
+    backbone: str = "digits_cnn",
+) -> RunSpec:
+    chosen = select(load_sequence("digits-5", ROOT / "data"), tasks)
+    return RunSpec(
+        name="tiny",
+        sequence="digits-5",
+        ordering="0",
+        method=method,
+        backbone=backbone,
+        profile="digits",
+        seed=seed,
+        goals={task.name: goal for task in chosen},
+        settings=settings(*overrides),
+        tasks=chosen,
+        versions=versions(),
+        git_commit=None,
+    )
+
+
+def learn(root: Path, run_spec: RunSpec) -> Run:
+    """A finished run."""
+    run = begin(root, run_spec)
+    learn_sequence(run, Silent())
+    return run
+
+
+def copy(run: Run, to: Path) -> Run:
+    """The same run in another place, to be damaged there."""
+    for folder in ("checkpoints", "work"):
+        shutil.copytree(run.root / folder, to / folder)
+    return open_run(to, run.spec.name)
+
+
+def data_of(run: Run, index: int) -> TaskData:
+    return load_task_data(
+        run.spec.tasks[index - 1],
+        image_size=run.input.size,
+        channels=run.input.channels,
+        val_fraction=run.spec.settings.val_fraction,
+        seed=run.spec.seed,
+    )
+
+
+def frozen_bytes(run: Run) -> dict[str, bytes]:
+    """Every file of the run's checkpoints but the one that holds clock times."""
+    files = (path for path in run.folder.rglob("*") if path.is_file() and path.name != "seconds.json")
+    return {str(path.relative_to(run.folder)): path.read_bytes() for path in files}
+
+
+def bits(tensors: dict[str, Tensor]) -> dict[str, bytes]:
+    """The bytes of tensors, so that -0.0 and 0.0, and two kinds of NaN, differ."""
+    return {name: tensor.detach().contiguous().numpy().tobytes() for name, tensor in tensors.items()}
+
+
+def random_layers(seed: int, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
