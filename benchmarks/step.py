@@ -55,7 +55,9 @@ def make(name: str, frozen: float, layout: torch.memory_format, *, compiled: boo
     """A network at width 1 with what trains it; `frozen` of the weights belong to earlier tasks."""
     network = build("vgg16_bn", 1.0, 5, "step").to(memory_format=layout)  # type: ignore[call-overload]
     if name == "plain":
-        plain = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=4e-5, fused=True)
+        plain = torch.optim.SGD(
+            network.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=4e-5, fused=True
+        )
 
         def step() -> None:
             plain.step()

@@ -15,8 +15,8 @@ from cpg_core.records import TaskRecord
 from cpg_core.run import RECORD, Run, machine
 from cpg_core.state import Shared, nothing_yet, widened
 
-OTHER_MACHINE = {"rtol": 1e-3, "atol": 1e-4}
-"""Logits of another processor, device or torch differ in their last bits; more than this is a difference."""
+ROUNDING = 1e-3
+"""Logits of another processor, device or torch differ in their last bits; by more than this they differ in earnest."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def audit(run: Run) -> list[Finding]:
         except CpgError as error:
             findings.append(Finding(label, "files", ok=False, detail=str(error)))
             rest = (run.label(later) for later in range(index + 1, run.frozen() + 1))
-            findings += [Finding(later, "files", ok=False, detail=f"rests on {label}, which is damaged") for later in rest]
+            findings += [
+                Finding(later, "files", ok=False, detail=f"rests on {label}, which is damaged") for later in rest
+            ]
             break
         findings.append(Finding(label, "files", ok=True, detail=f"delta {record.delta_sha256[:12]}"))
         parent = sha256(run.task_folder(index) / RECORD)
@@ -74,7 +76,9 @@ def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Findin
     if digest(logits) == record.probe_sha256:
         return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")
     apart = float((logits - delta.probe).abs().max())
-    if here != record.machine and torch.allclose(logits, delta.probe, **OTHER_MACHINE):
+    if here != record.machine and torch.allclose(logits, delta.probe, rtol=ROUNDING, atol=ROUNDING):
         where = f"{record.machine.processor}, torch {record.machine.torch}"
-        return Finding(label, "probe", ok=True, detail=f"logits agree to {apart:.1e} (frozen on another machine: {where})")
+        return Finding(
+            label, "probe", ok=True, detail=f"logits agree to {apart:.1e} (frozen on another machine: {where})"
+        )
     return Finding(label, "probe", ok=False, detail=f"logits differ from those at the freeze by up to {apart:.3g}")

@@ -6,24 +6,19 @@ used can be read in one place. The `paper` profile holds the published values of
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from cpg_core.errors import CpgError
+from cpg_core.hints import unknown
+from cpg_core.schema import Strict, check, read_mapping
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-
-
-class Strict(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Steps(Strict):
@@ -48,6 +43,7 @@ class Constant(Strict):
     kind: Literal["constant"]
 
 
+STEADY = Constant(kind="constant")
 Schedule = Annotated[Steps | OneCycle | Constant, Field(discriminator="kind")]
 
 
@@ -168,45 +164,6 @@ class Settings(Strict):
     compute: Compute
 
 
-def field_errors(error: ValidationError, where: str) -> CpgError:
-    """Pydantic's findings as one message, a line a field."""
-    lines = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"]) or "(the whole)"
-        match item["type"]:
-            case "extra_forbidden":
-                lines.append(f"  {name}: no such field; remove it or mend its name")
-            case "missing":
-                lines.append(f"  {name}: missing; every profile must say it")
-            case _:
-                lines.append(f"  {name}: {item['msg'].removeprefix('Value error, ')} (got {item['input']!r:.80})")
-    return CpgError(f"{where}:\n" + "\n".join(lines))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        CpgError: the file is not there, is not YAML, or holds no mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise CpgError(f"{path}: no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CpgError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise CpgError(f"{path}: expected a mapping of names to values at the top, found {type(content).__name__}")
-    return content
-
-
-def choose(kind: str, name: str, known: list[str]) -> CpgError:
-    """The error for a name that is not among the known ones, with the nearest of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return CpgError(f"unknown {kind} {name!r}: expected one of {', '.join(sorted(known))}{hint}")
-
-
 def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> Settings:
     """The settings of one profile of `params.yaml`.
 
@@ -218,21 +175,18 @@ def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> 
     Raises:
         CpgError: naming the file, the profile and each field that is unknown, missing or out of range.
     """
-    profiles = read_yaml(path).get("profiles")
+    profiles = read_mapping(path).get("profiles")
     if not isinstance(profiles, dict):
         raise CpgError(f"{path}: expected a `profiles` mapping")
     values = _extended(path, profiles, profile, ())
     for override in overrides:
         _set(values, override)
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise field_errors(error, f"{path}, profile {profile!r}") from error
+    return check(values, Settings, f"{path}, profile '{profile}'")
 
 
 def _extended(path: Path, profiles: dict[str, Any], name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if name not in profiles:
-        raise choose("profile", name, list(profiles))
+        raise unknown("profile", name, list(profiles))
     if name in seen:
         raise CpgError(f"{path}: profiles extend each other in a circle: {' -> '.join((*seen, name))}")
     own = dict(profiles[name])
@@ -258,9 +212,9 @@ def _set(values: dict[str, Any], override: str) -> None:
     for group in groups:
         inner = place.get(group)
         if not isinstance(inner, dict):
-            raise choose("group of settings", group, [key for key, value in place.items() if isinstance(value, dict)])
+            raise unknown("group of settings", group, [key for key, value in place.items() if isinstance(value, dict)])
         place[group] = dict(inner)
         place = cast(dict[str, Any], place[group])
     if field not in place:
-        raise choose("setting", name, [".".join([*groups, key]) for key in place])
+        raise unknown("setting", name, [".".join([*groups, key]) for key in place])
     place[field] = yaml.safe_load(text)

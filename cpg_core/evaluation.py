@@ -55,4 +55,5 @@ def probe_images(channels: int, size: int) -> Tensor:
 def probe_logits(network: Network, probe: Tensor) -> Tensor:
     """Logits of the probe batch, float32 `[8, classes]` on the CPU."""
     with reading(network):
-        return network(probe).cpu()
+        logits: Tensor = network(probe)
+    return logits.cpu()

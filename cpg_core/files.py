@@ -9,14 +9,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cpg_core.errors import CpgError
 from cpg_core.network import Layers
+from cpg_core.schema import check
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Damaged(CpgError):
@@ -36,7 +40,7 @@ def sha256(path: Path) -> str:
         raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def write_json(path: Path, content: Any, *, sync: bool = True) -> None:
+def write_json(path: Path, content: object, *, sync: bool = True) -> None:
     """Write JSON with sorted keys: the same content gives the same bytes."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     _replace(path, lambda aside: _write_text(aside, text), sync)
@@ -57,6 +61,19 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Damaged(f"{path}: expected a JSON object")
     return content
+
+
+def read_record(path: Path, model: type[M]) -> M:
+    """The typed record in a JSON file.
+
+    Raises:
+        Damaged: missing, unreadable, or not such a record.
+    """
+    content = read_json(path)
+    try:
+        return check(content, model, str(path))
+    except CpgError as error:
+        raise Damaged(str(error)) from error
 
 
 def write_tensors(path: Path, tensors: Layers, *, sync: bool = True) -> str:

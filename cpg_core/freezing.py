@@ -69,7 +69,7 @@ def _stage(context: TaskContext, request: Request, state: TaskState, chosen: Sta
         budget_x=request.budget_x,
         accuracy=chosen.accuracy,
         key=context.key,
-        **measures(context, state),  # type: ignore[arg-type]
+        **measures(context, state),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cpg_core.errors import CpgError
-from cpg_core.yaml_file import read_mapping
+from cpg_core.schema import read_mapping
 
 
 def resolve(goal: float | str, tasks: Sequence[str]) -> dict[str, float]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from cpg_core.beginning import first_state, fresh_network
-from cpg_core.config import Constant, Schedule
+from cpg_core.config import STEADY, Schedule
 from cpg_core.data.batches import batch_count
 from cpg_core.network import Network, private_tensors, shared_parameters
 from cpg_core.optimizer import TaskOptimizer, compiles
@@ -18,7 +17,7 @@ from cpg_core.policy import Request
 from cpg_core.pruning import Release
 from cpg_core.recall import device_of
 from cpg_core.snapshot import Snapshots
-from cpg_core.stages import Outcome, Place, TaskContext, read_record
+from cpg_core.stages import Fields, Outcome, Place, TaskContext, read_record
 from cpg_core.state import TaskState, effective, install
 from cpg_core.training import Plan, decide_accuracy, train
 
@@ -28,12 +27,8 @@ def pick_train(context: TaskContext, request: Request, state: TaskState | None, 
     config = context.settings.pick_train
     state = state or first_state(context, request.budget_x, context.settings.released_init)
     learns_picks = _learns_picks(context)
-    plan = _plan(
-        context,
-        request,
-        epochs=config.epochs,
-        lr=config.lr,
-        schedule=config.schedule,
+    plan = replace(
+        _plan(context, request, config.epochs, config.lr, config.schedule),
         score_lr=config.score_lr,
         score_schedule=config.score_schedule,
         freeze_picks_epoch=config.score_freeze_epoch if learns_picks and count(state.own) else None,
@@ -48,7 +43,7 @@ def check(context: TaskContext, request: Request, state: TaskState | None, place
     trained = read_record(place.folder.parent, request.source)
     accuracy = _accuracy(context, state)
     gate = _gate(trained.epochs[-1].train_accuracy, context.settings.check.min_train_accuracy)
-    fields = {"accuracy": accuracy, "train_accuracy": trained.train_accuracy, "gate": gate}
+    fields: Fields = {"accuracy": accuracy, "train_accuracy": trained.train_accuracy, "gate": gate}
     fields["met"] = _meets(context, accuracy, gate)
     return Outcome(fields=fields, seconds=time.monotonic() - began)
 
@@ -68,12 +63,12 @@ def prune(context: TaskContext, request: Request, state: TaskState | None, place
     batches = batch_count(len(context.data.train), context.settings.batch_size)
     if context.run.method.prune == "one_shot":
         release = Release(available, start=0.0, target=request.target, steps=0, every=1)
-        plan = _plan(context, request, epochs=shot.epochs, lr=shot.lr, schedule=Constant(kind="constant"))
+        plan = _plan(context, request, shot.epochs, shot.lr, STEADY)
     else:
         reached = 1 - count(state.own) / max(sum(available.values()), 1)
         steps = config.prune_epochs * batches
         release = Release(available, start=reached, target=request.target, steps=steps, every=config.every_steps)
-        plan = _plan(context, request, epochs=config.epochs, lr=config.lr, schedule=config.schedule)
+        plan = _plan(context, request, config.epochs, config.lr, config.schedule)
     outcome = _trained(context, state, replace(plan, before_step=release), place, learns_picks=False)
     last = outcome.epochs[-1]
     gate = _gate(last.train_accuracy, config.min_train_accuracy)
@@ -86,17 +81,8 @@ def retrain(context: TaskContext, request: Request, state: TaskState | None, pla
     assert state is not None
     config = context.settings.retrain
     before = _accuracy(context, state)
-    constant = Constant(kind="constant")
-    plan = _plan(
-        context,
-        request,
-        epochs=config.epochs,
-        lr=config.lr,
-        schedule=constant,
-        score_lr=config.score_lr,
-        score_schedule=constant,
-        patience=config.patience,
-    )
+    plan = _plan(context, request, config.epochs, config.lr, STEADY)
+    plan = replace(plan, score_lr=config.score_lr, patience=config.patience)
     shared = context.shared(state.budget_x)
     all_picked = TaskState(state.budget_x, state.own, state.value, context.older(shared), state.private)
     outcome = _trained(context, all_picked, plan, place, learns_picks=True)
@@ -137,7 +123,9 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
         score_threshold=settings.pick_train.score_threshold,
         compiled=compiles(settings.compute.compile, device, size(shared.owner)),
     )
-    epochs, seconds = train(network, optimizer, context.data, plan, Snapshots(place.folder, place.key), context.reporter)
+    epochs, seconds = train(
+        network, optimizer, context.data, plan, Snapshots(place.folder, place.key), context.reporter
+    )
     weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
     own = {name: kept.isnan().cpu() for name, kept in optimizer.held().items()}
     after = TaskState(
@@ -148,7 +136,7 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
         pick={name: older[name] & (weight != 0) for name, weight in weights.items()} if learns_picks else state.pick,
         private={name: value.detach().cpu() for name, value in private_tensors(network).items()},
     )
-    fields = {"accuracy": epochs[-1].accuracy, "train_accuracy": epochs[-1].train_accuracy}
+    fields: Fields = {"accuracy": epochs[-1].accuracy, "train_accuracy": epochs[-1].train_accuracy}
     return Outcome(after, fields, epochs, seconds)
 
 
@@ -164,9 +152,8 @@ def _meets(context: TaskContext, accuracy: float, gate: bool | None) -> bool:
     return accuracy >= context.goal - context.settings.check.tolerance and gate is not False
 
 
-def _plan(context: TaskContext, request: Request, *, epochs: int, lr: float, schedule: Schedule, **more: Any) -> Plan:
+def _plan(context: TaskContext, request: Request, epochs: int, lr: float, schedule: Schedule) -> Plan:
     settings = context.settings
-    rest = {"score_lr": 0.0, "score_schedule": Constant(kind="constant"), **more}
     return Plan(
         task=context.name,
         stage=request.stage,
@@ -177,5 +164,4 @@ def _plan(context: TaskContext, request: Request, *, epochs: int, lr: float, sch
         split=settings.goal_split,
         lr=lr,
         schedule=schedule,
-        **rest,
     )

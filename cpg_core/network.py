@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -29,7 +30,7 @@ class Network(nn.Module):
 
 def width(base_width: float, budget_x: float) -> float:
     """The channel width of a budget: shared weights grow with its square."""
-    return base_width * budget_x**0.5
+    return base_width * math.sqrt(budget_x)
 
 
 def build(backbone: str, width: float, classes: int, *seed: int | str) -> Network:
@@ -41,7 +42,7 @@ def build(backbone: str, width: float, classes: int, *seed: int | str) -> Networ
 def shared_parameters(network: Network) -> dict[str, nn.Parameter]:
     """The weights of the backbone's convolutions and linear layers: what tasks compete for."""
     return {
-        f"{name}.weight": module.weight
+        f"{name}.weight": cast(nn.Parameter, module.weight)
         for name, module in network.backbone.named_modules()
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
     }

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class TaskOptimizer:
         self.config = config
         self.threshold = score_threshold
         self.steps = 0
-        rule: Rule = sgd if config.kind == "sgd" else adam
+        rule = cast(Rule, sgd if config.kind == "sgd" else adam)
         self.slots = {
             name: self._slot(parameter, held[name], score_init if scored else None)
             for name, parameter in shared_parameters(network).items()
@@ -196,7 +196,7 @@ def _runner(kernel: Callable[..., None], compiled: bool) -> Callable[..., None]:
     if compiled:
         return torch.compile(kernel, dynamic=True, fullgraph=True)
 
-    def in_chunks(value: Tensor, *args: Any) -> None:
+    def in_chunks(value: Tensor, *args: object) -> None:
         if value.is_cuda or len(value) <= EAGER_CHUNK:
             kernel(value, *args)
             return

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from cpg_core import delta as deltas
-from cpg_core.config import choose
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
 from cpg_core.data.task import load_eval_split, load_task_data
 from cpg_core.delta import Delta
 from cpg_core.evaluation import accuracy, probe_images, probe_logits
 from cpg_core.files import Damaged, digest
+from cpg_core.hints import unknown
 from cpg_core.network import Network, build
 from cpg_core.records import Recall, TaskRecord
 from cpg_core.run import Run
@@ -84,12 +84,12 @@ def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
     """
     names = [spec.name for spec in run.spec.tasks[: run.frozen()]]
     if task not in names:
-        raise choose("task", task, names)
+        raise unknown("task", task, names)
     index = names.index(task) + 1
     record = run.record(index)
     split = None
     if folder is not None:
-        split = load_eval_split(folder, record.classes, run.input.size, run.input.channels)
+        split = load_eval_split(folder, record.classes, image_size=run.input.size, channels=run.input.channels)
     with exactly(record.machine.threads):
         try:
             shared = run.shared()

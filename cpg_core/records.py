@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cpg_core.config import Strict
+from cpg_core.schema import Strict
 
 StageName = Literal["pick_train", "check", "grow", "prune", "retrain", "freeze"]
 

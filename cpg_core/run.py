@@ -15,15 +15,16 @@ from pydantic import ValidationError
 from cpg_core import delta
 from cpg_core.backbones import Input
 from cpg_core.backbones import find as find_backbone
-from cpg_core.config import Settings, Strict, field_errors
+from cpg_core.config import Settings
 from cpg_core.data.spec import TaskSpec
 from cpg_core.delta import Delta
 from cpg_core.errors import CpgError
-from cpg_core.files import Damaged, read_json, read_tensors, sha256, write_json, write_tensors
+from cpg_core.files import Damaged, read_json, read_record, read_tensors, sha256, write_json, write_tensors
 from cpg_core.methods import Method
 from cpg_core.methods import find as find_method
-from cpg_core.network import Layers, build, shared_parameters, width
-from cpg_core.records import Machine, Recall, StageRecord, TaskRecord
+from cpg_core.network import build, shared_parameters, width
+from cpg_core.records import Machine, Recall, TaskRecord
+from cpg_core.schema import Strict
 from cpg_core.state import Shared, nothing_yet, widened
 
 RUN = "run.json"
@@ -107,11 +108,7 @@ class Run:
         Raises:
             Damaged: it is missing or not a task record.
         """
-        path = self.task_folder(index) / RECORD
-        try:
-            return TaskRecord.model_validate(read_json(path))
-        except ValidationError as error:
-            raise Damaged(str(field_errors(error, str(path)))) from error
+        return read_record(self.task_folder(index) / RECORD, TaskRecord)
 
     def records(self) -> list[TaskRecord]:
         """The records of all frozen tasks, in order."""
@@ -198,10 +195,7 @@ def open_run(root: Path, name: str) -> Run:
     if not (folder / RUN).exists():
         there = sorted(path.parent.name for path in (root / "checkpoints").glob(f"*/{RUN}"))
         raise CpgError(f"no run {name!r} in {folder.parent}; there is: {', '.join(there) or 'none yet'}")
-    try:
-        return Run(root, RunSpec.model_validate(read_json(folder / RUN)))
-    except ValidationError as error:
-        raise Damaged(str(field_errors(error, str(folder / RUN)))) from error
+    return Run(root, read_record(folder / RUN, RunSpec))
 
 
 def begin(root: Path, spec: RunSpec) -> Run:
@@ -287,5 +281,3 @@ def _differences(found: RunSpec, wanted: RunSpec) -> list[str]:
         if there != here:
             lines.append(field if field in ("tasks", "settings") else f"{field}: {there!r} there, {here!r} here")
     return lines
-
-

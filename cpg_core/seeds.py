@@ -19,5 +19,5 @@ def derive(*words: int | str) -> int:
 def seeded(*words: int | str) -> Iterator[None]:
     """Torch's CPU generator seeded inside the block, and left as it was after it."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(*words))
+        torch.default_generator.manual_seed(derive(*words))
         yield

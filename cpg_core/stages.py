@@ -102,12 +102,15 @@ class TaskContext:
         return {name: owned_before(owner, self.index) for name, owner in shared.owner.items()}
 
 
+Fields = dict[str, float | bool | None]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a stage found: the state that it leaves, and the fields of its record that are its own."""
 
     state: TaskState | None = None
-    fields: dict[str, float | bool | None] = field(default_factory=dict)
+    fields: Fields = field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
     seconds: float = 0.0
 
@@ -237,8 +240,8 @@ def _record(context: TaskContext, request: Request, outcome: Outcome, key: str, 
         epochs=outcome.epochs,
         key=key,
         state_sha256=state_sha256,
-        **facts,  # type: ignore[arg-type]
-        **outcome.fields,  # type: ignore[arg-type]
+        **facts,
+        **outcome.fields,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from cpg_core.config import Schedule
+from cpg_core.config import STEADY, Schedule
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
@@ -44,11 +44,11 @@ class Plan:
     split: str
     lr: float
     schedule: Schedule
-    score_lr: float
-    score_schedule: Schedule
+    score_lr: float = 0.0
+    score_schedule: Schedule = STEADY
     freeze_picks_epoch: int | None = None
     patience: int | None = None
-    before_step: Callable[[Network, TaskOptimizer, int], None] = lambda network, optimizer, done: None
+    before_step: Callable[[Network, TaskOptimizer, int], None] | None = None
 
 
 def decide_accuracy(network: Network, data: TaskData, split: str, batch_size: int) -> float:
@@ -100,7 +100,8 @@ def train(
             if reporter.stop_requested():
                 save(position.model_copy(update=_sums(batch, loss_sum, right, seen)))
                 raise Interrupted
-            plan.before_step(network, optimizer, epoch * batches + batch)
+            if plan.before_step is not None:
+                plan.before_step(network, optimizer, epoch * batches + batch)
             at = epoch + batch / batches
             lr = plan.lr * factor(plan.schedule, at, plan.epochs)
             logits = network(images)

@@ -21,12 +21,14 @@ Rule = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], tuple[Tensor, T
 EPSILON = 1e-8
 
 
-def sgd(value: Tensor, grad: Tensor, first: Tensor, second: Tensor | None, hyper: Tensor) -> tuple[Tensor, ...]:
+def sgd(
+    value: Tensor, grad: Tensor, first: Tensor, second: Tensor | None, hyper: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """SGD with Nesterov momentum and decay as `torch.optim.SGD` has it; `hyper` = (rate, momentum, decay)."""
     rate, momentum, decay = hyper[0], hyper[1], hyper[2]
     grad = grad + decay * value
     velocity = momentum * first + grad
-    return value - rate * (grad + momentum * velocity), velocity, second  # type: ignore[return-value]
+    return value - rate * (grad + momentum * velocity), velocity, second
 
 
 def adam(value: Tensor, grad: Tensor, first: Tensor, second: Tensor, hyper: Tensor) -> tuple[Tensor, Tensor, Tensor]:

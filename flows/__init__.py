@@ -1,0 +1,1 @@
+"""The workflow around the algorithm: the command line, the Prefect flows, and MLflow tracking."""

@@ -19,7 +19,7 @@ from typing import Protocol, cast
 
 from torch import nn
 
-from cpg_core.config import choose
+from cpg_core.hints import unknown
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def find(name: str) -> Backbone:
         CpgError: there is none.
     """
     if name not in names():
-        raise choose("backbone", name, names())
+        raise unknown("backbone", name, names())
     return cast(Backbone, importlib.import_module(f"{__name__}.{name}"))
 
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+
+from cpg_core.schema import Strict
 
 Part = Literal["train", "test"]
-
-
-class Strict(BaseModel):
-    """A model that cannot change and knows no other keys than its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _from_yaml_folder(path: Path | None, info: ValidationInfo) -> Path | None:

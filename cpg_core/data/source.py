@@ -11,13 +11,13 @@ from cpg_core.data.decode import MODE_OF_CHANNELS
 from cpg_core.data.digits import list_digits
 from cpg_core.data.fields import DigitsSource, FolderSource, ParquetSource, Part, Source, TorchvisionSource
 from cpg_core.data.folder import list_folder
-from cpg_core.data.hints import did_you_mean
 from cpg_core.data.listing import Listing, Pixels, Rows
 from cpg_core.data.parquet import list_parquet
 from cpg_core.data.resize import SMALL_SIDE, fit
 from cpg_core.data.split import Split
 from cpg_core.data.torchvision_sets import list_torchvision
 from cpg_core.errors import CpgError
+from cpg_core.hints import did_you_mean
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of pixels in one part
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cpg_core.config import choose
+from cpg_core.hints import unknown
 
 
 @dataclass(frozen=True)
@@ -83,5 +83,5 @@ def find(name: str) -> Method:
         CpgError: there is none.
     """
     if name not in METHODS:
-        raise choose("method", name, list(METHODS))
+        raise unknown("method", name, list(METHODS))
     return METHODS[name]

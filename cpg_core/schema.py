@@ -1,4 +1,4 @@
-"""Read a YAML file into a pydantic model, and say in plain words what is wrong with it."""
+"""Typed records that refuse what they do not know, read from YAML, with faults told in plain words."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from cpg_core.data.hints import did_you_mean
 from cpg_core.errors import CpgError
+from cpg_core.hints import did_you_mean
 
 SHOWN_ERRORS = 5
 M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A record that cannot change and knows no other keys than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def read_yaml(path: Path, model: type[M]) -> M:
     """Read `path` as a `model`; relative paths in it are relative to the file.
 
     Raises `CpgError` naming the file and field: no such file, not YAML, a key given twice, a wrong or unknown field.
+    """
+    return check(read_mapping(path), model, str(path), context={"folder": path.parent})
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML (or JSON) file.
+
+    Raises `CpgError`: no such file, not YAML, a key given twice, or no keys at all.
     """
     if not path.is_file():
         raise CpgError(f"{path}: there is no such file; check the path")
@@ -30,10 +44,15 @@ def read_yaml(path: Path, model: type[M]) -> M:
         raise CpgError(f"{path}: this is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise CpgError(f"{path}: expected keys and values, such as 'name: ...'")
+    return raw
+
+
+def check(raw: dict[str, Any], model: type[M], where: str, context: dict[str, Any] | None = None) -> M:
+    """`raw` as a `model`. Raises `CpgError` with a line for each wrong field, each beginning with `where`."""
     try:
-        return model.model_validate(raw, context={"folder": path.parent})
+        return model.model_validate(raw, context=context)
     except ValidationError as error:
-        raise CpgError("\n".join(f"{path}: {line}" for line in _explain(error, raw, model))) from error
+        raise CpgError("\n".join(f"{where}: {line}" for line in _explain(error, raw, model))) from error
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -1,0 +1,34 @@
+"""What Prefect, MLflow and DVC read from the environment while they are imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+
+def prepare(root: Path) -> None:
+    """Turn telemetry off and keep Prefect's files in `<root>/.prefect`; what is set already stays.
+
+    Call it before anything imports prefect or mlflow.
+    """
+    values = {
+        "DO_NOT_TRACK": "true",
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        # A tracking server that is away must not hold up training: MLflow would try for minutes.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "PREFECT_HOME": str(root.resolve() / ".prefect"),
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+
+
+def quiet() -> None:
+    """Keep what Prefect logs about runs in its UI and off the terminal, where a reporter speaks for them."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).propagate = False

@@ -1,0 +1,105 @@
+"""From what was asked for, by the command line or a deployment, to the run that it means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpg_core.backbones import find as find_backbone
+from cpg_core.config import Settings, load_settings
+from cpg_core.data.spec import load_sequence, load_task, select
+from cpg_core.errors import CpgError
+from cpg_core.goals import resolve as resolve_goals
+from cpg_core.methods import find as find_method
+from cpg_core.run import Run, RunSpec, begin, extend, git_commit, open_run, versions
+
+
+@dataclass(frozen=True)
+class SequenceRequest:
+    """A sequence to learn: the options of `cpg run`, which are the parameters of the flow."""
+
+    sequence: str
+    method: str = "cpg"
+    goal: float | str | None = None
+    profile: str | None = None
+    ordering: str = "0"
+    tasks: str | None = None
+    seed: int = 1
+    run: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def resolve(request: SequenceRequest, root: Path) -> RunSpec:
+    """The run that a request means, complete.
+
+    Raises:
+        CpgError: something asked for does not exist or is out of range.
+    """
+    sequence = load_sequence(request.sequence, root / "data")
+    method = find_method(request.method).name
+    find_backbone(sequence.backbone)
+    profile = request.profile or sequence.profile
+    # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
+    goal = () if request.goal is None else (f"goal={request.goal}",)
+    settings = load_settings(root / "params.yaml", profile, (*request.overrides, *goal))
+    tasks = select(sequence, request.tasks, request.ordering)
+    return RunSpec(
+        name=_safe(request.run) if request.run else _name(request, sequence.name, settings, profile),
+        sequence=sequence.name,
+        ordering=request.ordering,
+        method=method,
+        backbone=sequence.backbone,
+        profile=profile,
+        seed=request.seed,
+        goals=resolve_goals(_found(settings.goal, root), [task.name for task in tasks]),
+        settings=settings,
+        tasks=tasks,
+        versions=versions(),
+        git_commit=git_commit(root),
+    )
+
+
+def begun(request: SequenceRequest, root: Path) -> Run:
+    """The run that a request means, made or gone on with.
+
+    Raises:
+        CpgError: the request is wrong, or its run's folder holds another run.
+    """
+    return begin(root, resolve(request, root))
+
+
+def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
+    """A run with one more task at its end, the same again if that task is there but not learned yet.
+
+    Raises:
+        CpgError: there is no such run or task file, the run is not finished, or the goal is out of range.
+    """
+    run, task = open_run(root, name), load_task(task_file)
+    wanted = run.spec.settings.goal if goal is None else goal
+    least = resolve_goals(_found(wanted, root), [task.name])[task.name]
+    spec = run.spec
+    waiting = run.frozen() == len(spec.tasks) - 1
+    if waiting and spec.tasks[-1] == task and spec.goals[task.name] == least:
+        return run
+    return extend(run, task, least)
+
+
+def _name(request: SequenceRequest, sequence: str, settings: Settings, profile: str) -> str:
+    goal = Path(settings.goal).stem if isinstance(settings.goal, str) else f"{settings.goal:g}"
+    name = f"{sequence}-{request.method}-{goal}-{profile}-o{request.ordering}-s{request.seed}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+
+
+def _safe(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", name):
+        raise CpgError(
+            f"run {name!r} becomes a folder name: use letters, digits, . _ and -, beginning with a letter, a digit or _"
+        )
+    return name
+
+
+def _found(goal: float | str, root: Path) -> float | str:
+    """A goal file of a profile lies beside `params.yaml`; one of the command line may lie anywhere."""
+    beside = root / str(goal)
+    return str(beside) if isinstance(goal, str) and beside.is_file() else goal

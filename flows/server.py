@@ -1,0 +1,135 @@
+"""A Prefect server of our own, for as long as one command runs.
+
+Prefect would start one itself. This one lives in a session of its own, so that Ctrl-C reaches only the training, which
+then stops with its state saved and can still tell the server; it writes to a log file, not on the terminal; and it
+ends with its parent, however that one ends, since it waits for the pipe between them to close.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cpg_core.errors import CpgError
+
+START_TIMEOUT = 120.0
+STOP_TIMEOUT = 10.0
+
+
+@contextmanager
+def server(home: Path) -> Iterator[None]:
+    """Set PREFECT_API_URL to a server of our own inside the block, unless it names one already.
+
+    Enter it before prefect is imported, which reads its settings then; imports made inside the block pass the time
+    that the server takes to start. `wait` before the first flow.
+
+    Args:
+        home: Prefect's folder; the server logs to `server.log` in it.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    settings = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    with (home / "server.log").open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, **settings},
+            start_new_session=True,
+        )
+    try:
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{_port(process, home)}/api"
+        yield
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        _stop(process)
+
+
+def wait(timeout: float = START_TIMEOUT) -> None:
+    """Wait until the server that PREFECT_API_URL names answers.
+
+    Raises:
+        CpgError: it does not.
+    """
+    url = os.environ["PREFECT_API_URL"]
+    deadline = time.monotonic() + timeout
+    while not _answers(f"{url}/health"):
+        if time.monotonic() > deadline:
+            raise CpgError(
+                f"the Prefect server at {url} does not answer; start it (prefect server start), unset PREFECT_API_URL "
+                "for one that lives with the command, or use --plain for none"
+            )
+        time.sleep(0.2)
+
+
+def main() -> None:
+    """Serve until standard input closes; the port goes to standard output at once."""
+    import uvicorn
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    print(listener.getsockname()[1], flush=True)
+    # What is printed later has no reader; the log file takes it.
+    os.dup2(2, 1)
+    os.environ.pop("PREFECT_API_URL", None)
+    serving = uvicorn.Server(
+        uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
+    )
+
+    def end_with_parent() -> None:
+        os.read(0, 1)
+        serving.should_exit = True
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    serving.run(sockets=[listener])
+
+
+def _port(process: subprocess.Popen[bytes], home: Path) -> int:
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        line = process.stdout.readline() if selector.select(START_TIMEOUT) else b""
+    if not line.strip().isdigit():
+        raise CpgError(f"the Prefect server did not start; {home / 'server.log'} says why. --plain does without it")
+    return int(line)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Send on what is not sent yet, then let the server finish."""
+    if worker := sys.modules.get("prefect.events.worker"):
+        worker.EventsWorker.drain_all(timeout=STOP_TIMEOUT)
+    if handlers := sys.modules.get("prefect.logging.handlers"):
+        handlers.APILogHandler.flush()
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    process.stdout.close()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main()
