@@ -5,8 +5,8 @@ from __future__ import annotations
 from cpg_core.run import Run
 from cpg_core.runner import learn_sequence, learn_task
 from cpg_core.stages import TaskContext
+from flows.reporters import Listen
 from flows.stopping import Stop
-from flows.terminal import Listen
 from flows.tracking import Track
 
 

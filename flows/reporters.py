@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from cpg_core.progress import Reporter, Silent
 from cpg_core.records import Epoch, StageRecord, TaskRecord
 from cpg_core.run import Run
 from flows.stopping import Stop
 from flows.titles import title, verdict
+
+Listen = Callable[[Run, Stop], AbstractContextManager[Reporter]]
+"""Gives a run its reporter, for as long as it is learned."""
 
 
 class Lines(Silent):
@@ -30,10 +34,11 @@ class Lines(Silent):
 
     def task_done(self, record: TaskRecord) -> None:
         """Where the task stands."""
+        place = f"{record.index}/{len(self._spec.tasks)}"
         goal = f"goal {record.goal:.4g} {'met' if record.goal_met else 'MISSED'} with {record.accuracy:.4g}"
         self._write(
-            f"== {record.index}/{len(self._spec.tasks)} {record.name}: test accuracy {record.test_accuracy:.4g}, {goal}, "
-            f"budget x{record.budget_x:g}, sparsity {record.sparsity:.2f}, {record.delta_bytes:,} bytes"
+            f"== {place} {record.name}: test accuracy {record.test_accuracy:.4g}, {goal}, "
+            f"budget x{record.budget_x}, sparsity {record.sparsity:.2f}, {record.delta_bytes:,} bytes"
         )
 
     def note(self, message: str) -> None:

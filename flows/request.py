@@ -36,13 +36,14 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     Raises:
         CpgError: something asked for does not exist or is out of range.
     """
-    sequence = load_sequence(request.sequence, root / "data")
+    home = _definitions(root)
+    sequence = load_sequence(request.sequence, home / "data")
     method = find_method(request.method).name
     find_backbone(sequence.backbone)
     profile = request.profile or sequence.profile
     # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
     goal = () if request.goal is None else (f"goal={request.goal}",)
-    settings = load_settings(root / "params.yaml", profile, (*request.overrides, *goal))
+    settings = load_settings(home / "params.yaml", profile, (*request.overrides, *goal))
     tasks = select(sequence, request.tasks, request.ordering)
     return RunSpec(
         name=_safe(request.run) if request.run else _name(request, sequence.name, settings, profile),
@@ -52,11 +53,11 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
         backbone=sequence.backbone,
         profile=profile,
         seed=request.seed,
-        goals=resolve_goals(_found(settings.goal, root), [task.name for task in tasks]),
+        goals=resolve_goals(_found(settings.goal, home), [task.name for task in tasks]),
         settings=settings,
         tasks=tasks,
         versions=versions(),
-        git_commit=git_commit(root),
+        git_commit=git_commit(home),
     )
 
 
@@ -77,7 +78,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     """
     run, task = open_run(root, name), load_task(task_file)
     wanted = run.spec.settings.goal if goal is None else goal
-    least = resolve_goals(_found(wanted, root), [task.name])[task.name]
+    least = resolve_goals(_found(wanted, _definitions(root)), [task.name])[task.name]
     spec = run.spec
     waiting = run.frozen() == len(spec.tasks) - 1
     if waiting and spec.tasks[-1] == task and spec.goals[task.name] == least:
@@ -99,7 +100,12 @@ def _safe(name: str) -> str:
     return name
 
 
-def _found(goal: float | str, root: Path) -> float | str:
+def _definitions(root: Path) -> Path:
+    """Where `params.yaml` and `data/` are: in the root, or here if the root is only a place for results."""
+    return root if (root / "params.yaml").exists() else Path()
+
+
+def _found(goal: float | str, home: Path) -> float | str:
     """A goal file of a profile lies beside `params.yaml`; one of the command line may lie anywhere."""
-    beside = root / str(goal)
+    beside = home / str(goal)
     return str(beside) if isinstance(goal, str) and beside.is_file() else goal

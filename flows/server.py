@@ -15,28 +15,37 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cpg_core.errors import CpgError
 
 START_TIMEOUT = 120.0
+ANSWER_TIMEOUT = 5.0
 STOP_TIMEOUT = 10.0
 
 
 @contextmanager
-def server(home: Path) -> Iterator[None]:
+def server(home: Path) -> Iterator[Callable[[], None]]:
     """Set PREFECT_API_URL to a server of our own inside the block, unless it names one already.
 
     Enter it before prefect is imported, which reads its settings then; imports made inside the block pass the time
-    that the server takes to start. `wait` before the first flow.
+    that the server takes to start.
 
     Args:
         home: Prefect's folder; the server logs to `server.log` in it.
+
+    Returns:
+        A function to call before the first flow: it waits until the server answers.
+
+    Raises:
+        CpgError: the server does not start, or the one that was named does not answer.
     """
-    if os.environ.get("PREFECT_API_URL"):
-        yield
+    if given := os.environ.get("PREFECT_API_URL"):
+        hint = "start it, unset PREFECT_API_URL for one that lives with the command, or do without one: --plain"
+        _wait(given, ANSWER_TIMEOUT, lambda: False, f"the Prefect server at {given} does not answer; {hint}")
+        yield lambda: None
         return
     home.mkdir(parents=True, exist_ok=True)
     settings = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
@@ -49,29 +58,16 @@ def server(home: Path) -> Iterator[None]:
             env={**os.environ, **settings},
             start_new_session=True,
         )
+    failed = f"the Prefect server did not start; {log.name} says why. --plain does without one"
     try:
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{_port(process, home)}/api"
-        yield
+        port = _port(process)
+        if port is None:
+            raise CpgError(failed)
+        url = os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        yield lambda: _wait(url, START_TIMEOUT, lambda: process.poll() is not None, failed)
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         _stop(process)
-
-
-def wait(timeout: float = START_TIMEOUT) -> None:
-    """Wait until the server that PREFECT_API_URL names answers.
-
-    Raises:
-        CpgError: it does not.
-    """
-    url = os.environ["PREFECT_API_URL"]
-    deadline = time.monotonic() + timeout
-    while not _answers(f"{url}/health"):
-        if time.monotonic() > deadline:
-            raise CpgError(
-                f"the Prefect server at {url} does not answer; start it (prefect server start), unset PREFECT_API_URL "
-                "for one that lives with the command, or use --plain for none"
-            )
-        time.sleep(0.2)
 
 
 def main() -> None:
@@ -97,22 +93,20 @@ def main() -> None:
     serving.run(sockets=[listener])
 
 
-def _port(process: subprocess.Popen[bytes], home: Path) -> int:
+def _port(process: subprocess.Popen[bytes]) -> int | None:
+    """The port that the server tells; None if it ends or keeps silent."""
     assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         line = process.stdout.readline() if selector.select(START_TIMEOUT) else b""
-    if not line.strip().isdigit():
-        raise CpgError(f"the Prefect server did not start; {home / 'server.log'} says why. --plain does without it")
-    return int(line)
+    return int(line) if line.strip().isdigit() else None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Send on what is not sent yet, then let the server finish."""
-    if worker := sys.modules.get("prefect.events.worker"):
-        worker.EventsWorker.drain_all(timeout=STOP_TIMEOUT)
-    if handlers := sys.modules.get("prefect.logging.handlers"):
-        handlers.APILogHandler.flush()
+    """Send on what Prefect has not sent yet, if it was imported at all; then let the server finish."""
+    for module, worker in (("prefect.events.worker", "EventsWorker"), ("prefect.logging.handlers", "APILogWorker")):
+        if module in sys.modules:
+            getattr(sys.modules[module], worker).drain_all(timeout=STOP_TIMEOUT)
     assert process.stdin is not None and process.stdout is not None
     process.stdin.close()
     process.stdout.close()
@@ -123,11 +117,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def _wait(url: str, timeout: float, ended: Callable[[], bool], failed: str) -> None:
+    deadline = time.monotonic() + timeout
+    while not _answers(f"{url}/health"):
+        if ended() or time.monotonic() > deadline:
+            raise CpgError(failed)
+        time.sleep(0.2)
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as reply:
             return bool(reply.status == 200)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

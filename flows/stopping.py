@@ -31,7 +31,7 @@ class Stop:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (how handlers are called)
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt  # asked twice: at once, losing at most the epoch
         self.requested = True

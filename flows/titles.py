@@ -16,9 +16,9 @@ def title(task: str, stage: Request | StageRecord, before: StageRecord | None) -
     """
     match stage.stage:
         case "pick_train":
-            return f"pick-train {task} x{stage.budget_x:g}"
+            return f"pick-train {task} x{stage.budget_x}"
         case "grow":
-            return f"grow {task} x{before.budget_x:g} -> x{stage.budget_x:g}" if before else f"grow {task}"
+            return f"grow {task} x{before.budget_x} -> x{stage.budget_x}" if before else f"grow {task}"
         case "prune":
             return f"prune {task} to {stage.target:g}"
         case _:

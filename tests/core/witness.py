@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from core import tiny
 from cpg_core import delta as deltas
 from cpg_core.beginning import fresh_network
 from cpg_core.data.batches import eval_batches
@@ -21,8 +22,6 @@ from cpg_core.run import Run, open_run
 from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages import TaskContext, read_state, stage_folder
 from cpg_core.state import Shared, TaskState, effective, install
-
-from core import tiny
 
 
 def look(network: Network, run: Run, split: Split, mean: Tensor, std: Tensor) -> Tensor:

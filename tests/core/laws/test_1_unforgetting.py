@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS
-from core.witness import Witness, recalled
 from torch import Tensor
 
+from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS
+from core.witness import Witness, recalled
 from cpg_core import delta as deltas
 from cpg_core.run import Run
 
@@ -27,9 +27,7 @@ def test_no_later_task_changes_a_bit(new_run: Callable[..., Run], method: str, o
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("method", FORGETTING)
-def test_a_method_that_forgets_fails_the_same_check(
-    new_run: Callable[..., Run], method: str, optimizer: str
-) -> None:
+def test_a_method_that_forgets_fails_the_same_check(new_run: Callable[..., Run], method: str, optimizer: str) -> None:
     witness = Witness().learn(new_run(method=method, overrides=OPTIMIZERS[optimizer]))
     assert witness.forgotten() == {(1, 2), (1, 3), (2, 3)}
 

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import pytest
 import torch
-from core.tiny import random_layers, settings
 from torch import Tensor
 
+from core.tiny import random_layers, settings
 from cpg_core.network import Layers, Network, build, shared_parameters
 from cpg_core.optimizer import TaskOptimizer
 
@@ -31,9 +31,7 @@ def network() -> Network:
 
 def optimizer_of(net: Network, kind: str, held: Layers, *, scored: bool, compiled: bool = False) -> TaskOptimizer:
     config = settings(f"optimizer.kind={kind}", "optimizer.weight_decay=0.1").optimizer
-    return TaskOptimizer(
-        net, held, config, scored=scored, score_init=0.01, score_threshold=0.005, compiled=compiled
-    )
+    return TaskOptimizer(net, held, config, scored=scored, score_init=0.01, score_threshold=0.005, compiled=compiled)
 
 
 @dataclass

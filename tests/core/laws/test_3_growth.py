@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from core.tiny import GROWS, bits, random_layers
 from core.witness import recalled_network
-
 from cpg_core.network import build, corner, shared_parameters, width
 from cpg_core.run import Run
 from cpg_core.state import Shared, nothing_yet, widened

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from core.tiny import FORGETTING, GROWS, KEEPING, bits, data_of, frozen_bytes
 from torch import nn
 
+from core.tiny import FORGETTING, GROWS, KEEPING, bits, data_of, frozen_bytes
 from cpg_core.audit import audit
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
-from cpg_core.evaluation import accuracy, probe_images, probe_logits
+from cpg_core.evaluation import accuracy, probe_images, probe_logits, reading
 from cpg_core.network import Network, build
 from cpg_core.policy import next_stage
 from cpg_core.progress import Silent
@@ -61,9 +61,8 @@ def forward_after_eval(network: Network, run: Run) -> torch.Tensor:
 
 
 def forward_with_noise(network: Network, run: Run) -> torch.Tensor:
-    images = probe_images(run.input.channels, run.input.size)
-    with torch.no_grad():
-        return nn.functional.dropout(images, 0.5)
+    with reading(network):
+        return network(nn.functional.dropout(probe_images(run.input.channels, run.input.size), 0.5))
 
 
 @pytest.mark.parametrize("training", [True, False])

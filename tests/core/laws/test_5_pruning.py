@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from core.tiny import GROWS, OPTIMIZERS
 from torch import Tensor
 
+from core.tiny import GROWS, OPTIMIZERS
 from cpg_core.policy import Request
 from cpg_core.progress import Silent
 from cpg_core.pruning import smallest

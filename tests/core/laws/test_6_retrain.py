@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
+
 from core.tiny import bits, data_of
 from core.witness import recalled_network
-
 from cpg_core.beginning import fresh_network
 from cpg_core.network import Network
 from cpg_core.policy import Request

@@ -1,0 +1,86 @@
+"""What tracking needs of MLflow: runs found again by their tags, and points that are never sent twice."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+
+from mlflow.entities import DatasetInput, Metric, Param, Run, ViewType
+from mlflow.tracking import MlflowClient
+
+from cpg_core.run import Run as CpgRun
+
+BATCH = 900
+"""Points a request; MLflow takes 1000 items."""
+
+
+class Store:
+    """The experiment of a run's sequence: in MLFLOW_TRACKING_URI, or in `mlflow.db` and `mlartifacts/` at the root."""
+
+    def __init__(self, run: CpgRun) -> None:
+        root = run.root.resolve()
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+        # A server knows where its artifacts go; a database alone would have them wherever this was started.
+        artifacts = None if uri.startswith("http") else (root / "mlartifacts").as_uri()
+        self._client = MlflowClient(tracking_uri=uri)
+        self._experiment = self._find_experiment(run.spec.sequence, artifacts)
+
+    def find(self, tags: Mapping[str, str]) -> Run | None:
+        """The newest run with these tags."""
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        found = self._client.search_runs([self._experiment], wanted, ViewType.ACTIVE_ONLY, max_results=1)
+        return found[0] if found else None
+
+    def create(self, tags: Mapping[str, str], name: str) -> str:
+        """The id of a new run. It has its tags from the start, so that one that breaks off is found again."""
+        created = self._client.create_run(self._experiment, tags=dict(tags), run_name=name)
+        return str(created.info.run_id)
+
+    def params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Send params; the same again change nothing."""
+        self._client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+
+    def delete(self, run: Run) -> None:
+        """Delete a run that broke off."""
+        self._client.delete_run(run.info.run_id)
+
+    def metrics(self, run_id: str, points: Sequence[tuple[str, int, float]]) -> None:
+        """Send points: name, step, value."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for name, step, value in points]
+        for start in range(0, len(metrics), BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def curves(self, run_id: str, points: Mapping[str, Mapping[int, float]]) -> None:
+        """Send the points that are not there yet, or are there with another value."""
+        known = self._client.get_run(run_id).data.metrics
+        missing = []
+        for name, curve in points.items():
+            history = self._client.get_metric_history(run_id, name) if name in known else []
+            there = {metric.step: metric.value for metric in history}
+            missing += [(name, step, value) for step, value in curve.items() if there.get(step) != value]
+        self.metrics(run_id, missing)
+
+    def data(self, run_id: str, data: DatasetInput) -> None:
+        """Name the data that a run learned from."""
+        self._client.log_inputs(run_id, datasets=[data])
+
+    def text(self, run_id: str, file: str, text: str) -> None:
+        """Write a text artifact, over what was there."""
+        self._client.log_text(run_id, text, file)
+
+    def status(self, run_id: str, *, finished: bool) -> None:
+        """Say whether a run is finished."""
+        if finished:
+            self._client.set_terminated(run_id, "FINISHED")
+        else:
+            self._client.update_run(run_id, "RUNNING")
+
+    def _find_experiment(self, name: str, artifacts: str | None) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return str(self._client.create_experiment(name, artifact_location=artifacts))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)

@@ -1,0 +1,129 @@
+"""One task of a sequence as a Prefect subflow, its stages as Prefect tasks.
+
+Each stage is handed what the one before it returned, so that the graph shows the order in which they ran. A stage
+finds its own finished output on disk, so Prefect caches nothing; one that was found shows as `Cached`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Completed
+
+from cpg_core.freezing import freeze
+from cpg_core.policy import Request
+from cpg_core.progress import Reporter
+from cpg_core.records import StageRecord
+from cpg_core.run import Run
+from cpg_core.runner import WORK, learn_task
+from cpg_core.stages import TaskContext, run_stage
+from flows.artifacts import task_artifact
+from flows.stopping import Stop
+from flows.titles import title, verdict
+from flows.tracking import Track
+
+Json = dict[str, Any]
+Found = tuple[StageRecord, bool]
+"""A stage's record, and whether it was found finished."""
+
+
+class Stages:
+    """Runs the stages of one task as Prefect tasks, one after the other."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        self._name = name
+        self._least = run.spec.goals[name] - run.spec.settings.check.tolerance
+        self._returned: Json | None = None
+        self._record: StageRecord | None = None
+
+    def execute(self, context: TaskContext, request: Request) -> StageRecord:
+        """Do a stage, or find it done."""
+
+        def work() -> Found:
+            if request.stage == "freeze":
+                return freeze(context, request), False
+            return run_stage(context, request, WORK[request.stage])
+
+        return self._as_task(request, work)
+
+    def found(self, record: StageRecord) -> None:
+        """Show a stage that was done before."""
+        self._as_task(record, lambda: (record, True))
+
+    def _as_task(self, stage: Request | StageRecord, work: Callable[[], Found]) -> StageRecord:
+        @task(
+            name=stage.stage.replace("_", "-"),
+            task_run_name=_plain(title(self._name, stage, self._record)),
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+        def run(previous: Json | None) -> State[Json]:  # noqa: ARG001  (it makes the edge in the graph)
+            record, found = work()
+            if found_out := verdict(self._name, record, self._least):
+                _rename(found_out)
+            data = record.model_dump(mode="json", exclude={"epochs"})
+            return Completed(name="Cached", message="found finished", data=data) if found else Completed(data=data)
+
+        # The very object that Prefect keeps for this run: an equal one would make no edge.
+        data: Any = run(self._returned).data
+        self._returned = data.result
+        self._record = StageRecord.model_validate(self._returned)
+        return self._record
+
+
+class Tasks:
+    """Runs the tasks of one run as subflows, one after the other."""
+
+    def __init__(self, run: Run, reporter: Reporter, stop: Stop, track: Track) -> None:
+        self._run = run
+        self._reporter = reporter
+        self._stop = stop
+        self._track = track
+        self._returned: Json | None = None
+
+    def learn(self, context: TaskContext) -> None:
+        """Learn a task."""
+        self._subflow(context.index, lambda stages: learn_task(context, stages.execute))
+        self._track(self._run, self._reporter.note)
+
+    def show(self, index: int) -> None:
+        """Show the stages of a task that was frozen before."""
+
+        def shown(stages: Stages) -> None:
+            for record in self._run.record(index).stages:
+                stages.found(record)
+
+        self._subflow(index, shown)
+
+    def _subflow(self, index: int, learn: Callable[[Stages], None]) -> None:
+        run, name = self._run, self._run.spec.tasks[index - 1].name
+
+        @flow(name="task", flow_run_name=_plain(name), persist_result=False)
+        def learn_one(number: int, goal: float, previous: Json | None) -> Json:  # noqa: ARG001  (shown in the UI)
+            with self._stop.listening():
+                learn(Stages(run, name))
+            record = run.record(index)
+            task_artifact(run, record)
+            return {"task": name, "test_accuracy": record.test_accuracy, "goal_met": record.goal_met}
+
+        # The sequence's heartbeat tells for its tasks too; one of their own would cost each a second at its end.
+        with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            self._returned = learn_one(index, run.spec.goals[name], self._returned)
+
+
+def _rename(name: str) -> None:
+    """Give the running Prefect task another name: the event of its next state takes it to the server."""
+    context = TaskRunContext.get()
+    assert context is not None
+    context.task_run.name = name
+
+
+def _plain(name: str) -> str:
+    """Prefect fills in braces in a name; ours hold none to fill in."""
+    return name.replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,107 @@
+"""MLflow as a mirror of what is on disk: `sync` sends what is not there yet, whenever and however often it is called.
+
+A run is an MLflow run, found again by its name and the hash of its first task's record; each task is one nested in
+it, found by the hash of its own record and written once. Training knows nothing of this, and goes on when the server
+is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isnan
+from typing import TYPE_CHECKING
+
+from cpg_core.files import sha256
+from cpg_core.report import matrix, summary, table
+from cpg_core.run import RECORD, Run
+
+if TYPE_CHECKING:
+    from flows.mlflow_store import Store
+
+Note = Callable[[str], None]
+Track = Callable[[Run, Note], None]
+"""Records a run as far as it is on disk; tells a person what goes wrong, and never raises."""
+
+
+def choose_track(track: bool) -> Track:
+    """To track, or its null twin."""
+    return tracked if track else untracked
+
+
+def untracked(run: Run, note: Note) -> None:
+    """Nothing."""
+
+
+def tracked(run: Run, note: Note) -> None:
+    """`sync`; what cannot be sent now is sent by the next one."""
+    try:
+        sync(run)
+    except Exception as error:  # whatever ails the tracking server, the run is on disk and learning goes on
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        note(f"MLflow cannot be reached ({why[0][:200]}); learning goes on, and the next time sends everything")
+
+
+def sync(run: Run) -> None:
+    """Send what is on disk and not in MLflow yet. Nothing happens before the first task is frozen."""
+    from flows.mlflow_store import Store
+    from flows.mlflow_task import write_task
+
+    if run.frozen() == 0:
+        return
+    store = Store(run)
+    identity = {"run": run.spec.name, "cpg.origin": _identity(run, 1)}
+    found = store.find(identity)
+    parent = str(found.info.run_id) if found else store.create({**_tags(run), **identity}, run.spec.name)
+    store.params(parent, _params(run))
+    for index in range(1, run.frozen() + 1):
+        write_task(store, run, index, parent, _identity(run, index))
+    _curves(store, run, parent)
+    store.text(parent, "accuracy_matrix.csv", matrix(run).to_csv(float_format="%.6f"))
+    store.text(parent, "results.csv", table(run).to_csv(index=False))
+    store.text(parent, "run.json", run.spec.model_dump_json(indent=1))
+    store.status(parent, finished=run.frozen() == len(run.spec.tasks))
+
+
+def _identity(run: Run, index: int) -> str:
+    return sha256(run.task_folder(index) / RECORD)
+
+
+def _tags(run: Run) -> dict[str, str]:
+    spec = run.spec
+    goals = sorted(set(spec.goals.values()))
+    return {
+        "cpg.kind": "sequence",
+        "sequence": spec.sequence,
+        "method": spec.method,
+        "ordering": spec.ordering,
+        "goal": f"{goals[0]:g}" if len(goals) == 1 else str(spec.settings.goal),
+        "profile": spec.profile,
+        "seed": str(spec.seed),
+        "mlflow.source.git.commit": spec.git_commit or "",
+    }
+
+
+def _params(run: Run) -> dict[str, str]:
+    """Every setting, by its dotted name."""
+    spec = run.spec
+    named: dict[str, object] = {"backbone": spec.backbone, "method": spec.method, "seed": spec.seed}
+    return {name: str(value) for name, value in (named | _flat(spec.settings.model_dump(mode="json"))).items()}
+
+
+def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    out: dict[str, object] = {}
+    for name, value in values.items():
+        out |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return out
+
+
+def _curves(store: Store, run: Run, parent: str) -> None:
+    """The figures of the run after each task, and the accuracy of each task since it was learned."""
+    points: dict[str, dict[int, float]] = {}
+    for step in range(1, run.frozen() + 1):
+        so_far = Run(run.root, run.spec.model_copy(update={"tasks": run.spec.tasks[:step]}))
+        for name, value in summary(so_far).items():
+            points.setdefault(name, {})[step] = value
+    for task, column in matrix(run).items():
+        points[f"recall/{task}"] = {step: float(value) for step, value in enumerate(column, 1) if not isnan(value)}
+    store.curves(parent, points)

@@ -1,0 +1,165 @@
+"""What Prefect shows of a run is what happened, and it happens as without Prefect."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args
+from uuid import UUID
+
+import pytest
+from core.tiny import GROWS, frozen_bytes
+
+from cpg_core.errors import CpgError
+from cpg_core.methods import METHODS
+from cpg_core.progress import Interrupted
+from cpg_core.run import Run, open_run
+
+from .listeners import at, silently
+from .requests import parameters, tiny_request
+from .shown import names, run_flow, shown, states
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def learn(root: Path, *overrides: str) -> UUID:
+    from flows.sequence import sequence_flow
+
+    return run_flow(sequence_flow(silently), parameters(tiny_request(*overrides), root))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> tuple[Path, UUID]:  # noqa: ARG001
+    """Learned by the flow as it is deployed."""
+    from flows.sequence import cpg
+
+    root = tmp_path_factory.mktemp("first")
+    return root, run_flow(cpg, parameters(tiny_request(), root))
+
+
+def test_every_stage_is_shown_in_order(first: tuple[Path, UUID]) -> None:
+    root, flow_run = first
+    one, two = open_run(root, "tiny").records()
+    assert names(flow_run) == [
+        "pick-train zero-one x1.0",
+        f"check zero-one {one.stages[1].accuracy:.4g} >= 0.6",
+        "prune zero-one to 0.5",
+        "prune zero-one to 0.8",
+        "freeze zero-one",
+        "pick-train two-three x1.0",
+        f"check two-three {two.stages[1].accuracy:.4g} >= 0.6",
+        "prune two-three to 0.5",
+        "prune two-three to 0.8",
+        "retrain two-three",
+        "freeze two-three",
+    ]
+    assert list(shown(flow_run)) == ["zero-one", "two-three"]
+    assert set(states(flow_run)) == {"Completed"}
+
+
+def test_each_stage_is_given_the_one_before(first: tuple[Path, UUID]) -> None:
+    for tasks in shown(first[1]).values():
+        assert tasks[0].after is None
+        assert all(after.after == before.id for before, after in pairwise(tasks))
+
+
+def test_it_learns_the_same_bytes_as_without_prefect(first: tuple[Path, UUID], unbroken: Run) -> None:
+    assert frozen_bytes(open_run(first[0], "tiny")) == frozen_bytes(unbroken)
+
+
+@pytest.mark.usefixtures("first")
+def test_results_are_artifacts() -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        found = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert {"tiny-zero-one", "tiny-two-three", "tiny-results", "tiny-accuracy"} <= set(found)
+    assert "pick_train" in str(found["tiny-zero-one"].data)
+    assert "two-three" in str(found["tiny-results"].data)
+
+
+def test_each_stage_has_its_line_in_the_log(first: tuple[Path, UUID]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=5)
+    with get_client(sync_client=True) as client:
+        lines = [log.message for log in client.read_logs(limit=200)]
+    for name in names(first[1]):
+        assert [line for line in lines if line.startswith(f"{name}:")], name
+
+
+def test_again_everything_is_found_and_nothing_written(first: tuple[Path, UUID]) -> None:
+    root, before = first
+    run = open_run(root, "tiny")
+    written = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.safetensors")}
+    again = learn(root)
+    assert set(states(again)) == {"Cached"}
+    assert names(again) == names(before)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.safetensors")} == written
+
+
+def test_growth_is_shown_as_it_happened(tmp_path: Path) -> None:
+    found = shown(learn(tmp_path, *GROWS))["two-three"]
+    assert [task.name for task in found if task.name.startswith(("grow", "pick-train"))] == [
+        "pick-train two-three x1.0",
+        "grow two-three x1.0 -> x1.5",
+        "pick-train two-three x1.5",
+        "grow two-three x1.5 -> x2.0",
+        "pick-train two-three x2.0",
+    ]
+    checks = [task.name for task in found if task.name.startswith("check")]
+    assert len(checks) == 3
+    assert all(name.endswith("training accuracy too low") for name in checks)
+
+
+def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(tmp_path: Path, unbroken: Run) -> None:
+    from flows.sequence import sequence_flow
+
+    terminating = at("two-three", "prune")
+    given = parameters(tiny_request(), tmp_path)
+    with pytest.raises(Interrupted):
+        sequence_flow(terminating)(**given)
+    run = open_run(tmp_path, "tiny")
+    assert run.frozen() == 1
+    flow_run = learn(tmp_path)
+    assert [task.state for task in shown(flow_run)["zero-one"]] == ["Cached"] * 5
+    assert [task.state for task in shown(flow_run)["two-three"]] == ["Cached"] * 2 + ["Completed"] * 4
+    assert frozen_bytes(run) == frozen_bytes(unbroken)
+
+
+def test_a_failed_stage_shows_as_failed_and_raises_its_own_error(tmp_path: Path) -> None:
+    from flows.sequence import sequence_flow
+
+    request = tiny_request("pick_train.lr=1.0e+30")
+    with pytest.raises(CpgError, match="the loss is not a finite number"):
+        sequence_flow(silently)(**parameters(request, tmp_path))
+    assert states(learn(tmp_path, "pick_train.lr=1.0e+30")) == ["Failed"]
+
+
+def test_a_task_is_added_to_a_run(first: tuple[Path, UUID], tmp_path: Path) -> None:
+    import shutil
+
+    from flows.sequence import add_flow
+
+    shutil.copytree(first[0] / "checkpoints", tmp_path / "checkpoints")
+    before = frozen_bytes(open_run(tmp_path, "tiny"))
+    task = tmp_path / "more.yaml"
+    task.write_text("name: more\nsource: {kind: digits}\nclasses: ['4', '9']\n")
+    flow_run = run_flow(add_flow(silently), {"run": "tiny", "task": str(task), "root": str(tmp_path), "track": False})
+    assert [{task.state for task in tasks} for tasks in shown(flow_run).values()] == [
+        {"Cached"},
+        {"Cached"},
+        {"Completed"},
+    ]
+    after = frozen_bytes(open_run(tmp_path, "tiny"))
+    assert {name: content for name, content in after.items() if name in before and name != "run.json"} == {
+        name: content for name, content in before.items() if name != "run.json"
+    }
+    assert "003-more/delta.safetensors" in after
+
+
+def test_the_flow_takes_every_method() -> None:
+    from flows.sequence import Method
+
+    assert set(get_args(Method)) == set(METHODS)
