@@ -23,9 +23,10 @@ from cpg_core.audit import audit
 from cpg_core.config import load_settings
 from cpg_core.data.fields import DigitsSource
 from cpg_core.data.spec import TaskSpec
+from cpg_core.machine import versions
 from cpg_core.progress import Silent
 from cpg_core.records import TaskRecord
-from cpg_core.run import RunSpec, begin, versions
+from cpg_core.run import RunSpec, begin
 from cpg_core.runner import learn_sequence
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"

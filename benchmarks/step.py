@@ -78,7 +78,7 @@ def make(name: str, frozen: float, layout: torch.memory_format, *, compiled: boo
     if name == "prune":
         available = {key: int(value.isnan().sum()) for key, value in held.items()}
         began = time.perf_counter()
-        Release(available, start=0.0, target=0.1, steps=0, every=1)(network, optimizer, 0)
+        Release(available, start=0.0, target=0.1, steps=1, every=1)(network, optimizer, 0)
         seconds = time.perf_counter() - began
     return Arm(network, lambda: optimizer.step(0.01, 5e-4), seconds)
 

@@ -10,9 +10,10 @@ from cpg_core import delta as deltas
 from cpg_core.delta import Delta
 from cpg_core.errors import CpgError
 from cpg_core.files import digest, sha256
-from cpg_core.recall import device_of, exactly, network_of, probe_of
+from cpg_core.machine import device_of, exactly, machine
+from cpg_core.recall import network_of, probe_of
 from cpg_core.records import TaskRecord
-from cpg_core.run import RECORD, Run, machine
+from cpg_core.run import RECORD, Run
 from cpg_core.state import Shared, nothing_yet, widened
 
 ROUNDING = 1e-3
@@ -44,6 +45,8 @@ def audit(run: Run) -> list[Finding]:
         try:
             record = run.record(index)
             delta = run.delta(index, record)
+            run.recalls(index)
+            run.seconds(index)
             if record.parent_sha256 != parent:
                 raise CpgError(f"{run.task_folder(index) / RECORD}: made after another model than the tasks before it")
             shared = _with(run, shared, record, delta)

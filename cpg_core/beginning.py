@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from cpg_core.network import Network, build, copy_corner, private_tensors, shared_parameters, width
+from cpg_core.layers import copy_corner
+from cpg_core.network import Network, build, private_tensors, shared_parameters, width
 from cpg_core.stages import TaskContext
 from cpg_core.state import TaskState
 

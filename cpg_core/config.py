@@ -186,11 +186,15 @@ def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> 
 
 def _extended(path: Path, profiles: dict[str, Any], name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if name not in profiles:
-        raise unknown("profile", name, list(profiles))
+        raise unknown("profile", name, profiles)
+    if not isinstance(profiles[name], dict):
+        raise CpgError(f"{path}, profile '{name}': expected names and values, found {profiles[name]!r:.80}")
     if name in seen:
         raise CpgError(f"{path}: profiles extend each other in a circle: {' -> '.join((*seen, name))}")
     own = dict(profiles[name])
     base = own.pop("extends", None)
+    if base is not None and not isinstance(base, str):
+        raise CpgError(f"{path}, profile '{name}': extends: expected the name of a profile, found {base!r:.80}")
     return _merged(_extended(path, profiles, base, (*seen, name)), own) if base else own
 
 
@@ -217,4 +221,7 @@ def _set(values: dict[str, Any], override: str) -> None:
         place = cast(dict[str, Any], place[group])
     if field not in place:
         raise unknown("setting", name, [".".join([*groups, key]) for key in place])
-    place[field] = yaml.safe_load(text)
+    try:
+        place[field] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CpgError(f"override {override!r}: the value is not valid YAML") from error

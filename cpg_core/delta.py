@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cpg_core.files import read_tensors, write_tensors
-from cpg_core.network import Layers, corner
+from cpg_core.layers import Layers, corner
 from cpg_core.ownership import claim, owned_before, released
 from cpg_core.state import Shared, TaskState
 

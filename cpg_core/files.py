@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from cpg_core.errors import CpgError
-from cpg_core.network import Layers
+from cpg_core.layers import Layers
 from cpg_core.schema import check
 
 M = TypeVar("M", bound=BaseModel)
+SEAL = "sealed_sha256"
 
 
 class Damaged(CpgError):
@@ -40,17 +41,17 @@ def sha256(path: Path) -> str:
         raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def write_json(path: Path, content: object, *, sync: bool = True) -> None:
-    """Write JSON with sorted keys: the same content gives the same bytes."""
-    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+def write_json(path: Path, content: dict[str, Any], *, sync: bool = True) -> None:
+    """Write a sealed JSON file: keys sorted, so that the same content gives the same bytes, and its own hash in it."""
+    text = _canonical({**content, SEAL: _seal(content)})
     _replace(path, lambda aside: _write_text(aside, text), sync)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The content of a sealed JSON file.
 
     Raises:
-        Damaged: missing, unreadable, or not an object.
+        Damaged: missing, unreadable, or not what was written.
     """
     try:
         content = json.loads(path.read_text())
@@ -58,8 +59,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Damaged(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise Damaged(f"{path}: expected a JSON object")
+    if not isinstance(content, dict) or content.pop(SEAL, None) != _seal(content):
+        raise Damaged(f"{path}: damaged: not the content that was written; bring back this file from a copy (dvc pull)")
     return content
 
 
@@ -98,14 +99,22 @@ def read_tensors(path: Path, expected_sha256: str) -> Layers:
     return load_file(path)
 
 
+def _canonical(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _seal(content: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+
+
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text)
 
 
 def _replace(path: Path, write: Callable[[Path], None], sync: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(aside)
             if sync:

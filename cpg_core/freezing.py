@@ -10,12 +10,13 @@ import torch
 
 from cpg_core import delta as deltas
 from cpg_core.files import digest, sha256, write_json
+from cpg_core.machine import device_of, machine
 from cpg_core.network import width
 from cpg_core.ownership import size
 from cpg_core.policy import Request
-from cpg_core.recall import device_of, network_of, probe_of, recheck, test_accuracy
+from cpg_core.recall import network_of, probe_of, recheck, test_accuracy
 from cpg_core.records import StageRecord, TaskRecord
-from cpg_core.run import DELTA, RECALL, RECORD, SECONDS, machine
+from cpg_core.run import DELTA, RECALL, RECORD, SECONDS
 from cpg_core.stages import TaskContext, measures, read_record, read_seconds, read_state, stage_folder
 from cpg_core.state import TaskState, released_share
 
@@ -38,6 +39,8 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     record = _record(context, state, stages, released=released_share(after))
     network = network_of(run, after, record, draft)
     probe = probe_of(run, network)
+    for leftover in folder.glob(".*"):
+        leftover.unlink()
     delta_sha256 = deltas.write(folder / DELTA, replace(draft, probe=probe))
     record = record.model_copy(
         update={

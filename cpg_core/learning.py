@@ -10,16 +10,17 @@ import torch
 from cpg_core.beginning import first_state, fresh_network
 from cpg_core.config import STEADY, Schedule
 from cpg_core.data.batches import batch_count
+from cpg_core.layers import Layers
+from cpg_core.machine import device_of
 from cpg_core.network import Network, private_tensors, shared_parameters
 from cpg_core.optimizer import TaskOptimizer, compiles
 from cpg_core.ownership import count, size
 from cpg_core.policy import Request
 from cpg_core.pruning import Release
-from cpg_core.recall import device_of
 from cpg_core.snapshot import Snapshots
 from cpg_core.stages import Fields, Outcome, Place, TaskContext, read_record
 from cpg_core.state import TaskState, effective, install
-from cpg_core.training import Plan, decide_accuracy, train
+from cpg_core.training import Plan, decide_accuracy, diverged, train
 
 
 def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
@@ -62,7 +63,7 @@ def prune(context: TaskContext, request: Request, state: TaskState | None, place
     available = {name: int((~mask).sum()) for name, mask in older.items()}
     batches = batch_count(len(context.data.train), context.settings.batch_size)
     if context.run.method.prune == "one_shot":
-        release = Release(available, start=0.0, target=request.target, steps=0, every=1)
+        release = Release(available, start=0.0, target=request.target, steps=1, every=1)
         plan = _plan(context, request, shot.epochs, shot.lr, STEADY)
     else:
         reached = 1 - count(state.own) / max(sum(available.values()), 1)
@@ -127,6 +128,7 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
         network, optimizer, context.data, plan, Snapshots(place.folder, place.key), context.reporter
     )
     weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
+    _finite(plan, weights)
     own = {name: kept.isnan().cpu() for name, kept in optimizer.held().items()}
     after = TaskState(
         budget_x=state.budget_x,
@@ -138,6 +140,12 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
     )
     fields: Fields = {"accuracy": epochs[-1].accuracy, "train_accuracy": epochs[-1].train_accuracy}
     return Outcome(after, fields, epochs, seconds)
+
+
+def _finite(plan: Plan, weights: Layers) -> None:
+    """The loss of the last step was computed before it: look at what the step left."""
+    if not all(bool(weight.isfinite().all()) for weight in weights.values()):
+        raise diverged(plan, plan.epochs)
 
 
 def _learns_picks(context: TaskContext) -> bool:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from cpg_core import backbones
+from cpg_core.layers import Layers
 from cpg_core.seeds import seeded
-
-Layers = dict[str, Tensor]
-"""Shared layers by name (`0.weight`), in the order of the backbone."""
 
 
 class Network(nn.Module):
@@ -52,14 +49,3 @@ def private_tensors(network: Network) -> Layers:
     """Everything else that a task keeps alone: batch norm, biases, PReLU and the head, as the live tensors."""
     shared = {f"backbone.{name}" for name in shared_parameters(network)}
     return {name: value for name, value in network.state_dict().items() if name not in shared}
-
-
-def copy_corner(target: Tensor, source: Tensor) -> None:
-    """Write `source` into the leading corner of `target` (same number of dimensions, no smaller in any)."""
-    with torch.no_grad():
-        target[tuple(slice(size) for size in source.shape)].copy_(source)
-
-
-def corner(wide: Tensor, shape: torch.Size) -> Tensor:
-    """The leading corner of that shape, as a view."""
-    return wide[tuple(slice(size) for size in shape)]

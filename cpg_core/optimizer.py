@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cpg_core.config import Optimizer
-from cpg_core.network import Layers, Network, shared_parameters
+from cpg_core.layers import Layers
+from cpg_core.network import Network, shared_parameters
 from cpg_core.update import Rule, adam, picks_pass, sgd, weights_pass
 
 BETA2 = 0.999

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.network import Layers
+from cpg_core.layers import Layers
 
 RELEASED = 0
 MOST_TASKS = torch.iinfo(torch.int16).max

@@ -81,8 +81,8 @@ def _prune_target(done: Sequence[StageRecord], rules: Rules) -> float | None:
     if rules.method.prune == "one_shot":
         return rules.settings.one_shot.sparsity if reached is None else None
     if not _check(done).met:
-        enough = reached is not None and reached >= _room(rules)
-        return None if enough or _room(rules) == 0 else next_target(prune.targets, reached)
+        room = _room(rules)
+        return None if (reached or 0.0) >= room else next_target(prune.targets, reached) or room
     if last is not None and last.gate is False:
         return None
     if prune.misses_allowed is not None and _misses_in_a_row(pruned) > prune.misses_allowed:

@@ -65,7 +65,7 @@ class Release:
 
     Attributes:
         available: weights per layer that the task may hold: the base of its sparsity.
-        start: sparsity before the first step; `target`: sparsity after `steps` steps.
+        start: sparsity at the beginning; `target`: sparsity from the last of `steps` steps on.
         every: steps between two releases.
     """
 
@@ -76,10 +76,11 @@ class Release:
     every: int
 
     def __call__(self, network: Network, optimizer: TaskOptimizer, done: int) -> None:
-        """Release what the schedule asks for when `done` steps are over; pruned weights are held at 0."""
-        if done > self.steps or (done % self.every and done != self.steps):
+        """Release what the schedule asks for before the step after `done` others; pruned weights are held at 0."""
+        last = self.steps - 1
+        if done > last or (done % self.every and done != last):
             return
-        sparsity = cubic(self.start, self.target, done / self.steps if self.steps else 1.0)
+        sparsity = cubic(self.start, self.target, done / last if last else 1.0)
         held = optimizer.held()
         for name, parameter in shared_parameters(network).items():
             own = held[name].isnan()

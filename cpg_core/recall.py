@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,30 +15,11 @@ from cpg_core.delta import Delta
 from cpg_core.evaluation import accuracy, probe_images, probe_logits
 from cpg_core.files import Damaged, digest
 from cpg_core.hints import unknown
+from cpg_core.machine import device_of, exactly
 from cpg_core.network import Network, build
 from cpg_core.records import Recall, TaskRecord
 from cpg_core.run import Run
 from cpg_core.state import Shared, install
-
-
-def device_of(choice: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here."""
-    if choice == "auto":
-        choice = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(choice)
-
-
-@contextmanager
-def exactly(threads: int) -> Iterator[None]:
-    """Torch on that many threads and with repeatable kernels inside the block: the bits of a result depend on both."""
-    before = torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]
 
 
 def network_of(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Network:

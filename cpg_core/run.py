@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +20,7 @@ from cpg_core.files import Damaged, read_json, read_record, read_tensors, sha256
 from cpg_core.methods import Method
 from cpg_core.methods import find as find_method
 from cpg_core.network import build, shared_parameters, width
-from cpg_core.records import Machine, Recall, TaskRecord
+from cpg_core.records import Recall, TaskRecord
 from cpg_core.schema import Strict
 from cpg_core.state import Shared, nothing_yet, widened
 
@@ -32,6 +29,8 @@ RECORD = "record.json"
 RECALL = "recall.json"
 SECONDS = "seconds.json"
 DELTA = "delta.safetensors"
+IDENTITY = ("sequence", "method", "backbone")
+COMPARED = (*IDENTITY, "ordering", "profile", "seed", "goals", "tasks", "settings")
 
 
 class RunSpec(Strict):
@@ -96,11 +95,17 @@ class Run:
         return self.work / self.label(index)
 
     def frozen(self) -> int:
-        """How many tasks are frozen: the leading ones whose record is there."""
-        return next(
-            (index for index in range(len(self.spec.tasks)) if not (self.task_folder(index + 1) / RECORD).exists()),
-            len(self.spec.tasks),
-        )
+        """How many tasks are frozen.
+
+        Raises:
+            Damaged: a record is missing although a later task is frozen.
+        """
+        there = [(self.task_folder(index) / RECORD).exists() for index in range(1, len(self.spec.tasks) + 1)]
+        count = there.index(False) if False in there else len(there)
+        if any(there[count:]):
+            gone = self.task_folder(count + 1) / RECORD
+            raise Damaged(f"{gone}: missing, although a later task is frozen; bring it back from a copy (dvc pull)")
+        return count
 
     def record(self, index: int) -> TaskRecord:
         """The record of frozen task `index`.
@@ -208,10 +213,8 @@ def begin(root: Path, spec: RunSpec) -> Run:
     path = run.folder / RUN
     if path.exists():
         found = open_run(root, spec.name)
-        differing = _differences(found.spec, spec)
-        if found.frozen() == 0 and not set(differing) & {"sequence", "method", "backbone"}:
-            differing = []
-        if differing:
+        fields = COMPARED if found.frozen() else IDENTITY
+        if differing := _differences(found.spec, spec, fields):
             lines = "\n".join(f"  {line}" for line in differing)
             raise CpgError(
                 f"{run.folder}: this folder holds another run:\n{lines}\n"
@@ -219,6 +222,8 @@ def begin(root: Path, spec: RunSpec) -> Run:
             )
         if found.frozen():
             return found
+    elif any(run.folder.glob(f"*/{RECORD}")):
+        raise Damaged(f"{path}: missing, although tasks are frozen beside it; bring it back from a copy (git checkout)")
     write_json(path, spec.model_dump(mode="json"))
     return run
 
@@ -239,40 +244,9 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
     return Run(run.root, spec)
 
 
-def versions(packages: Iterable[str] = ("torch", "torchvision", "safetensors", "numpy")) -> dict[str, str]:
-    """The versions that results may depend on."""
-    from importlib.metadata import version
-
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
-
-
-def git_commit(root: Path) -> str | None:
-    """The commit that is checked out, or None outside a repository."""
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return found.stdout.strip() or None
-
-
-def machine(device: torch.device, threads: int) -> Machine:
-    """This machine, as far as the bits of a forward pass depend on it."""
-    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return Machine(processor=processor, device=device.type, threads=threads, torch=torch.__version__)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return f"{next(named, platform.processor() or platform.machine())} {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _differences(found: RunSpec, wanted: RunSpec) -> list[str]:
+def _differences(found: RunSpec, wanted: RunSpec, fields: tuple[str, ...]) -> list[str]:
     lines = []
-    for field in ("sequence", "ordering", "method", "backbone", "profile", "seed", "goals", "tasks", "settings"):
+    for field in fields:
         there, here = getattr(found, field), getattr(wanted, field)
         if field == "tasks":
             there = there[: len(here)]

@@ -10,9 +10,9 @@ from filelock import FileLock, Timeout
 from cpg_core.errors import CpgError
 from cpg_core.freezing import freeze
 from cpg_core.learning import check, grow, pick_train, prune, retrain
+from cpg_core.machine import exactly
 from cpg_core.policy import Request, next_stage
 from cpg_core.progress import Reporter
-from cpg_core.recall import exactly
 from cpg_core.records import StageName, StageRecord
 from cpg_core.run import Run
 from cpg_core.stages import TaskContext, Work, open_task, run_stage

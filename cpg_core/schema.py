@@ -20,7 +20,7 @@ M = TypeVar("M", bound=BaseModel)
 class Strict(BaseModel):
     """A record that cannot change and knows no other keys than its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def read_yaml(path: Path, model: type[M]) -> M:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cpg_core.files import Damaged, read_json, read_tensors, write_json, write_tensors
-from cpg_core.network import Layers
+from cpg_core.layers import Layers
 from cpg_core.records import Epoch
 from cpg_core.schema import Strict
 

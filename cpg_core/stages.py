@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ from cpg_core.code import code_sha256
 from cpg_core.config import Settings
 from cpg_core.data.task import TaskData, load_task_data
 from cpg_core.files import Damaged, read_json, read_tensors, sha256, write_json, write_tensors
-from cpg_core.network import Layers
+from cpg_core.layers import Layers
 from cpg_core.ownership import count, owned_before, size
 from cpg_core.policy import Request, Rules
 from cpg_core.progress import Reporter
@@ -162,6 +163,9 @@ def run_stage(context: TaskContext, request: Request, work: Work) -> tuple[Stage
     if found is not None:
         context.reporter.stage_done(context.name, found, read_seconds(folder), reused=True)
         return found, True
+    for stale in folder.parent.glob(f"{request.number:02d}-*"):
+        if stale != folder:
+            shutil.rmtree(stale)
     state = None if source is None else read_state(source, context.run.shapes(request.budget_x))
     outcome = work(context, request, state, Place(folder, key))
     record = _record(context, request, outcome, key, folder)

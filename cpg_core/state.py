@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cpg_core.network import Layers, Network, copy_corner, private_tensors, shared_parameters
+from cpg_core.layers import Layers, copy_corner
+from cpg_core.network import Network, private_tensors, shared_parameters
 from cpg_core.ownership import released
 
 

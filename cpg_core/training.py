@@ -15,7 +15,8 @@ from cpg_core.data.batches import batch_count, eval_batches, train_batches
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
 from cpg_core.evaluation import accuracy
-from cpg_core.network import Layers, Network
+from cpg_core.layers import Layers
+from cpg_core.network import Network
 from cpg_core.optimizer import TaskOptimizer
 from cpg_core.progress import Interrupted, Reporter
 from cpg_core.records import Epoch
@@ -147,8 +148,13 @@ def _out_of_patience(epochs: tuple[Epoch, ...], patience: int | None) -> bool:
 def _finite(loss: float, plan: Plan, epoch: int) -> float:
     if math.isfinite(loss):
         return loss
-    raise CpgError(
-        f"task {plan.task}, stage {plan.stage}, epoch {epoch + 1}: the loss is not a finite number; "
+    raise diverged(plan, epoch + 1)
+
+
+def diverged(plan: Plan, epoch: int) -> CpgError:
+    """The error for a loss or a weight that is no finite number."""
+    return CpgError(
+        f"task {plan.task}, stage {plan.stage}, epoch {epoch}: the loss is not a finite number; "
         f"the learning rate {plan.lr:g} is probably too high (earlier tasks are untouched)"
     )
 

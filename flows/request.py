@@ -11,8 +11,9 @@ from cpg_core.config import Settings, load_settings
 from cpg_core.data.spec import load_sequence, load_task, select
 from cpg_core.errors import CpgError
 from cpg_core.goals import resolve as resolve_goals
+from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
-from cpg_core.run import Run, RunSpec, begin, extend, git_commit, open_run, versions
+from cpg_core.run import Run, RunSpec, begin, extend, open_run
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def test_weights_that_became_no_numbers_in_the_last_step_are_never_frozen(
     new_run: Callable[..., Run], method: str
 ) -> None:
     """One batch, one step: the loss was computed before it, and is finite."""
-    overrides = (*DIVERGES, "pick_train.epochs=1", "batch_size=1000", "pick_train.lr=3.0e+38", "prune.targets=[]")
+    overrides = (*DIVERGES, "pick_train.epochs=1", "batch_size=1000", "pick_train.lr=1.0e+39", "prune.targets=[]")
     run = new_run(method=method, tasks="1-2", goal=0.0, overrides=overrides)
     with pytest.raises(CpgError, match="zero-one"):
         learn_sequence(run, Silent())

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from core.tiny import ROOT
-from cpg_core.config import Settings, load_settings
+from cpg_core.config import Retrain, Settings, load_settings
 from cpg_core.errors import CpgError
 
 PARAMS = ROOT / "params.yaml"
@@ -117,10 +117,5 @@ def test_the_paper_profile_holds_the_published_values() -> None:
     assert paper.prune.targets == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
     assert (paper.prune.epochs, paper.prune.prune_epochs, paper.prune.every_steps) == (20, 4, 10)
     assert (paper.one_shot.sparsity, paper.one_shot.epochs) == (0.6, 30)
-    assert (paper.retrain.epochs, paper.retrain.lr, paper.retrain.score_lr, paper.retrain.patience) == (
-        30,
-        1e-3,
-        1e-4,
-        5,
-    )
+    assert paper.retrain == Retrain(epochs=30, lr=1e-3, score_lr=1e-4, patience=5)
     assert (paper.grow.step_x, paper.grow.max_x, paper.check.min_train_accuracy) == (0.5, 1.5, 0.95)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from core.tiny import bits, random_layers, settings
-from cpg_core.network import Layers, Network, build, shared_parameters
+from cpg_core.layers import Layers
+from cpg_core.network import Network, build, shared_parameters
 from cpg_core.optimizer import TaskOptimizer
 
 LR, SCORE_LR, DECAY, STEPS = 0.01, 0.002, 0.05, 20
@@ -52,12 +53,8 @@ def step(net: Network, optimizer: TaskOptimizer, number: int) -> Layers:
 def test_free_weights_move_as_torch_moves_them(kind: str, scored: bool) -> None:
     net = network()
     free = {name: noise > 0 for name, noise in some(net, 99).items()}
-    optimizer = make(
-        net,
-        kind,
-        {name: torch.where(free[name], torch.nan, value) for name, value in values(net).items()},
-        scored=scored,
-    )
+    held = {name: torch.where(free[name], torch.nan, value) for name, value in values(net).items()}
+    optimizer = make(net, kind, held, scored=scored)
     mirror = {name: torch.nn.Parameter(value) for name, value in values(net).items()}
     reference = KINDS[kind](mirror.values())
     for number in range(STEPS):

@@ -11,9 +11,10 @@ from torch import Tensor
 from cpg_core.config import Settings, load_settings
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.data.task import TaskData, load_task_data
+from cpg_core.machine import versions
 from cpg_core.methods import METHODS
 from cpg_core.progress import Silent
-from cpg_core.run import Run, RunSpec, begin, open_run, versions
+from cpg_core.run import Run, RunSpec, begin, open_run
 from cpg_core.runner import learn_sequence
 
 ROOT = Path(__file__).parents[2]

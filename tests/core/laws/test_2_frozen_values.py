@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from core.tiny import random_layers, settings
-from cpg_core.network import Layers, Network, build, shared_parameters
+from cpg_core.layers import Layers
+from cpg_core.network import Network, build, shared_parameters
 from cpg_core.optimizer import TaskOptimizer
 
 WARM, STEPS = 5, 10

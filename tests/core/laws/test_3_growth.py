@@ -10,7 +10,8 @@ import torch
 
 from core.tiny import GROWS, bits, random_layers
 from core.witness import recalled_network
-from cpg_core.network import build, corner, shared_parameters, width
+from cpg_core.layers import corner
+from cpg_core.network import build, shared_parameters, width
 from cpg_core.run import Run
 from cpg_core.state import Shared, nothing_yet, widened
 

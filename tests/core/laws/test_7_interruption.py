@@ -55,7 +55,8 @@ def test_stopped_every_few_batches(
 def test_stopped_before_every_single_batch_of_a_run_that_grows_and_retrains(
     learned: Callable[..., Run], new_run: Callable[..., Run]
 ) -> None:
-    how = {"overrides": (*GROWS, "grow.max_x=1.5"), **TWO_TASKS}
+    short = ("grow.max_x=1.5", "pick_train.epochs=2", "pick_train.score_freeze_epoch=1", "prune.targets=[0.5]")
+    how = {"overrides": (*GROWS, *short), **TWO_TASKS}
     run, attempts = new_run(**how), 1
     while attempt(run, batches=1):
         attempts += 1

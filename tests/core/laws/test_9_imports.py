@@ -6,6 +6,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from core.tiny import ROOT
 
@@ -14,13 +17,7 @@ MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in sorted((ROOT / "cpg_core").rglob("*.py"))
 ]
-LOADED = """
-import importlib, json, sys
-for name in json.loads(sys.argv[1]):
-    importlib.import_module(name)
-print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
-"""
-EFFECTS = """
+LOOK = """
 import importlib, json, os, random, sys, warnings
 import numpy, pandas, PIL.Image, pyarrow.parquet, pydantic, safetensors.torch, torch, torchvision, yaml, filelock
 
@@ -46,14 +43,17 @@ for name in json.loads(sys.argv[1]):
     after = everything()
     changed += [[name, what] for what in after if after[what] != before[what]]
     before = after
-print(json.dumps(changed))
+print(json.dumps({"changed": changed, "loaded": sorted({name.split(".")[0] for name in sys.modules})}))
 """
 
 
-def run_alone(script: str, modules: list[str], folder: Path, *paths: Path) -> list[object]:
-    """What a fresh process prints that imports these modules in `folder`."""
+Found = dict[str, list[Any]]
+
+
+def import_alone(modules: list[str], folder: Path, *paths: Path) -> Found:
+    """What a fresh process in `folder` finds changed by each of these modules, and which packages are then loaded."""
     found = subprocess.run(
-        [sys.executable, "-c", script, json.dumps(modules)],
+        [sys.executable, "-c", LOOK, json.dumps(modules)],
         cwd=folder,
         env={"PYTHONPATH": ":".join(map(str, (ROOT, *paths))), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
         capture_output=True,
@@ -63,26 +63,22 @@ def run_alone(script: str, modules: list[str], folder: Path, *paths: Path) -> li
     return json.loads(found.stdout)
 
 
-def test_the_core_loads_no_workflow_tracking_or_versioning(tmp_path: Path) -> None:
-    loaded = run_alone(LOADED, MODULES, tmp_path)
-    assert "cpg_core" in loaded
-    assert set(FOREIGN) & set(loaded) == set()
+@pytest.fixture(scope="module")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return import_alone(MODULES, tmp_path_factory.mktemp("core"))
 
 
-def test_the_same_look_sees_a_foreign_import(tmp_path: Path) -> None:
-    (tmp_path / "careless.py").write_text("from prefect import types\n")
-    (tmp_path / "prefect").mkdir()
-    (tmp_path / "prefect" / "__init__.py").write_text("types = None\n")
-    assert "prefect" in run_alone(LOADED, ["careless"], tmp_path, tmp_path)
+def test_the_core_loads_no_workflow_tracking_or_versioning(core: Found) -> None:
+    assert "cpg_core" in core["loaded"]
+    assert set(FOREIGN) & set(core["loaded"]) == set()
 
 
-def test_importing_any_module_changes_nothing(tmp_path: Path) -> None:
+def test_importing_any_module_changes_nothing(core: Found) -> None:
     assert len(MODULES) > 30
-    assert run_alone(EFFECTS, MODULES, tmp_path) == []
+    assert core["changed"] == []
 
 
 SIDE_EFFECTS = {
-    "working directory": "import os; os.chdir('..')",
     "environment": "import os; os.environ['OMP_NUM_THREADS'] = '7'",
     "threads": "import torch; torch.set_num_threads(7)",
     "dtype": "import torch; torch.set_default_dtype(torch.float64)",
@@ -90,15 +86,26 @@ SIDE_EFFECTS = {
     "randomness": "import torch; torch.manual_seed(3)",
     "warnings": "import warnings; warnings.filterwarnings('ignore', 'never said')",
     "files": "open('log.txt', 'w').close()",
+    "working directory": "import os; os.chdir('..')",
 }
 
 
-def test_the_same_look_sees_each_side_effect(tmp_path: Path) -> None:
-    careless = tmp_path / "modules"
-    careless.mkdir()
+@pytest.fixture(scope="module")
+def careless(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """Modules with a side effect each, the working directory last, and one that imports a `prefect`."""
+    folder, modules = tmp_path_factory.mktemp("careless"), tmp_path_factory.mktemp("modules")
+    (modules / "prefect.py").touch()
+    (modules / "uses_prefect.py").write_text("import prefect\n")
+    for number, line in enumerate(SIDE_EFFECTS.values()):
+        (modules / f"careless_{number}.py").write_text(line + "\n")
     names = [f"careless_{number}" for number in range(len(SIDE_EFFECTS))]
-    for name, line in zip(names, reversed(SIDE_EFFECTS.values()), strict=True):
-        (careless / f"{name}.py").write_text(line + "\n")
-    changed = run_alone(EFFECTS, names, tmp_path, careless)
-    for name, what in zip(names, reversed(SIDE_EFFECTS), strict=True):
-        assert [name, what] in changed
+    return import_alone(["uses_prefect", *names], folder, modules)
+
+
+def test_the_same_look_sees_a_foreign_import(careless: Found) -> None:
+    assert "prefect" in careless["loaded"]
+
+
+@pytest.mark.parametrize("what", SIDE_EFFECTS)
+def test_the_same_look_sees_each_side_effect(careless: Found, what: str) -> None:
+    assert [f"careless_{list(SIDE_EFFECTS).index(what)}", what] in careless["changed"]

@@ -18,8 +18,8 @@ from flows.plain import learn
 from flows.request import begun
 from flows.tracking import sync, tracked
 
+from .asking import tiny_request
 from .listeners import Keeping, at, silently
-from .requests import tiny_request
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun

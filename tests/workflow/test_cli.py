@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from cpg_core.run import Run, open_run
 from flows.cli import app
 
-from .requests import arguments, tiny_request
+from .asking import arguments, tiny_request
 
 
 def cpg(*words: object) -> Result:

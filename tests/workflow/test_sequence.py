@@ -15,8 +15,8 @@ from cpg_core.methods import METHODS
 from cpg_core.progress import Interrupted
 from cpg_core.run import Run, open_run
 
+from .asking import parameters, tiny_request
 from .listeners import at, silently
-from .requests import parameters, tiny_request
 from .shown import names, run_flow, shown, states
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

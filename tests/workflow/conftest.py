@@ -15,8 +15,8 @@ from flows.request import SequenceRequest, begun
 from flows.server import server
 from flows.tracking import untracked
 
+from .asking import tiny_request
 from .listeners import silently
-from .requests import tiny_request
 
 
 @pytest.fixture(autouse=True)

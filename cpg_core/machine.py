@@ -1,0 +1,63 @@
+"""Where it is computed: the device, the threads, and what else the bits of a result depend on."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from cpg_core.records import Machine
+
+
+def device_of(choice: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` means here."""
+    if choice == "auto":
+        choice = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(choice)
+
+
+@contextmanager
+def exactly(threads: int) -> Iterator[None]:
+    """Torch on that many threads and with repeatable kernels inside the block: the bits of a result depend on both."""
+    before = torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]
+
+
+def versions(packages: Iterable[str] = ("torch", "torchvision", "safetensors", "numpy")) -> dict[str, str]:
+    """The versions that results may depend on."""
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def git_commit(root: Path) -> str | None:
+    """The commit that is checked out, or None outside a repository."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
+
+
+def machine(device: torch.device, threads: int) -> Machine:
+    """This machine, as far as the bits of a forward pass depend on it."""
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return Machine(processor=processor, device=device.type, threads=threads, torch=torch.__version__)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return f"{next(named, platform.processor() or platform.machine())} {torch.backends.cpu.get_cpu_capability()}"
