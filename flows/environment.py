@@ -21,7 +21,6 @@ def prepare(root: Path) -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         "PREFECT_HOME": str(root.resolve() / ".prefect"),
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
     for name, value in values.items():

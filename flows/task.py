@@ -70,7 +70,7 @@ class Stages:
             data = record.model_dump(mode="json", exclude={"epochs"})
             return Completed(name="Cached", message="found finished", data=data) if found else Completed(data=data)
 
-        # The very object that Prefect keeps for this run: an equal one would make no edge.
+        # Prefect knows a result by its identity: an equal one would make no edge.
         data: Any = run(self._returned).data
         self._returned = data.result
         self._record = StageRecord.model_validate(self._returned)
