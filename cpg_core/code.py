@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -9,8 +10,12 @@ AFTERWARDS = {"report.py", "audit.py", "progress.py", "methods/__init__.py"}
 """Files that cannot change what is learned: they read results, or name what a run's key holds anyway."""
 
 
+@functools.cache
 def code_sha256() -> str:
-    """SHA-256 over the sources of this package that training depends on, as hex."""
+    """SHA-256 over the sources of this package that training depends on, as hex.
+
+    Read once a process: what runs is the code as it was loaded, whatever is edited meanwhile.
+    """
     package = Path(__file__).parent
     hasher = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

@@ -100,6 +100,8 @@ def _record(context: TaskContext, state: TaskState, stages: list[StageRecord], r
         backbone=spec.backbone,
         width=width(settings.base_width, state.budget_x),
         classes=context.data.classes,
+        images={name: len(getattr(context.data, name)) for name in ("train", "val", "test")},
+        data_sha256=context.data.digest,
         mean=tuple(context.data.mean.tolist()),
         std=tuple(context.data.std.tolist()),
         stages=tuple(stages),

@@ -76,6 +76,7 @@ class TaskRecord(Strict):
         released: weights that no task owns after this one.
         sparsity: of the task: released over what was available to it.
         picked: share of earlier tasks' weights that it uses; None for the first.
+        images: how many in train, val and test; `data_sha256` is over all three.
         delta_bytes: size of `delta.safetensors`.
         probe_sha256: digest of the logits on the probe batch, on `machine`.
         parent_sha256: of the previous task's record; the chain names the whole model.
@@ -100,6 +101,8 @@ class TaskRecord(Strict):
     backbone: str
     width: float
     classes: tuple[str, ...]
+    images: dict[str, int]
+    data_sha256: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     stages: tuple[StageRecord, ...]

@@ -52,7 +52,7 @@ def matrix(run: Run) -> pd.DataFrame:
 
 
 def summary(run: Run) -> dict[str, float]:
-    """The final figures of a run; accuracies in [0, 1].
+    """The figures of a run as it stands; accuracies in [0, 1].
 
     `backward_transfer` is the mean over earlier tasks of final minus freeze accuracy, `forgetting` the mean of best
     minus final (Lopez-Paz and Ranzato, 2017; Chaudhry et al., 2018). `model_mb` is everything that recall needs.

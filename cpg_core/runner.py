@@ -29,11 +29,16 @@ Execute = Callable[[TaskContext, Request], StageRecord]
 """Does one stage, or finds it done."""
 
 
-def execute(context: TaskContext, request: Request) -> StageRecord:
-    """Do one stage here and now."""
+def do_stage(context: TaskContext, request: Request) -> tuple[StageRecord, bool]:
+    """Do one stage here and now, or find it done: its record, and whether it was found."""
     if request.stage == "freeze":
-        return freeze(context, request)
-    return run_stage(context, request, WORK[request.stage])[0]
+        return freeze(context, request), False
+    return run_stage(context, request, WORK[request.stage])
+
+
+def execute(context: TaskContext, request: Request) -> StageRecord:
+    """`do_stage`, told by its record alone."""
+    return do_stage(context, request)[0]
 
 
 def learn_task(context: TaskContext, execute: Execute = execute) -> None:

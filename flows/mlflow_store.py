@@ -11,6 +11,9 @@ from mlflow.tracking import MlflowClient
 
 from cpg_core.run import Run as CpgRun
 
+RECORD = "cpg.record"
+"""The tag that holds the hash of a task's record."""
+
 BATCH = 900
 """Points a request; MLflow takes 1000 items."""
 
@@ -31,6 +34,18 @@ class Store:
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
         found = self._client.search_runs([self._experiment], wanted, ViewType.ACTIVE_ONLY, max_results=1)
         return found[0] if found else None
+
+    def finished(self, parent: str) -> set[str]:
+        """The records of the tasks that are written whole below a run."""
+        wanted = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'FINISHED'"
+        found: set[str] = set()
+        page: str | None = None
+        while True:
+            runs = self._client.search_runs([self._experiment], wanted, max_results=1000, page_token=page)
+            found |= {run.data.tags[RECORD] for run in runs if RECORD in run.data.tags}
+            page = runs.token
+            if not page:
+                return found
 
     def create(self, tags: Mapping[str, str], name: str) -> str:
         """The id of a new run. It has its tags from the start, so that one that breaks off is found again."""
@@ -61,6 +76,12 @@ class Store:
             there = {metric.step: metric.value for metric in history}
             missing += [(name, step, value) for step, value in curve.items() if there.get(step) != value]
         self.metrics(run_id, missing)
+
+    def last_step(self, run_id: str, name: str) -> int:
+        """The last step that a metric was sent for; 0 before the first."""
+        if name not in self._client.get_run(run_id).data.metrics:
+            return 0
+        return max(metric.step for metric in self._client.get_metric_history(run_id, name))
 
     def data(self, run_id: str, data: DatasetInput) -> None:
         """Name the data that a run learned from."""

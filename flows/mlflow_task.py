@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag
+from pydantic import TypeAdapter
 
-from cpg_core.data.task import load_task_data
-from cpg_core.errors import CpgError
 from cpg_core.records import TaskRecord
 from cpg_core.run import Run
-from flows.mlflow_store import Store
+from flows.mlflow_store import RECORD, Store
 
 
 def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -> None:
-    """Write task `index` of a run below `parent`, unless it is there; one that broke off is written anew."""
-    tags = {"cpg.record": identity, "mlflow.parentRunId": parent}
-    found = store.find(tags)
-    if found is not None:
-        if found.info.status == "FINISHED":
-            return
-        store.delete(found)
+    """Write task `index` of a run below `parent`, in place of one that broke off."""
+    tags = {RECORD: identity, "mlflow.parentRunId": parent}
+    if (broken := store.find(tags)) is not None:
+        store.delete(broken)
     record, spec = run.record(index), run.spec
     about = {"cpg.kind": "task", "run": spec.name, "sequence": spec.sequence, "method": spec.method}
     run_id = store.create({**about, "task": record.name, **tags}, f"{index:03d}-{record.name}")
@@ -30,8 +27,7 @@ def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -
     store.metrics(run_id, [*_epochs(record), *_figures(record, sum(seconds.values()), index)])
     store.text(run_id, "stages.csv", _stages(record, seconds).to_csv(index=False))
     store.text(run_id, "record.json", record.model_dump_json(indent=1))
-    if data := _data(run, index, record):
-        store.data(run_id, data)
+    store.data(run_id, _data(record))
     store.status(run_id, finished=True)
 
 
@@ -78,26 +74,14 @@ def _stages(record: TaskRecord, seconds: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _data(run: Run, index: int, record: TaskRecord) -> DatasetInput | None:
-    """What the task learned from: digest, classes and counts, no image. None where the images are not at hand."""
-    try:
-        data = load_task_data(
-            run.spec.tasks[index - 1],
-            image_size=run.input.size,
-            channels=run.input.channels,
-            val_fraction=run.spec.settings.val_fraction,
-            seed=run.spec.seed,
-        )
-    except CpgError:
-        return None
-    source = data.spec.source.model_dump(mode="json")
-    profile = {"train": len(data.train), "val": len(data.val), "test": len(data.test), "classes": list(record.classes)}
+def _data(record: TaskRecord) -> DatasetInput:
+    """What the task learned from: digest, classes and counts, no image."""
+    source = TypeAdapter(dict[str, Any]).validate_python(record.task["source"])
     dataset = Dataset(
         name=record.name,
-        digest=data.digest[:32],
-        source_type=str(source.get("kind", "unknown")),
+        digest=record.data_sha256[:32],
+        source_type=str(source["kind"]),
         source=json.dumps(source),
-        schema=json.dumps({"shape": list(data.train.shape), "classes": list(record.classes)}),
-        profile=json.dumps(profile),
+        profile=json.dumps({**record.images, "classes": list(record.classes)}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])

@@ -16,13 +16,12 @@ from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed
 
-from cpg_core.freezing import freeze
 from cpg_core.policy import Request
 from cpg_core.progress import Reporter
 from cpg_core.records import StageRecord
 from cpg_core.run import Run
-from cpg_core.runner import WORK, learn_task
-from cpg_core.stages import TaskContext, run_stage
+from cpg_core.runner import do_stage, learn_task
+from cpg_core.stages import TaskContext
 from flows.artifacts import task_artifact
 from flows.stopping import Stop
 from flows.titles import title, verdict
@@ -44,13 +43,7 @@ class Stages:
 
     def execute(self, context: TaskContext, request: Request) -> StageRecord:
         """Do a stage, or find it done."""
-
-        def work() -> Found:
-            if request.stage == "freeze":
-                return freeze(context, request), False
-            return run_stage(context, request, WORK[request.stage])
-
-        return self._as_task(request, work)
+        return self._as_task(request, lambda: do_stage(context, request))
 
     def found(self, record: StageRecord) -> None:
         """Show a stage that was done before."""

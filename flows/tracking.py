@@ -8,7 +8,6 @@ is away.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isnan
 from typing import TYPE_CHECKING
 
 from cpg_core.files import sha256
@@ -17,6 +16,9 @@ from cpg_core.run import RECORD, Run
 
 if TYPE_CHECKING:
     from flows.mlflow_store import Store
+
+LAST = "tasks"
+"""The metric that is sent last: a step that it has is there whole."""
 
 Note = Callable[[str], None]
 Track = Callable[[Run, Note], None]
@@ -53,8 +55,10 @@ def sync(run: Run) -> None:
     found = store.find(identity)
     parent = str(found.info.run_id) if found else store.create({**_tags(run), **identity}, run.spec.name)
     store.params(parent, _params(run))
+    written = store.finished(parent)
     for index in range(1, run.frozen() + 1):
-        write_task(store, run, index, parent, _identity(run, index))
+        if (record := _identity(run, index)) not in written:
+            write_task(store, run, index, parent, record)
     _curves(store, run, parent)
     store.text(parent, "accuracy_matrix.csv", matrix(run).to_csv(float_format="%.6f"))
     store.text(parent, "results.csv", table(run).to_csv(index=False))
@@ -98,10 +102,13 @@ def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
 def _curves(store: Store, run: Run, parent: str) -> None:
     """The figures of the run after each task, and the accuracy of each task since it was learned."""
     points: dict[str, dict[int, float]] = {}
-    for step in range(1, run.frozen() + 1):
+    for step in range(store.last_step(parent, LAST) + 1, run.frozen() + 1):
         so_far = Run(run.root, run.spec.model_copy(update={"tasks": run.spec.tasks[:step]}))
         for name, value in summary(so_far).items():
             points.setdefault(name, {})[step] = value
-    for task, column in matrix(run).items():
-        points[f"recall/{task}"] = {step: float(value) for step, value in enumerate(column, 1) if not isnan(value)}
+        after = matrix(so_far).iloc[-1]
+        for task, accuracy in after.items():
+            points.setdefault(f"recall/{task}", {})[step] = float(accuracy)
+    last = points.pop(LAST, {})
     store.curves(parent, points)
+    store.curves(parent, {LAST: last})

@@ -90,18 +90,30 @@ def test_the_last_task_without_its_record_is_learned_again_to_the_same_bytes(dam
     assert frozen_bytes(run) == before
 
 
-@pytest.mark.parametrize("cached", [True, False])
-@pytest.mark.parametrize("harm", HARMS)
-def test_tasks_before_a_damaged_delta_stay_usable_to_the_bit(
-    damageable: Callable[..., Run], learned: Callable[..., Run], harm: Callable[[Path], None], cached: bool
+@pytest.mark.parametrize("file", ["recall.json", "seconds.json"])
+def test_a_damaged_file_takes_no_task_with_it_that_does_not_rest_on_it(
+    damageable: Callable[..., Run], file: str
 ) -> None:
     run = damageable()
-    harm(run.folder / TASKS[1] / "delta.safetensors")
+    truncate(run.folder / TASKS[0] / file)
+    findings = audit(run)
+    assert [finding.task for finding in findings if not finding.ok] == [TASKS[0]]
+    assert [finding.task for finding in findings if finding.check == "probe" and finding.ok] == list(TASKS)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("file", ["delta.safetensors", "record.json"])
+@pytest.mark.parametrize("harm", HARMS)
+def test_tasks_before_a_damaged_one_stay_usable_to_the_bit(
+    damageable: Callable[..., Run], learned: Callable[..., Run], harm: Callable[[Path], None], file: str, cached: bool
+) -> None:
+    run = damageable()
+    harm(run.folder / TASKS[1] / file)
     if not cached:
         shutil.rmtree(run.work)
     assert evaluate(run, "zero-one") == learned().record(1).test_accuracy
     assert torch.equal(recalled(run, 1, run.rebuild(1)), recalled(learned(), 1))
-    with pytest.raises(Damaged, match=r"002-two-three/delta\.safetensors"):
+    with pytest.raises(CpgError, match="two-three"):
         evaluate(run, "two-three")
 
 
