@@ -45,8 +45,6 @@ def audit(run: Run) -> list[Finding]:
         try:
             record = run.record(index)
             delta = run.delta(index, record)
-            run.recalls(index)
-            run.seconds(index)
             if record.parent_sha256 != parent:
                 raise CpgError(f"{run.task_folder(index) / RECORD}: made after another model than the tasks before it")
             shared = _with(run, shared, record, delta)
@@ -60,9 +58,21 @@ def audit(run: Run) -> list[Finding]:
         findings.append(Finding(label, "files", ok=True, detail=f"delta {record.delta_sha256[:12]}"))
         parent = sha256(run.task_folder(index) / RECORD)
         sound.append((record, delta))
+        findings += _results(run, index)
     for record, delta in sound:
         findings.append(_probe(run, shared, record, delta))
     return findings
+
+
+def _results(run: Run, index: int) -> list[Finding]:
+    """What is wrong with the files of a task that no later task rests on."""
+    found = []
+    for read in (run.recalls, run.seconds):
+        try:
+            read(index)
+        except CpgError as error:
+            found.append(Finding(run.label(index), "files", ok=False, detail=str(error)))
+    return found
 
 
 def _with(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Shared:

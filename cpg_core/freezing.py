@@ -39,8 +39,6 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     record = _record(context, state, stages, released=released_share(after))
     network = network_of(run, after, record, draft)
     probe = probe_of(run, network)
-    for leftover in folder.glob(".*"):
-        leftover.unlink()
     delta_sha256 = deltas.write(folder / DELTA, replace(draft, probe=probe))
     record = record.model_copy(
         update={

@@ -128,7 +128,8 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
         network, optimizer, context.data, plan, Snapshots(place.folder, place.key), context.reporter
     )
     weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
-    _finite(plan, weights)
+    private = {name: value.detach().cpu() for name, value in private_tensors(network).items()}
+    _finite(plan, weights | private)
     own = {name: kept.isnan().cpu() for name, kept in optimizer.held().items()}
     after = TaskState(
         budget_x=state.budget_x,
@@ -136,15 +137,15 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
         value={name: torch.where(own[name], weight, 0.0) for name, weight in weights.items()},
         # A pick whose weight is 0 changes nothing, so picks are read off the effective weights.
         pick={name: older[name] & (weight != 0) for name, weight in weights.items()} if learns_picks else state.pick,
-        private={name: value.detach().cpu() for name, value in private_tensors(network).items()},
+        private=private,
     )
     fields: Fields = {"accuracy": epochs[-1].accuracy, "train_accuracy": epochs[-1].train_accuracy}
     return Outcome(after, fields, epochs, seconds)
 
 
-def _finite(plan: Plan, weights: Layers) -> None:
+def _finite(plan: Plan, tensors: Layers) -> None:
     """The loss of the last step was computed before it: look at what the step left."""
-    if not all(bool(weight.isfinite().all()) for weight in weights.values()):
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise diverged(plan, plan.epochs)
 
 

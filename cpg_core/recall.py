@@ -61,10 +61,10 @@ def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
     Raises:
         CpgError: there is no such task, or it or one before it is damaged.
     """
-    names = [spec.name for spec in run.spec.tasks[: run.frozen()]]
-    if task not in names:
-        raise unknown("task", task, names)
-    index = names.index(task) + 1
+    frozen = {spec.name: index for index, spec in enumerate(run.spec.tasks, 1) if run.is_frozen(index)}
+    if task not in frozen:
+        raise unknown("task", task, frozen)
+    index = frozen[task]
     record = run.record(index)
     split = None
     if folder is not None:

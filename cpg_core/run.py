@@ -94,13 +94,17 @@ class Run:
         """Where the stages of task `index` leave their states."""
         return self.work / self.label(index)
 
+    def is_frozen(self, index: int) -> bool:
+        """Whether task `index` has its record."""
+        return (self.task_folder(index) / RECORD).exists()
+
     def frozen(self) -> int:
         """How many tasks are frozen.
 
         Raises:
             Damaged: a record is missing although a later task is frozen.
         """
-        there = [(self.task_folder(index) / RECORD).exists() for index in range(1, len(self.spec.tasks) + 1)]
+        there = [self.is_frozen(index) for index in range(1, len(self.spec.tasks) + 1)]
         count = there.index(False) if False in there else len(there)
         if any(there[count:]):
             gone = self.task_folder(count + 1) / RECORD

@@ -69,6 +69,8 @@ def alone(run: Run) -> Iterator[None]:
     run.work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.work / "lock", timeout=0):
+            for leftover in run.folder.rglob(".*.part"):  # of a process that was killed while it wrote
+                leftover.unlink()
             yield
     except Timeout as error:
         raise CpgError(

@@ -13,7 +13,7 @@ from core.tiny import frozen_bytes, learn, spec
 from core.witness import recalled
 from cpg_core.audit import audit
 from cpg_core.errors import CpgError
-from cpg_core.files import Damaged
+from cpg_core.files import Damaged, read_json, write_json
 from cpg_core.progress import Silent
 from cpg_core.recall import evaluate
 from cpg_core.run import Run, open_run
@@ -145,6 +145,15 @@ def test_a_record_of_another_task_is_named(damageable: Callable[..., Run]) -> No
     run = damageable()
     shutil.copy(run.folder / TASKS[0] / "record.json", run.folder / TASKS[1] / "record.json")
     assert TASKS[1] in complaints(run.root)
+
+
+def test_a_record_written_anew_breaks_the_chain(damageable: Callable[..., Run]) -> None:
+    """Whole, sealed and well typed, with the delta that it names: only the next task knows that it was another."""
+    run = damageable()
+    path = run.folder / TASKS[0] / "record.json"
+    write_json(path, {**read_json(path), "test_accuracy": 0.125})
+    assert f"{TASKS[1]}: " in complaints(run.root)
+    assert "made after another model" in complaints(run.root)
 
 
 @pytest.mark.parametrize("task", TASKS[1:])
