@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import pandas as pd
@@ -155,21 +155,28 @@ def batch_seconds(batch: int) -> float:
     return (time.perf_counter() - began) / batches
 
 
-def peak_mb(arm: str, batch: int, layout: str) -> float:
-    """Peak resident memory of a process that takes three steps, less that of one that has only built nothing."""
+def peak_mb(arm: str, batch: int, layout: str) -> tuple[float, float]:
+    """Peak resident memory of a process that takes three steps, and what it held before it built the network."""
     command = [sys.executable, __file__, "--memory-of", arm, "--batch", str(batch), "--layout", layout]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(found.stdout.splitlines()[-1])
+    peak, idle = json.loads(found.stdout.splitlines()[-1])
+    return peak, idle
 
 
 def report_memory(arm_name: str, batch: int, layout: torch.memory_format) -> None:
     """What the child process of `peak_mb` does."""
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    idle = own_peak_mb()
     arm = make(arm_name, 0.5, layout, compiled=arm_name != "plain")
     images, labels = noise(batch, layout)
     for _ in range(3):
         one_step(arm, images, labels)
-    print(json.dumps((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) * 1024 / MEGABYTE))
+    print(json.dumps([own_peak_mb(), idle]))
+
+
+def own_peak_mb() -> float:
+    """This process's own peak so far; `getrusage` would count the parent's, which a fork inherits."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / MEGABYTE
 
 
 def main() -> None:
@@ -192,8 +199,9 @@ def main() -> None:
         found["batch_share"] = batch_seconds(batch) / found["plain_seconds"]
         found["recall_ratio"] = recall_ratio(batch, 4 if options.quick else 12, layout)
         if not options.quick:
-            memory = {arm: peak_mb(arm, batch, name) for arm in ("plain", "pick_train")}
-            found["pick_train_memory_ratio"] = memory["pick_train"] / memory["plain"]
+            (plain, plain_idle), (picks, picks_idle) = (peak_mb(arm, batch, name) for arm in ("plain", "pick_train"))
+            found["pick_train_process_memory_ratio"] = picks / plain
+            found["pick_train_added_memory_ratio"] = (picks - picks_idle) / (plain - plain_idle)
         figures[f"batch_{batch}"] = {"layout": name, **{key: round(value, 4) for key, value in found.items()}}
         rows.append({"batch": batch, "layout": name, **{key: f"{value:.3f}" for key, value in found.items()}})
     frame = pd.DataFrame(rows).set_index("batch").T.reset_index(names="figure")

@@ -19,7 +19,7 @@ from cpg_core.policy import Request
 from cpg_core.pruning import Release
 from cpg_core.snapshot import Snapshots
 from cpg_core.stages import Fields, Outcome, Place, TaskContext, read_record
-from cpg_core.state import TaskState, effective, install
+from cpg_core.state import Shared, TaskState, effective, install
 from cpg_core.training import Plan, decide_accuracy, diverged, train
 
 
@@ -109,15 +109,10 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
     shared, settings = context.shared(state.budget_x), context.settings
     older = context.older(shared)
     network = _network_of(context, state)
-    now = effective(shared, state)
-    held = {
-        name: torch.where(own, torch.nan, torch.where(older[name] & learns_picks, shared.weight[name], now[name]))
-        for name, own in state.own.items()
-    }
     device = next(network.parameters()).device
     optimizer = TaskOptimizer(
         network,
-        held,
+        _held(network, shared, state, older if learns_picks else None),
         settings.optimizer,
         scored=learns_picks,
         score_init=settings.pick_train.score_init,
@@ -141,6 +136,17 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
     )
     fields: Fields = {"accuracy": epochs[-1].accuracy, "train_accuracy": epochs[-1].train_accuracy}
     return Outcome(after, fields, epochs, seconds)
+
+
+def _held(network: Network, shared: Shared, state: TaskState, scored: Layers | None) -> Layers:
+    """What must not move: older weights where a pick is learned, elsewhere what the network computes with now."""
+    held = {}
+    for name, parameter in shared_parameters(network).items():
+        kept = parameter.detach().cpu()
+        if scored is not None:
+            kept = torch.where(scored[name], shared.weight[name], kept)
+        held[name] = torch.where(state.own[name], torch.nan, kept)
+    return held
 
 
 def _finite(plan: Plan, tensors: Layers) -> None:
