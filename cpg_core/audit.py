@@ -9,6 +9,7 @@ import torch
 from cpg_core import delta as deltas
 from cpg_core.delta import Delta
 from cpg_core.errors import CpgError
+from cpg_core.evaluation import probe_logits
 from cpg_core.files import digest, sha256
 from cpg_core.machine import device_of, exactly, machine
 from cpg_core.recall import network_of, probe_of
@@ -84,7 +85,7 @@ def _with(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Shared:
 def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:
     label = run.label(record.index)
     with exactly(record.machine.threads):
-        logits = probe_of(run, network_of(run, shared, record, delta))
+        logits = probe_logits(network_of(run, shared, record, delta), probe_of(run))
         here = machine(device_of(run.spec.settings.compute.device), torch.get_num_threads())
     if digest(logits) == record.probe_sha256:
         return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")

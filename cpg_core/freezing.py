@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from cpg_core import delta as deltas
+from cpg_core.evaluation import probe_logits
 from cpg_core.files import digest, sha256, write_json
 from cpg_core.machine import device_of, machine
 from cpg_core.network import width
@@ -38,7 +39,7 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     stages.append(_stage(context, request, state, chosen=stages[request.source - 1]))
     record = _record(context, state, stages, released=released_share(after))
     network = network_of(run, after, record, draft)
-    probe = probe_of(run, network)
+    probe = probe_logits(network, probe_of(run))
     delta_sha256 = deltas.write(folder / DELTA, replace(draft, probe=probe))
     record = record.model_copy(
         update={

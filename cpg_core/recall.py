@@ -25,16 +25,15 @@ from cpg_core.state import Shared, install
 def network_of(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
     """The task's network, of its own width, on the current shared weights; ready to evaluate."""
     network = build(record.backbone, record.width, len(record.classes))
-    install(network, deltas.recalled(shared, delta, record.index, in_place=run.in_place), delta.private)
+    _recall_into(network, run, shared, record, delta)
     device = device_of(run.spec.settings.compute.device)
     return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
-def probe_of(run: Run, network: Network) -> Tensor:
-    """The network's logits on the run's probe batch, `[8, classes]` on the CPU."""
-    device = next(network.parameters()).device
-    probe = probe_images(run.input.channels, run.input.size)
-    return probe_logits(network, probe.to(device, memory_format=torch.channels_last))
+def probe_of(run: Run) -> Tensor:
+    """The probe batch of the run's backbone, on its device."""
+    device = device_of(run.spec.settings.compute.device)
+    return probe_images(run.input.channels, run.input.size).to(device, memory_format=torch.channels_last)
 
 
 def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split | None = None) -> float:
@@ -86,14 +85,24 @@ def recheck(run: Run, shared: Shared, before: int) -> list[Recall]:
     evaluated again.
     """
     known = {recall.task: recall.test_accuracy for recall in run.recalls(before)} if before > 1 else {}
-    found = []
+    found, probe = [], probe_of(run)
+    networks: dict[tuple[float, int], Network] = {}
     for index in range(1, before + 1):
-        record = run.record(index)
-        network = network_of(run, shared, record, run.delta(index, record))
-        unchanged = digest(probe_of(run, network)) == record.probe_sha256
+        record, delta = run.recallable(index)
+        kind = record.width, len(record.classes)
+        if kind in networks:
+            _recall_into(networks[kind], run, shared, record, delta)
+        else:
+            networks[kind] = network_of(run, shared, record, delta)
+        network = networks[kind]
+        unchanged = digest(probe_logits(network, probe)) == record.probe_sha256
         if unchanged:
             test = known.get(record.name, record.test_accuracy) if not run.in_place else record.test_accuracy
         else:
             test = test_accuracy(run, network, record)
         found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
     return found
+
+
+def _recall_into(network: Network, run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> None:
+    install(network, deltas.recalled(shared, delta, record.index, in_place=run.in_place), delta.private)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -140,6 +140,22 @@ class Run:
         """
         record = record or self.record(index)
         return delta.read(self.task_folder(index) / DELTA, record.delta_sha256)
+
+    def recallable(self, index: int) -> tuple[TaskRecord, Delta]:
+        """What recalling task `index` needs besides the shared weights, read and checked once a process.
+
+        What is frozen never changes, and every task is recalled after each later one: without this, the cost of a
+        task would grow with the files of all that came before.
+        """
+        if index not in self._recallable:
+            record = self.record(index)
+            light = replace(self.delta(index, record), values={}, where={})
+            self._recallable[index] = record.model_copy(update={"stages": ()}), light
+        return self._recallable[index]
+
+    @cached_property
+    def _recallable(self) -> dict[int, tuple[TaskRecord, Delta]]:
+        return {}
 
     def shapes(self, budget_x: float) -> dict[str, torch.Size]:
         """The shapes of the shared layers at a budget."""
