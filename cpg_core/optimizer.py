@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import torch
@@ -40,8 +39,12 @@ class Slot:
 
 
 def flat(tensor: Tensor) -> Tensor:
-    """A dense tensor as a one-dimensional view in storage order, whatever its memory format."""
-    return torch.as_strided(tensor, (tensor.numel(),), (1,), tensor.storage_offset())
+    """A dense tensor's own storage as one dimension, in storage order, whatever its memory format.
+
+    No view of it: a compiled pass is made anew for each shape that a view is of, and one pass must serve all layers.
+    """
+    alike = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return alike.set_(tensor.untyped_storage(), tensor.storage_offset(), (tensor.numel(),), (1,))
 
 
 def compiles(choice: str, device: torch.device, shared_weights: int) -> bool:
@@ -79,7 +82,7 @@ class TaskOptimizer:
         self.config = config
         self.threshold = score_threshold
         self.steps = 0
-        rule = cast(Rule, sgd if config.kind == "sgd" else adam)
+        self._rule = cast(Rule, sgd if config.kind == "sgd" else adam)
         self.slots = {
             name: self._slot(parameter, held[name], score_init if scored else None)
             for name, parameter in shared_parameters(network).items()
@@ -87,8 +90,8 @@ class TaskOptimizer:
         self.parameters = [slot.parameter for slot in self.slots.values()]
         shared = {id(parameter) for parameter in self.parameters}
         self.private = _private_optimizer([p for p in network.parameters() if id(p) not in shared], config)
-        self._weights = _runner(partial(weights_pass, rule), compiled)
-        self._picks = _runner(partial(picks_pass, rule), compiled)
+        self._weights = _runner(weights_pass, compiled)
+        self._picks = _runner(picks_pass, compiled)
 
     def _slot(self, parameter: nn.Parameter, held: Tensor, score_init: float | None) -> Slot:
         layout = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(held)
@@ -122,10 +125,10 @@ class TaskOptimizer:
             if grad.stride() != slot.parameter.stride():
                 grad = torch.empty_like(slot.parameter).copy_(grad)
             if slot.score is None:
-                self._weights(slot.value, flat(grad), slot.held, slot.first, slot.second, hyper)
+                self._weights(self._rule, slot.value, flat(grad), slot.held, slot.first, slot.second, hyper)
             else:
                 buffers = (slot.held, slot.score, slot.first, slot.second)
-                self._picks(slot.value, flat(grad), *buffers, hyper, score_hyper)
+                self._picks(self._rule, slot.value, flat(grad), *buffers, hyper, score_hyper)
 
     def _hyper(self, lr: float) -> list[float]:
         if self.config.kind == "sgd":
@@ -197,13 +200,13 @@ def _runner(kernel: Callable[..., None], compiled: bool) -> Callable[..., None]:
     if compiled:
         return torch.compile(kernel, dynamic=True, fullgraph=True)
 
-    def in_chunks(value: Tensor, *args: object) -> None:
+    def in_chunks(rule: Rule, value: Tensor, *args: object) -> None:
         if value.is_cuda or len(value) <= EAGER_CHUNK:
-            kernel(value, *args)
+            kernel(rule, value, *args)
             return
         for start in range(0, len(value), EAGER_CHUNK):
             piece = slice(start, start + EAGER_CHUNK)
             rest = (arg[piece] if isinstance(arg, Tensor) and len(arg) == len(value) else arg for arg in args)
-            kernel(value[piece], *rest)
+            kernel(rule, value[piece], *rest)
 
     return in_chunks

@@ -25,6 +25,8 @@ def prepare(root: Path) -> None:
     }
     for name, value in values.items():
         os.environ.setdefault(name, value)
+    # It warns of a missing GPU whenever a kernel is compiled for the processor.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def quiet() -> None:

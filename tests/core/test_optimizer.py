@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.tiny import bits, random_layers, settings
+from cpg_core.config import Optimizer
 from cpg_core.layers import Layers
 from cpg_core.network import Network, build, shared_parameters
 from cpg_core.optimizer import TaskOptimizer
@@ -128,3 +129,18 @@ def test_private_parameters_are_trained_without_decay() -> None:
     optimizer.step(LR)
     assert torch.equal(net.head.weight, before)
     assert not torch.equal(shared_parameters(net)["0.weight"], values(network())["0.weight"]), "decay moves shared ones"
+
+
+def test_one_compiled_pass_serves_the_layers_of_every_width_and_stage() -> None:
+    """A pass that is compiled anew for each shape or stage hits the compiler's limit of eight and ends the run."""
+    config = Optimizer(kind="sgd", momentum=0.9, weight_decay=1e-4)
+    for step in range(10):
+        network = build("digits_cnn", 1 + step / 10, 2, step)
+        held = {name: torch.full_like(weight, torch.nan) for name, weight in shared_parameters(network).items()}
+        optimizer = TaskOptimizer(
+            network, held, config, scored=False, score_init=0.01, score_threshold=0.005, compiled=True
+        )
+        before = network.backbone[0].weight.detach().clone()
+        network(torch.randn(4, 1, 8, 8)).sum().backward()
+        optimizer.step(0.1)
+        assert not torch.equal(network.backbone[0].weight, before)
