@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from cpg_core import delta as deltas
 from cpg_core.delta import Delta
 from cpg_core.errors import CpgError
 from cpg_core.evaluation import probe_logits
@@ -15,7 +14,7 @@ from cpg_core.machine import device_of, exactly, machine
 from cpg_core.recall import network_of, probe_of
 from cpg_core.records import TaskRecord
 from cpg_core.run import RECORD, Run
-from cpg_core.state import Shared, nothing_yet, widened
+from cpg_core.state import Shared, nothing_yet
 
 ROUNDING = 1e-3
 """Logits of another processor, device or torch differ in their last bits; by more than this they differ in earnest."""
@@ -48,7 +47,7 @@ def audit(run: Run) -> list[Finding]:
             delta = run.delta(index, record)
             if record.parent_sha256 != parent:
                 raise CpgError(f"{run.task_folder(index) / RECORD}: made after another model than the tasks before it")
-            shared = _with(run, shared, record, delta)
+            shared = run.joined(shared, record, delta)
         except CpgError as error:
             findings.append(Finding(label, "files", ok=False, detail=str(error)))
             rest = (run.label(later) for later in range(index + 1, run.frozen() + 1))
@@ -74,12 +73,6 @@ def _results(run: Run, index: int) -> list[Finding]:
         except CpgError as error:
             found.append(Finding(run.label(index), "files", ok=False, detail=str(error)))
     return found
-
-
-def _with(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Shared:
-    if record.budget_x != shared.budget_x:
-        shared = widened(shared, record.budget_x, run.shapes(record.budget_x))
-    return deltas.apply(shared, delta, record.index, in_place=run.in_place)
 
 
 def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:

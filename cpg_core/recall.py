@@ -84,7 +84,6 @@ def recheck(run: Run, shared: Shared, before: int) -> list[Recall]:
     A task whose probe logits are the same bits as at its freeze keeps its test accuracy; one that has changed is
     evaluated again.
     """
-    known = {recall.task: recall.test_accuracy for recall in run.recalls(before)} if before > 1 else {}
     found, probe = [], probe_of(run)
     networks: dict[tuple[float, int], Network] = {}
     for index in range(1, before + 1):
@@ -96,10 +95,7 @@ def recheck(run: Run, shared: Shared, before: int) -> list[Recall]:
             networks[kind] = network_of(run, shared, record, delta)
         network = networks[kind]
         unchanged = digest(probe_logits(network, probe)) == record.probe_sha256
-        if unchanged:
-            test = known.get(record.name, record.test_accuracy) if not run.in_place else record.test_accuracy
-        else:
-            test = test_accuracy(run, network, record)
+        test = record.test_accuracy if unchanged else test_accuracy(run, network, record)
         found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
     return found
 

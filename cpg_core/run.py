@@ -183,10 +183,14 @@ class Run:
         shared = nothing_yet(self.shapes(1.0))
         for index in range(1, after + 1):
             record = self.record(index)
-            if record.budget_x != shared.budget_x:
-                shared = widened(shared, record.budget_x, self.shapes(record.budget_x))
-            shared = delta.apply(shared, self.delta(index, record), index, in_place=self.in_place)
+            shared = self.joined(shared, record, self.delta(index, record))
         return shared
+
+    def joined(self, shared: Shared, record: TaskRecord, added: Delta) -> Shared:
+        """The shared weights after a frozen task, from those before it: widened if it grew, with its own added."""
+        if record.budget_x != shared.budget_x:
+            shared = widened(shared, record.budget_x, self.shapes(record.budget_x))
+        return delta.apply(shared, added, record.index, in_place=self.in_place)
 
     def cache(self, shared: Shared, chain: str) -> None:
         """Keep the union beside the work in progress, so that a stage need not read every delta."""
