@@ -63,8 +63,8 @@ PACKNET = Method(
     retrains=False,
     source="Mallya and Lazebnik, PackNet: Adding Multiple Tasks to a Single Network, CVPR 2018",
 )
-FINETUNE = Method(
-    name="finetune",
+SEQUENTIAL = Method(
+    name="sequential",
     picks="all",
     claims="everything",
     grows="never",
@@ -73,7 +73,7 @@ FINETUNE = Method(
     source="the common baseline: one network, trained on in place; it forgets",
 )
 
-METHODS = {method.name: method for method in (CPG, PAE, PACKNET, FINETUNE)}
+METHODS = {method.name: method for method in (CPG, PAE, PACKNET, SEQUENTIAL)}
 
 
 def find(name: str) -> Method:

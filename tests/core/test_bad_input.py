@@ -36,7 +36,7 @@ def test_a_loss_that_is_no_number_names_task_stage_epoch_and_rate(new_run: Calla
     assert run.frozen() == 0
 
 
-@pytest.mark.parametrize("method", ["cpg", "finetune"])
+@pytest.mark.parametrize("method", ["cpg", "sequential"])
 def test_weights_that_became_no_numbers_in_the_last_step_are_never_frozen(
     new_run: Callable[..., Run], method: str
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_profile_with_an_unknown_key_is_refused_and_several_faults_are_told_at
     content["profiles"]["digits"]["prunne"] = {}
     content["profiles"]["paper"].pop("retrain")
     content["profiles"]["cpu"].pop("retrain")
+    content["profiles"]["digits"].pop("retrain")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(CpgError) as error:
         load_settings(tmp_path / "params.yaml", "digits")
@@ -98,7 +99,7 @@ def test_a_profile_says_what_differs_and_inherits_the_rest_by_field() -> None:
     paper, cpu, digits = (load_settings(PARAMS, profile) for profile in ("paper", "cpu", "digits"))
     assert digits.pick_train.score_lr == paper.pick_train.score_lr == 5e-4
     assert digits.pick_train.schedule == cpu.pick_train.schedule != paper.pick_train.schedule
-    assert digits.prune.prune_epochs == cpu.prune.prune_epochs
+    assert digits.prune.misses_allowed == cpu.prune.misses_allowed != paper.prune.misses_allowed
     assert digits.prune.targets != cpu.prune.targets
 
 

@@ -126,7 +126,7 @@ CASES = {
     "packnet prunes the same when all is well": Case(
         "pick_train check<1 prune@0.6<1 freeze<3", "met met", method="packnet", left=0
     ),
-    "finetune neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="finetune"),
+    "sequential neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="sequential"),
 }
 BASE = ("grow.first_task=false", "grow.step_x=0.5", "grow.max_x=1.5", "one_shot.sparsity=0.6")
 FACTS = {

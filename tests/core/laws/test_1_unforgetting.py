@@ -87,7 +87,7 @@ def test_each_record_tells_what_became_of_the_earlier_tasks(learned: Callable[..
         return [[recall.unchanged for recall in learned(method=method).recalls(task)] for task in (1, 2, 3)]
 
     assert unchanged("cpg") == [[], [True], [True, True]]
-    assert unchanged("finetune") == [[], [False], [False, False]]
+    assert unchanged("sequential") == [[], [False], [False, False]]
 
 
 def largest(values: Tensor) -> int:
