@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from cpg_core.layers import copy_corner
+from cpg_core.methods import Method
 from cpg_core.network import Network, build, private_tensors, shared_parameters, width
 from cpg_core.stages import TaskContext
 from cpg_core.state import TaskState
@@ -25,13 +27,13 @@ def first_state(context: TaskContext, budget_x: float, init: str) -> TaskState:
         budget_x: the width to begin at.
         init: `random`: released weights as in a fresh network; `zero`: as released. Task 1 is always random.
     """
-    shared, run = context.shared(budget_x), context.run
+    shared, start, method = context.shared(budget_x), context.started(budget_x), context.run.method
     network = fresh_network(context, budget_x)
     older = context.older(shared)
-    own = {name: torch.ones_like(mask) if run.in_place else ~mask for name, mask in older.items()}
-    fresh_start = context.index == 1 or (init == "random" and not run.in_place)
+    own = {name: _claimed(mask, method, context.index) for name, mask in older.items()}
+    fresh_start = context.index == 1 or method.begins == "fresh" or (init == "random" and method.claims == "released")
     fresh = shared_parameters(network)
-    starts = {name: fresh[name].detach() if fresh_start else shared.weight[name] for name in own}
+    starts = {name: fresh[name].detach() if fresh_start else start.weight[name] for name in own}
     private = {name: value.clone() for name, value in private_tensors(network).items()}
     if context.previous is not None and context.settings.private_init == "previous":
         for name, value in context.previous.items():
@@ -41,6 +43,13 @@ def first_state(context: TaskContext, budget_x: float, init: str) -> TaskState:
         budget_x=budget_x,
         own=own,
         value={name: torch.where(mask, starts[name], 0.0) for name, mask in own.items()},
-        pick={name: torch.zeros_like(mask) if run.in_place else mask for name, mask in older.items()},
+        pick={name: mask & ~own[name] for name, mask in older.items()},
         private=private,
     )
+
+
+def _claimed(older: Tensor, method: Method, index: int) -> Tensor:
+    """Where the task may train a layer's weights."""
+    if method.claims == "everything":
+        return torch.ones_like(older)
+    return torch.zeros_like(older) if method.claims == "first" and index > 1 else ~older

@@ -115,6 +115,12 @@ class OneShot(Strict):
     lr: Positive
 
 
+class Finetune(Strict):
+    """A model apart that begins from an earlier task's: as `pick_train`, at another rate."""
+
+    lr: Positive
+
+
 class Retrain(Strict):
     """Picks learned again, from the start, beside the compact model's own weights; kept only if better."""
 
@@ -161,6 +167,7 @@ class Settings(Strict):
     prune: Prune
     one_shot: OneShot
     retrain: Retrain
+    finetune: Finetune
     compute: Compute
 
 

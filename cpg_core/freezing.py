@@ -90,7 +90,7 @@ def _record(context: TaskContext, state: TaskState, stages: list[StageRecord], r
         accuracy=frozen.accuracy,
         test_accuracy=0.0,
         budget_x=state.budget_x,
-        allocated=size(state.own),
+        allocated=size(state.own) * (context.index if context.run.method.apart else 1),
         base=sum(shape.numel() for shape in context.run.shapes(1.0).values()),
         own=frozen.own,
         released=released,

@@ -26,10 +26,12 @@ from cpg_core.training import Plan, decide_accuracy, diverged, train
 def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
     """Learn the picks and the released weights together; after a growth, from the re-initialised state."""
     config = context.settings.pick_train
+    tunes = context.run.method.begins == "earlier" and context.index > 1
+    lr = context.settings.finetune.lr if tunes else config.lr
     state = state or first_state(context, request.budget_x, context.settings.released_init)
     learns_picks = _learns_picks(context)
     plan = replace(
-        _plan(context, request, config.epochs, config.lr, config.schedule),
+        _plan(context, request, config.epochs, lr, config.schedule),
         score_lr=config.score_lr,
         score_schedule=config.score_schedule,
         freeze_picks_epoch=config.score_freeze_epoch if learns_picks and count(state.own) else None,

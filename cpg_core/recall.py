@@ -101,4 +101,5 @@ def recheck(run: Run, shared: Shared, before: int) -> list[Recall]:
 
 
 def _recall_into(network: Network, run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> None:
-    install(network, deltas.recalled(shared, delta, record.index, in_place=run.in_place), delta.private)
+    model = run.model(shared, record, delta)
+    install(network, deltas.recalled(model, delta, record.index, in_place=run.in_place), delta.private)

@@ -75,7 +75,7 @@ class Run:
     @property
     def in_place(self) -> bool:
         """Whether tasks write over each other's weights."""
-        return self.method.claims == "everything"
+        return self.method.forgets
 
     @cached_property
     def input(self) -> Input:
@@ -145,8 +145,11 @@ class Run:
         """What recalling task `index` needs besides the shared weights, read and checked once a process.
 
         What is frozen never changes, and every task is recalled after each later one: without this, the cost of a
-        task would grow with the files of all that came before.
+        task would grow with the files of all that came before. Models apart are too large to keep, and read anew.
         """
+        if self.method.apart:
+            record = self.record(index)
+            return record, self.delta(index, record)
         if index not in self._recallable:
             record = self.record(index)
             light = replace(self.delta(index, record), values={}, where={})
@@ -164,9 +167,14 @@ class Run:
         return {name: parameter.shape for name, parameter in shared_parameters(network).items()}
 
     def shared(self) -> Shared:
-        """The shared weights after the last frozen task: from the cache in `work`, else from the deltas."""
-        after = self.frozen()
-        chain = sha256(self.task_folder(after) / RECORD) if after else "none"
+        """What the next task builds on: the weights that all frozen tasks share, none where models are apart.
+
+        They come from the cache in `work`, else from the deltas.
+        """
+        after = 0 if self.method.apart else self.frozen()
+        if after == 0:
+            return nothing_yet(self.shapes(1.0))
+        chain = sha256(self.task_folder(after) / RECORD)
         try:
             return self._cached_shared(chain)
         except (Damaged, KeyError, ValidationError):
@@ -187,10 +195,19 @@ class Run:
         return shared
 
     def joined(self, shared: Shared, record: TaskRecord, added: Delta) -> Shared:
-        """The shared weights after a frozen task, from those before it: widened if it grew, with its own added."""
+        """The shared weights after a frozen task, from those before it: widened if it grew, with its own added.
+
+        Where models are apart they are the task's own model, whatever was before.
+        """
+        if self.method.apart:
+            shared = nothing_yet(self.shapes(1.0))
         if record.budget_x != shared.budget_x:
             shared = widened(shared, record.budget_x, self.shapes(record.budget_x))
         return delta.apply(shared, added, record.index, in_place=self.in_place)
+
+    def model(self, shared: Shared, record: TaskRecord, added: Delta) -> Shared:
+        """The weights that a frozen task is recalled from: the shared ones, or its own model where models are apart."""
+        return self.joined(shared, record, added) if self.method.apart else shared
 
     def cache(self, shared: Shared, chain: str) -> None:
         """Keep the union beside the work in progress, so that a stage need not read every delta."""

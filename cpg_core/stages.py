@@ -27,6 +27,7 @@ from cpg_core.policy import Request, Rules
 from cpg_core.progress import Reporter
 from cpg_core.records import Epoch, StageRecord
 from cpg_core.run import RECORD, Run
+from cpg_core.seeds import derive
 from cpg_core.state import Shared, TaskState, widened
 
 STATE = "state.safetensors"
@@ -41,7 +42,8 @@ class TaskContext:
         index: the task's place in it, from 1.
         data: its images.
         before: the shared weights after the previous task.
-        previous: private parameters of the previous task; None for the first.
+        start: the shared weights of the task that this one begins from: as `before`, or of a model apart.
+        previous: private parameters of that task; None for the first.
         parent: SHA-256 of the previous task's record; None for the first.
         reporter: told how it goes.
     """
@@ -50,6 +52,7 @@ class TaskContext:
     index: int
     data: TaskData
     before: Shared
+    start: Shared
     previous: Layers | None
     parent: str | None
     reporter: Reporter
@@ -94,9 +97,14 @@ class TaskContext:
 
     def shared(self, budget_x: float) -> Shared:
         """The shared weights before this task, at a budget."""
-        if budget_x == self.before.budget_x:
-            return self.before
-        return widened(self.before, budget_x, self.run.shapes(budget_x))
+        return self._at(self.before, budget_x)
+
+    def started(self, budget_x: float) -> Shared:
+        """The shared weights that this task begins from, at a budget."""
+        return self._at(self.start, budget_x)
+
+    def _at(self, shared: Shared, budget_x: float) -> Shared:
+        return shared if budget_x == shared.budget_x else widened(shared, budget_x, self.run.shapes(budget_x))
 
     def older(self, shared: Shared) -> Layers:
         """Where a task before this one owns the weight."""
@@ -137,16 +145,27 @@ def open_task(run: Run, index: int, reporter: Reporter) -> TaskContext:
         val_fraction=settings.val_fraction,
         seed=run.spec.seed,
     )
-    first = index == 1
+    before, earlier = run.shared(), _earlier(run, index)
+    added = None if earlier is None else run.delta(earlier)
     return TaskContext(
         run=run,
         index=index,
         data=data,
-        before=run.shared(),
-        previous=None if first else run.delta(index - 1).private,
-        parent=None if first else sha256(run.task_folder(index - 1) / RECORD),
+        before=before,
+        start=before if earlier is None or added is None else run.model(before, run.record(earlier), added),
+        previous=None if added is None else added.private,
+        parent=None if index == 1 else sha256(run.task_folder(index - 1) / RECORD),
         reporter=reporter,
     )
+
+
+def _earlier(run: Run, index: int) -> int | None:
+    """The task that task `index` begins from; None: from nothing."""
+    if index == 1 or run.method.begins == "fresh":
+        return None
+    if run.method.begins == "before":
+        return index - 1
+    return 1 + derive(run.spec.seed, "earlier", run.spec.tasks[index - 1].name) % (index - 1)
 
 
 def folder_of(context: TaskContext, request: Request) -> Path:

@@ -33,7 +33,12 @@ Tasks = Annotated[
     typer.Option(metavar="PLACES", help="Which tasks of the ordering, such as 1-3 or 1,4,7-9; otherwise all."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Decides everything random.")]
-Method = Annotated[str, typer.Option(metavar="NAME", help="cpg, or one to compare with: pae, packnet, sequential.")]
+Method = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="cpg, or one to compare with: pae, packnet, piggyback, scratch, finetune, sequential."
+    ),
+]
 Ordering = Annotated[str, typer.Option(metavar="NAME", help="An ordering of the sequence; 0: as written.")]
 NewRun = Annotated[
     str | None,

@@ -19,7 +19,7 @@ from flows.stopping import Stop
 from flows.task import Tasks
 from flows.tracking import choose_track
 
-Method = Literal["cpg", "pae", "packnet", "sequential"]
+Method = Literal["cpg", "pae", "packnet", "piggyback", "scratch", "finetune", "sequential"]
 Summary = dict[str, float]
 
 

@@ -15,7 +15,10 @@ class Method:
     Attributes:
         name: as given to `--method`.
         picks: which weights of earlier tasks a task uses: those that it learns to pick, or all.
-        claims: which weights a task may train: the released ones, or all in place, as forgetting methods do.
+        claims: which weights a task may train: the released ones; those for task 1 only; all of the one network, over
+            what earlier tasks left there, as forgetting methods do; or all of a network of its own.
+        begins: what those start from: the network as the task before left it, a fresh one, or the network of a
+            randomly chosen earlier task.
         grows: on a missed goal, or never.
         prune: gradually to the highest sparsity that meets the goal, once by a fixed share, or not at all.
         retrains: learn the picks again beside the compact model.
@@ -24,7 +27,8 @@ class Method:
 
     name: str
     picks: Literal["learned", "all"]
-    claims: Literal["released", "everything"]
+    claims: Literal["released", "first", "everything", "apart"]
+    begins: Literal["before", "fresh", "earlier"]
     grows: Literal["on_miss", "never"]
     prune: Literal["gradual", "one_shot", "none"]
     retrains: bool
@@ -35,11 +39,17 @@ class Method:
         """Whether a later task may change an earlier one: such a method must fail the unforgetting law."""
         return self.claims == "everything"
 
+    @property
+    def apart(self) -> bool:
+        """Whether each task has a network of its own, so that nothing is shared and nothing can be forgotten."""
+        return self.claims == "apart"
+
 
 CPG = Method(
     name="cpg",
     picks="learned",
     claims="released",
+    begins="before",
     grows="on_miss",
     prune="gradual",
     retrains=True,
@@ -49,6 +59,7 @@ PAE = Method(
     name="pae",
     picks="all",
     claims="released",
+    begins="before",
     grows="on_miss",
     prune="gradual",
     retrains=False,
@@ -58,6 +69,7 @@ PACKNET = Method(
     name="packnet",
     picks="all",
     claims="released",
+    begins="before",
     grows="never",
     prune="one_shot",
     retrains=False,
@@ -67,13 +79,44 @@ SEQUENTIAL = Method(
     name="sequential",
     picks="all",
     claims="everything",
+    begins="before",
     grows="never",
     prune="none",
     retrains=False,
     source="the common baseline: one network, trained on in place; it forgets",
 )
+PIGGYBACK = Method(
+    name="piggyback",
+    picks="learned",
+    claims="first",
+    begins="before",
+    grows="never",
+    prune="none",
+    retrains=False,
+    source="Mallya, Davis and Lazebnik, Piggyback: Adapting a Single Network to Multiple Tasks, ECCV 2018",
+)
+SCRATCH = Method(
+    name="scratch",
+    picks="all",
+    claims="apart",
+    begins="fresh",
+    grows="never",
+    prune="none",
+    retrains=False,
+    source="independent models, one a task",
+)
+FINETUNE = Method(
+    name="finetune",
+    picks="all",
+    claims="apart",
+    begins="earlier",
+    grows="never",
+    prune="none",
+    retrains=False,
+    source="independent models, each begun from that of a randomly chosen earlier task",
+)
 
-METHODS = {method.name: method for method in (CPG, PAE, PACKNET, SEQUENTIAL)}
+METHODS = {method.name: method for method in (CPG, PAE, PACKNET, PIGGYBACK, SCRATCH, FINETUNE, SEQUENTIAL)}
 
 
 def find(name: str) -> Method:

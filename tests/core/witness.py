@@ -35,7 +35,8 @@ def look(network: Network, run: Run, split: Split, mean: Tensor, std: Tensor) ->
 def recalled_network(run: Run, index: int, shared: Shared, delta: Delta) -> Network:
     record = run.record(index)
     network = build(record.backbone, record.width, len(record.classes))
-    install(network, deltas.recalled(shared, delta, index, in_place=run.in_place), delta.private)
+    model = run.model(shared, record, delta)
+    install(network, deltas.recalled(model, delta, index, in_place=run.in_place), delta.private)
     return network
 
 

@@ -14,7 +14,14 @@ MANY = ("pick_train.epochs=6", "prune.targets=[0.3, 0.6, 0.9, 0.97, 0.9999]", "p
 """Up to a sparsity that no goal survives: a weight a layer."""
 FAILS = ("check.min_train_accuracy=1.0", "grow.max_x=1.0", "retrain.epochs=0")
 """The check fails whatever was learned, and the network may not grow."""
-HOPELESS = ("pick_train.lr=1.0e-9", "prune.lr=1.0e-9", "one_shot.lr=1.0e-9", "retrain.epochs=0", "grow.max_x=1.0")
+HOPELESS = (
+    "pick_train.lr=1.0e-9",
+    "prune.lr=1.0e-9",
+    "one_shot.lr=1.0e-9",
+    "finetune.lr=1.0e-9",
+    "retrain.epochs=0",
+    "grow.max_x=1.0",
+)
 
 
 def chosen(record: TaskRecord) -> StageRecord:
