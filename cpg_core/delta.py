@@ -62,8 +62,7 @@ def apply(shared: Shared, delta: Delta, task: int, *, in_place: bool) -> Shared:
     weight, owner = {}, {}
     for name, values in delta.values.items():
         free = _free(shared.owner[name], in_place)
-        own = torch.zeros_like(free)
-        own[free] = _unpack(delta.where[name], int(free.sum()))
+        own = torch.zeros_like(free).masked_scatter_(free, _unpack(delta.where[name]))
         weight[name] = shared.weight[name].clone()
         weight[name][own] = values
         base = torch.zeros_like(shared.owner[name]) if in_place else shared.owner[name]
@@ -84,7 +83,7 @@ def recalled(shared: Shared, delta: Delta, task: int, *, in_place: bool) -> Laye
         else:
             before = owned_before(owner, task)
             used = owner == task
-            used[before] = _unpack(delta.pick[name], int(before.sum()))
+            used.masked_scatter_(before, _unpack(delta.pick[name]))
         weights[name] = torch.where(used, weight, 0.0)
     return weights
 
@@ -128,6 +127,7 @@ def _pack(bits: Tensor) -> Tensor:
     return torch.frombuffer(bytearray(zlib.compress(packed.tobytes(), 6)), dtype=torch.uint8)
 
 
-def _unpack(packed: Tensor, count: int) -> Tensor:
+def _unpack(packed: Tensor) -> Tensor:
+    """The bits, and up to seven more that filled the last byte."""
     raw = np.frombuffer(zlib.decompress(packed.numpy().tobytes()), dtype=np.uint8)
-    return torch.from_numpy(np.unpackbits(raw, count=count).astype(bool))
+    return torch.from_numpy(np.unpackbits(raw).view(bool))

@@ -18,12 +18,14 @@ PROBE_IMAGES = 8
 def reading(network: Network) -> Iterator[Network]:
     """The network in evaluation mode and without gradients inside the block; its mode is put back after it."""
     training = network.training
-    network.eval()
+    if training:  # a walk through all modules, which a network that is only recalled is spared
+        network.eval()
     try:
         with torch.inference_mode():
             yield network
     finally:
-        network.train(training)
+        if training:
+            network.train()
 
 
 def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> float:

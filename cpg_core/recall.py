@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,17 +16,18 @@ from cpg_core.delta import Delta
 from cpg_core.evaluation import accuracy, probe_images, probe_logits
 from cpg_core.files import Damaged, digest
 from cpg_core.hints import unknown
+from cpg_core.layers import Layers
 from cpg_core.machine import device_of, exactly
-from cpg_core.network import Network, build
+from cpg_core.network import Network, build, private_tensors, shared_parameters
 from cpg_core.records import Recall, TaskRecord
 from cpg_core.run import Run
-from cpg_core.state import Shared, install
+from cpg_core.state import Shared, install, write
 
 
 def network_of(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
     """The task's network, of its own width, on the current shared weights; ready to evaluate."""
     network = build(record.backbone, record.width, len(record.classes))
-    _recall_into(network, run, shared, record, delta)
+    install(network, _weights(run, shared, record, delta), delta.private)
     device = device_of(run.spec.settings.compute.device)
     return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
@@ -85,21 +87,22 @@ def recheck(run: Run, shared: Shared, before: int) -> list[Recall]:
     evaluated again.
     """
     found, probe = [], probe_of(run)
-    networks: dict[tuple[float, int], Network] = {}
+    known: dict[tuple[float, int], tuple[Network, Mapping[str, Tensor], Layers]] = {}
     for index in range(1, before + 1):
         record, delta = run.recallable(index)
         kind = record.width, len(record.classes)
-        if kind in networks:
-            _recall_into(networks[kind], run, shared, record, delta)
-        else:
-            networks[kind] = network_of(run, shared, record, delta)
-        network = networks[kind]
+        if kind not in known:
+            made = network_of(run, shared, record, delta)
+            known[kind] = made, shared_parameters(made), private_tensors(made)
+        network, weights, private = known[kind]
+        write(weights, _weights(run, shared, record, delta))
+        write(private, delta.private)
         unchanged = digest(probe_logits(network, probe)) == record.probe_sha256
         test = record.test_accuracy if unchanged else test_accuracy(run, network, record)
         found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
     return found
 
 
-def _recall_into(network: Network, run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> None:
+def _weights(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Layers:
     model = run.model(shared, record, delta)
-    install(network, deltas.recalled(model, delta, record.index, in_place=run.in_place), delta.private)
+    return deltas.recalled(model, delta, record.index, in_place=run.in_place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -79,11 +80,15 @@ def effective(shared: Shared, state: TaskState) -> Layers:
 
 def install(network: Network, weights: Layers, private: Layers) -> None:
     """Write weights and private tensors into a network of the same shapes, in place."""
+    write(shared_parameters(network), weights)
+    write(private_tensors(network), private)
+
+
+def write(tensors: Mapping[str, Tensor], values: Layers) -> None:
+    """Write values into live tensors of the same names and shapes, in place."""
     with torch.no_grad():
-        for name, parameter in shared_parameters(network).items():
-            parameter.copy_(weights[name])
-        for name, tensor in private_tensors(network).items():
-            tensor.copy_(private[name])
+        for name, tensor in tensors.items():
+            tensor.copy_(values[name])
 
 
 def released_share(shared: Shared) -> int:

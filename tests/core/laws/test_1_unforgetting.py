@@ -66,7 +66,7 @@ def test_one_flipped_pick_shows(learned: Callable[..., Run]) -> None:
     run = learned(tasks="1-2")
     shared, delta = run.rebuild(2), run.delta(2)
     older = shared.owner["0.weight"] == 1
-    bits = deltas._unpack(delta.pick["0.weight"], int(older.sum()))
+    bits = deltas._unpack(delta.pick["0.weight"])[: int(older.sum())]
     place = largest(shared.weight["0.weight"][older])
     bits[place] = ~bits[place]
     changed = replace(delta, pick={**delta.pick, "0.weight": deltas._pack(bits)})
