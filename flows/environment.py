@@ -20,6 +20,8 @@ def prepare(root: Path) -> None:
         # A tracking server that is away must not hold up training: MLflow would try for minutes.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        # Nor must a Prefect server: its client would try for a minute, twice.
+        "PREFECT_CLIENT_MAX_RETRIES": "2",
         "PREFECT_HOME": str(root.resolve() / ".prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
@@ -30,6 +32,13 @@ def prepare(root: Path) -> None:
 
 
 def quiet() -> None:
-    """Keep what Prefect logs about runs in its UI and off the terminal, where a reporter speaks for them."""
+    """Keep what Prefect logs about runs in its UI and off the terminal, where a reporter speaks for them.
+
+    Nor need it tell of a server that is away: the run does, once.
+    """
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).propagate = False
+    for name in ("prefect.events.clients", "prefect._internal.concurrency", "EventsWorker", "APILogWorker"):
+        # Prefect sets the levels of its loggers anew later on; it leaves filters alone.
+        logging.getLogger(name).addFilter(lambda _: False)
+    logging.raiseExceptions = False  # what stops Prefect from writing on the terminal that a log line is not sent

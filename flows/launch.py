@@ -40,10 +40,12 @@ def learn(
     else:
         with server(root / ".prefect") as wait:
             from flows.logs import also_in_logs
+            from flows.outage import despite_outage
             from flows.sequence import add_flow, sequence_flow
 
             quiet()
             wait()
             make = sequence_flow if what == "sequence" else add_flow
-            make(also_in_logs(on_terminal))(**parameters, root=str(root), track=track)
+            with despite_outage(run, typer.echo):
+                make(also_in_logs(on_terminal))(**parameters, root=str(root), track=track)
     typer.echo(summary_line(run))

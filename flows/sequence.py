@@ -11,7 +11,6 @@ from prefect.runtime import flow_run
 from cpg_core.report import summary
 from cpg_core.run import Run
 from cpg_core.runner import learn_sequence
-from flows.artifacts import sequence_artifacts
 from flows.logs import in_logs
 from flows.reporters import Listen
 from flows.request import SequenceRequest, added, begun, resolve
@@ -89,7 +88,7 @@ def _learn(run: Run, listen: Listen, *, track: bool) -> Summary:
             tasks.show(index)
         learn_sequence(run, reporter, tasks.learn)
         tracked(run, reporter.note)
-    sequence_artifacts(run)
+        tasks.finish()
     return summary(run)
 
 

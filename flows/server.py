@@ -119,15 +119,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _wait(url: str, timeout: float, ended: Callable[[], bool], failed: str) -> None:
     deadline = time.monotonic() + timeout
-    while not _answers(f"{url}/health"):
+    while not answers(url):
         if ended() or time.monotonic() > deadline:
             raise CpgError(failed)
         time.sleep(0.2)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether the server whose API is at `url` gives a sign of life within two seconds."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as reply:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as reply:
             return bool(reply.status == 200)
     except (OSError, ValueError):
         return False
