@@ -8,15 +8,29 @@ from contextlib import contextmanager
 from prefect.logging import get_run_logger
 
 from cpg_core.progress import Reporter
+from cpg_core.records import TaskRecord
 from cpg_core.run import Run
 from flows.reporters import Lines, Listen, Several
 from flows.stopping import Stop
 
 
+class LogLines(Lines):
+    """A line a stage, in the log of the Prefect task that does it; one a task, there and in the sequence's own log."""
+
+    def __init__(self, run: Run, stop: Stop) -> None:
+        super().__init__(run, stop, lambda text: get_run_logger().info(text))
+        self._sequence = Lines(run, stop, get_run_logger().info)
+
+    def task_done(self, record: TaskRecord) -> None:
+        """The page of a sequence shows only what was logged by itself, not what its tasks logged."""
+        super().task_done(record)
+        self._sequence.task_done(record)
+
+
 @contextmanager
 def in_logs(run: Run, stop: Stop) -> Iterator[Reporter]:
-    """A line a stage and one a task, in the log of the Prefect task or flow that is running."""
-    yield Lines(run, stop, lambda text: get_run_logger().info(text))
+    """What is learned, in the logs of the flow run that is going on and of the task runs in it."""
+    yield LogLines(run, stop)
 
 
 def also_in_logs(listen: Listen) -> Listen:

@@ -74,7 +74,7 @@ def test_results_are_artifacts() -> None:
     with get_client(sync_client=True) as client:
         found = {artifact.key: artifact for artifact in client.read_artifacts()}
     assert {"tiny-zero-one", "tiny-two-three", "tiny-results", "tiny-accuracy"} <= set(found)
-    assert "pick_train" in str(found["tiny-zero-one"].data)
+    assert "pick-train" in str(found["tiny-zero-one"].data)
     assert "two-three" in str(found["tiny-results"].data)
 
 
