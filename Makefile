@@ -1,4 +1,4 @@
-.PHONY: demo test lint clean
+.PHONY: demo deploy test lint clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,6 +9,13 @@ demo: .venv/ready  ## learn the five tasks of digits-5 under Prefect, recorded i
 	@echo
 	@echo "The flow, stage by stage:  $(BIN)/prefect server start     then http://127.0.0.1:4200"
 	@echo "The results, compared:     $(BIN)/mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db     then http://127.0.0.1:5000"
+
+deploy: .venv/ready  ## the deployments of prefect.yaml, and their work pool, on the Prefect server
+	@$(BIN)/prefect work-pool ls >/dev/null 2>&1 || \
+		{ echo "No Prefect server answers. In another terminal: $(BIN)/prefect server start"; exit 1; }
+	@$(BIN)/prefect work-pool inspect local >/dev/null 2>&1 || $(BIN)/prefect work-pool create local --type process
+	$(BIN)/prefect --no-prompt deploy --all
+	@echo "A worker, in another terminal:  $(BIN)/prefect worker start --pool local"
 
 test: .venv/ready  ## all tests; those on the real CIFAR-100 too where CPG_DATA names its folder
 	$(BIN)/python -m pytest

@@ -139,6 +139,23 @@ def list_runs(root: options.Root = HERE) -> None:
         print_table(found)
 
 
+@app.command()
+def reap(root: options.Root = HERE) -> None:
+    """End flow runs whose process is gone, though the Prefect server takes them for running; then it can retry them.
+
+    The server is the one that PREFECT_API_URL or Prefect's profile names.
+    """
+    from flows.environment import prepare
+
+    prepare(root)
+    from flows.reap import reap as end
+
+    ended = end(root)
+    for flow_run in ended:
+        typer.echo(f"{flow_run.name}: its process is gone; to go on: prefect flow-run retry {flow_run.id}")
+    typer.echo(f"{len(ended) or 'no'} flow runs had lost their process")
+
+
 def _open(root: Path, name: str) -> Run:
     from cpg_core.run import open_run
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from cpg_core.backbones import find as find_backbone
 from cpg_core.config import Settings, load_settings
-from cpg_core.data.spec import load_sequence, load_task, select
+from cpg_core.data.spec import SequenceSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 from cpg_core.goals import resolve as resolve_goals
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
 from cpg_core.run import Run, RunSpec, begin, extend, open_run
+
+COMPUTED_GOALS = ("avg", "max", "top")
+"""Of models learned apart, by the pipeline: `results/<profile>/goals/<name>.json`."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class SequenceRequest:
     method: str = "cpg"
     goal: float | str | None = None
     profile: str | None = None
-    ordering: str = "0"
-    tasks: str | None = None
+    ordering: int | str = "0"
+    tasks: int | str | None = None
     seed: int = 1
     run: str | None = None
     overrides: tuple[str, ...] = ()
@@ -45,16 +48,17 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
     goal = () if request.goal is None else (f"goal={request.goal}",)
     settings = load_settings(home / "params.yaml", profile, (*request.overrides, *goal))
-    tasks = select(sequence, request.tasks, request.ordering)
+    ordering = _ordering(request.ordering, sequence)
+    tasks = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
     return RunSpec(
-        name=_safe(request.run) if request.run else _name(request, sequence.name, settings, profile),
+        name=_safe(request.run) if request.run else _name(request, sequence.name, ordering, settings, profile),
         sequence=sequence.name,
-        ordering=request.ordering,
+        ordering=ordering,
         method=method,
         backbone=sequence.backbone,
         profile=profile,
         seed=request.seed,
-        goals=resolve_goals(_found(settings.goal, home), [task.name for task in tasks]),
+        goals=resolve_goals(_found(settings.goal, home, profile), [task.name for task in tasks]),
         settings=settings,
         tasks=tasks,
         versions=versions(),
@@ -79,7 +83,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     """
     run, task = open_run(root, name), load_task(task_file)
     wanted = run.spec.settings.goal if goal is None else goal
-    least = resolve_goals(_found(wanted, _definitions(root)), [task.name])[task.name]
+    least = resolve_goals(_found(wanted, _definitions(root), run.spec.profile), [task.name])[task.name]
     spec = run.spec
     waiting = run.frozen() == len(spec.tasks) - 1
     if waiting and spec.tasks[-1] == task and spec.goals[task.name] == least:
@@ -87,9 +91,9 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     return extend(run, task, least)
 
 
-def _name(request: SequenceRequest, sequence: str, settings: Settings, profile: str) -> str:
+def _name(request: SequenceRequest, sequence: str, ordering: str, settings: Settings, profile: str) -> str:
     goal = Path(settings.goal).stem if isinstance(settings.goal, str) else f"{settings.goal:g}"
-    name = f"{sequence}-{request.method}-{goal}-{profile}-o{request.ordering}-s{request.seed}"
+    name = f"{sequence}-{request.method}-{goal}-{profile}-o{ordering}-s{request.seed}"
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
 
 
@@ -106,7 +110,20 @@ def _definitions(root: Path) -> Path:
     return root if (root / "params.yaml").exists() else Path()
 
 
-def _found(goal: float | str, home: Path) -> float | str:
-    """A goal file of a profile lies beside `params.yaml`; one of the command line may lie anywhere."""
+def _found(goal: float | str, home: Path, profile: str) -> float | str:
+    """A goal that the pipeline computes has its place; a file of a profile lies beside `params.yaml`.
+
+    One of the command line may lie anywhere.
+    """
+    if goal in COMPUTED_GOALS:
+        computed = home / "results" / profile / "goals" / f"{goal}.json"
+        if not computed.is_file():
+            raise CpgError(f"goal {goal!r}: {computed} is not there yet; the pipeline computes it: dvc repro")
+        return str(computed)
     beside = home / str(goal)
     return str(beside) if isinstance(goal, str) and beside.is_file() else goal
+
+
+def _ordering(named: int | str, sequence: SequenceSpec) -> str:
+    """`default` is the order as written, unless the sequence has one of that name."""
+    return "0" if named == "default" and named not in sequence.orderings else str(named)

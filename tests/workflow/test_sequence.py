@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
 from uuid import UUID
 
 import pytest
 from core.tiny import GROWS, frozen_bytes
 
 from cpg_core.errors import CpgError
-from cpg_core.methods import METHODS
 from cpg_core.progress import Interrupted
 from cpg_core.run import Run, open_run
 
@@ -157,9 +155,3 @@ def test_a_task_is_added_to_a_run(first: tuple[Path, UUID], tmp_path: Path) -> N
         name: content for name, content in before.items() if name != "run.json"
     }
     assert "003-more/delta.safetensors" in after
-
-
-def test_the_flow_takes_every_method() -> None:
-    from flows.sequence import Method
-
-    assert set(get_args(Method)) == set(METHODS)

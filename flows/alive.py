@@ -1,0 +1,46 @@
+"""Whether the process of a flow run still lives: it holds a lock file named after the flow run, which falls with it.
+
+The server cannot know: of a process that was killed together with its worker, it hears nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from filelock import FileLock, Timeout
+
+SUFFIX = ".lock"
+
+
+def folder(root: Path) -> Path:
+    """Where the lock files are."""
+    return root / ".prefect" / "alive"
+
+
+@contextmanager
+def alive(root: Path, flow_run: UUID | str) -> Iterator[None]:
+    """Hold the lock of a flow run inside the block. The file stays: the server may not have heard of the end."""
+    folder(root).mkdir(parents=True, exist_ok=True)
+    with FileLock(folder(root) / f"{flow_run}{SUFFIX}"):
+        yield
+
+
+def gone(root: Path) -> set[UUID]:
+    """The flow runs that left a lock file which nobody holds."""
+    return {UUID(file.stem) for file in folder(root).glob(f"*{SUFFIX}") if not _held(file)}
+
+
+def forget(root: Path, flow_run: UUID) -> None:
+    """Drop the lock file of a flow run that has ended."""
+    (folder(root) / f"{flow_run}{SUFFIX}").unlink(missing_ok=True)
+
+
+def _held(file: Path) -> bool:
+    try:
+        with FileLock(file, timeout=0):
+            return False
+    except Timeout:
+        return True
