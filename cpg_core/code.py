@@ -6,7 +6,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-AFTERWARDS = {"report.py", "audit.py", "progress.py", "methods/__init__.py"}
+AFTERWARDS = {"report.py", "audit.py", "serving.py", "progress.py", "methods/__init__.py"}
 """Files that cannot change what is learned: they read results, or name what a run's key holds anyway."""
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from mlflow.entities import DatasetInput, Metric, Param, Run, ViewType
+from mlflow.entities import DatasetInput, LoggedModelOutput, Metric, Param, Run, ViewType
+from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from cpg_core.run import Run as CpgRun
@@ -90,6 +93,26 @@ class Store:
     def text(self, run_id: str, file: str, text: str) -> None:
         """Write a text artifact, over what was there."""
         self._client.log_text(run_id, text, file)
+
+    def register(
+        self, run_id: str, name: str, identity: str, description: str, save: Callable[[Path, Model], None]
+    ) -> None:
+        """Make what `save` writes the next version of the model `name`, unless a version has this identity."""
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            self._client.create_registered_model(name)
+        known = self._client.search_model_versions(f"name = '{name}'")
+        if any(version.tags.get(RECORD) == identity for version in known):
+            return
+        model = self._client.create_logged_model(self._experiment, "model", run_id, tags={RECORD: identity})
+        with tempfile.TemporaryDirectory() as folder:
+            about = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)
+            save(Path(folder, "model"), about)
+            self._client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        self._client.create_model_version(
+            name, model.artifact_location, run_id, {RECORD: identity}, description=description, model_id=model.model_id
+        )
 
     def status(self, run_id: str, *, finished: bool) -> None:
         """Say whether a run is finished."""

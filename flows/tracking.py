@@ -8,6 +8,7 @@ is away.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpg_core.files import sha256
@@ -47,6 +48,7 @@ def sync(run: Run) -> None:
     """Send what is on disk and not in MLflow yet. Nothing happens before the first task is frozen."""
     from flows.mlflow_store import Store
     from flows.mlflow_task import write_task
+    from flows.serving import register
 
     if run.frozen() == 0:
         return
@@ -63,7 +65,10 @@ def sync(run: Run) -> None:
     store.text(parent, "accuracy_matrix.csv", matrix(run).to_csv(float_format="%.6f"))
     store.text(parent, "results.csv", table(run).to_csv(index=False))
     store.text(parent, "run.json", run.spec.model_dump_json(indent=1))
-    store.status(parent, finished=run.frozen() == len(run.spec.tasks))
+    finished = run.frozen() == len(run.spec.tasks)
+    if finished:
+        register(store, run, parent, _identity(run, run.frozen()))
+    store.status(parent, finished=finished)
 
 
 def _identity(run: Run, index: int) -> str:
@@ -71,25 +76,29 @@ def _identity(run: Run, index: int) -> str:
 
 
 def _tags(run: Run) -> dict[str, str]:
-    spec = run.spec
-    goals = sorted(set(spec.goals.values()))
-    return {
-        "cpg.kind": "sequence",
-        "sequence": spec.sequence,
-        "method": spec.method,
-        "ordering": spec.ordering,
-        "goal": f"{goals[0]:g}" if len(goals) == 1 else str(spec.settings.goal),
-        "profile": spec.profile,
-        "seed": str(spec.seed),
-        "mlflow.source.git.commit": spec.git_commit or "",
-    }
+    """What runs are filtered by."""
+    return {**_choices(run), "cpg.kind": "sequence", "mlflow.source.git.commit": run.spec.git_commit or ""}
 
 
 def _params(run: Run) -> dict[str, str]:
-    """Every setting, by its dotted name."""
+    """What runs are compared by: what was chosen, and every setting by its dotted name."""
+    settings = _flat(run.spec.settings.model_dump(mode="json"))
+    return {name: str(value) for name, value in settings.items()} | _choices(run)
+
+
+def _choices(run: Run) -> dict[str, str]:
+    """What tells the runs of a sequence apart. A goal is a number, or the name of the file that holds one a task."""
     spec = run.spec
-    named: dict[str, object] = {"backbone": spec.backbone, "method": spec.method, "seed": spec.seed}
-    return {name: str(value) for name, value in (named | _flat(spec.settings.model_dump(mode="json"))).items()}
+    goal = spec.settings.goal
+    return {
+        "sequence": spec.sequence,
+        "method": spec.method,
+        "ordering": spec.ordering,
+        "goal": Path(goal).stem if isinstance(goal, str) else f"{goal:g}",
+        "profile": spec.profile,
+        "seed": str(spec.seed),
+        "backbone": spec.backbone,
+    }
 
 
 def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
