@@ -25,9 +25,10 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt telemetry.pth
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	cp telemetry.pth "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')"
 	touch $@
 
 clean:  ## everything that is not in version control, but for checkpoints and data

@@ -89,7 +89,8 @@ class Serving:
             raise unknown("task", task, self.tasks)
         run = self._run
         pixels = read_images(images, run.input)
-        split = Split(torch.zeros(len(pixels), dtype=torch.int64), tuple(pixels.shape[1:]), pixels)
+        shape = (run.input.channels, run.input.size, run.input.size)
+        split = Split(torch.zeros(len(pixels), dtype=torch.int64), shape, pixels)
         with self._one_at_a_time:
             record, _ = run.recallable(self._tasks[task])
             with exactly(record.machine.threads), reading(self._network(task)) as network:

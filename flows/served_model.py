@@ -5,6 +5,7 @@ runs it where the model is loaded: nothing else of the project is there.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
-from mlflow.pyfunc import PythonModel
-from mlflow.pyfunc.model import PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.pyfunc.utils.serving_data_parser import SUPPORTED_LLM_FORMATS
+from mlflow.telemetry import set_telemetry_client
 
 from cpg_core.errors import CpgError
 from cpg_core.files import Damaged
@@ -22,8 +23,8 @@ from cpg_core.run import RUN, open_run
 from cpg_core.serving import Serving
 
 
-class Refused(MlflowException):  # type: ignore[misc]
-    """An answer that says what is wrong. MLflow's server puts the whole input before the message; this leaves it out."""
+class Refused(MlflowException):
+    """What is wrong, in words. MLflow's server puts the whole input before a message; this leaves it out."""
 
     def __init__(self, message: str, error_code: int = INVALID_PARAMETER_VALUE) -> None:
         super().__init__(message, error_code=error_code)
@@ -34,11 +35,14 @@ class Refused(MlflowException):  # type: ignore[misc]
         return json.dumps({"error_code": self.error_code, "message": self._said})
 
 
-class RunModel(PythonModel):  # type: ignore[misc]
+class RunModel(PythonModel):
     """Answers for every task of a run: `predict(images, params={"task": "fish"})`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the run's checkpoints."""
+        # Nobody may have told the process that serves; it looks at the variable again when it is told to.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        set_telemetry_client()  # type: ignore[no-untyped-call]
         # MLflow's server passes a body on whole if one of these is a key of it; of any other it drops what it does
         # not know, which would be the task.
         SUPPORTED_LLM_FORMATS.add("task")

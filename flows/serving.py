@@ -42,9 +42,8 @@ def save(run: Run, folder: Path, about: Model | None = None) -> None:
         folder: where to; must not be there yet.
         about: the description that MLflow keeps with the model; else a new one.
     """
-    with tempfile.TemporaryDirectory() as staged, warnings.catch_warnings():
-        # MLflow advises type hints and an input example, from which it would make a schema.
-        warnings.simplefilter("ignore", UserWarning)
+    with tempfile.TemporaryDirectory() as staged, warnings.catch_warnings(record=True):
+        # What MLflow warns of is that it has no type hints or example of an input, from which to make a schema.
         root = Path(staged, "root")
         shutil.copytree(run.folder, Run(root, run.spec).folder, ignore=shutil.ignore_patterns("*.dvc", ".*"))
         save_model(

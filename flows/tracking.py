@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cpg_core.files import sha256
 from cpg_core.report import matrix, summary, table
 from cpg_core.run import RECORD, Run
+from flows.environment import prepare_mlflow
 
 if TYPE_CHECKING:
     from flows.mlflow_store import Store
@@ -46,12 +47,13 @@ def tracked(run: Run, note: Note) -> None:
 
 def sync(run: Run) -> None:
     """Send what is on disk and not in MLflow yet. Nothing happens before the first task is frozen."""
+    if run.frozen() == 0:
+        return
+    prepare_mlflow()
     from flows.mlflow_store import Store
     from flows.mlflow_task import write_task
     from flows.serving import register
 
-    if run.frozen() == 0:
-        return
     store = Store(run)
     identity = {"run": run.spec.name, "cpg.origin": _identity(run, 1)}
     found = store.find(identity)
