@@ -8,7 +8,7 @@ demo: .venv/ready  ## learn the five tasks of digits-5 under Prefect, recorded i
 	$(BIN)/cpg show digits-5-cpg-0.97-digits-o0-s1
 	@echo
 	@echo "The flow, stage by stage:  $(BIN)/prefect server start     then http://127.0.0.1:4200"
-	@echo "The results, compared:     $(BIN)/mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db     then http://127.0.0.1:5000"
+	@echo "The results, compared:     $(BIN)/mlflow ui --workers 1     then http://127.0.0.1:5000"
 
 deploy: .venv/ready  ## the deployments of prefect.yaml, and their work pool, on the Prefect server
 	@$(BIN)/prefect work-pool ls >/dev/null 2>&1 || \

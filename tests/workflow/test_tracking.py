@@ -85,6 +85,31 @@ def test_tasks_are_nested_in_their_sequence(client: MlflowClient) -> None:
     assert {task.info.status for task in tasks} == {"FINISHED"}
 
 
+CHOICES = {"sequence", "method", "ordering", "goal", "profile", "seed"}
+FIGURES = {
+    "average_accuracy", "backward_transfer", "forgetting", "expansion_x", "redundancy_x", "model_mb", "seconds",
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("synced")
+def test_runs_of_a_sequence_are_compared_by_what_was_chosen(client: MlflowClient, tmp_path: Path) -> None:
+    others = {"method": "packnet", "ordering": "1", "goal": 0.55, "seed": 2}
+    other = begun(tiny_request(run="other", tasks="1-2", **others), tmp_path)
+    learn(other, silently, tracked)
+    experiment = client.get_experiment_by_name("digits-5").experiment_id
+    filtered = client.search_runs([experiment], "tags.cpg.kind = 'sequence'")
+    assert {"tiny", "other"} <= {run.info.run_name for run in filtered}
+    assert not any("mlflow.parentRunId" in run.data.tags for run in filtered)
+    one, two = (parent_of(client, name).data for name in ("tiny", "other"))
+    for run in (one, two):
+        assert run.params.keys() >= CHOICES
+        assert run.metrics.keys() >= FIGURES
+    assert {name: one.params[name] for name in CHOICES} == {name: one.tags[name] for name in CHOICES}
+    # The axes of the plot that compares runs are the params that differ.
+    differing = {name: value for name, value in two.params.items() if one.params.get(name) != value}
+    assert differing == {name: str(value) for name, value in others.items()}
+
+
 def test_figures_are_those_of_the_records(client: MlflowClient, synced: Run) -> None:
     parent = parent_of(client, "tiny").data.metrics
     assert {name: parent[name] for name in summary(synced)} == pytest.approx(summary(synced))
