@@ -199,6 +199,19 @@ def test_a_wrong_image_is_named(images: object, message: str) -> None:
         read_images(images, Input(1, 8))
 
 
+@pytest.mark.parametrize("set_to, stays", [(None, "true"), ("false", "false")])
+def test_a_served_model_tells_nobody(run: Run, set_to: str | None, stays: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.pyfunc.model import PythonModelContext
+
+    from flows.served_model import RunModel
+
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
+    if set_to is not None:
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", set_to)
+    RunModel().load_context(PythonModelContext({"root": str(run.root)}, {}))
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == stays
+
+
 @dataclass(frozen=True)
 class Reply:
     status: int
