@@ -142,7 +142,8 @@ class Compute(Strict):
     """Where and how it is computed; part of what decides the bits."""
 
     device: Literal["auto", "cpu", "cuda"]
-    threads: Count
+    threads: Count = Field(description="Of each process")
+    processes: Count = Field(description="Processes that share each batch of a task: one a GPU, or 1")
     compile: Literal["auto", "always", "never"] = Field(
         description="Compile the optimizer's pass; auto: from a million shared weights on, where a compiler is found"
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cpg_core.network import Network
+from cpg_core.ranks import ALONE, Ranks
 from cpg_core.seeds import derive
 
 PROBE_IMAGES = 8
@@ -28,14 +29,15 @@ def reading(network: Network) -> Iterator[Network]:
             network.train()
 
 
-def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The fraction of images whose largest logit is their label's, in [0, 1]."""
+def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = ALONE) -> float:
+    """The fraction of images whose largest logit is their label's, in [0, 1], over the shares of all ranks."""
     right, seen = 0, 0
     with reading(network):
         for images, labels in batches:
             right += int((network(images).argmax(dim=1) == labels).sum())
             seen += len(labels)
-    return right / seen
+    all_right, all_seen = ranks.total(torch.tensor(right), torch.tensor(seen))
+    return int(all_right) / int(all_seen)
 
 
 def probe_images(channels: int, size: int) -> Tensor:

@@ -17,8 +17,8 @@ from cpg_core.optimizer import TaskOptimizer, compiles
 from cpg_core.ownership import count, size
 from cpg_core.policy import Request
 from cpg_core.pruning import Release
-from cpg_core.snapshot import Snapshots
-from cpg_core.stages import Fields, Outcome, Place, TaskContext, read_record
+from cpg_core.records import StageName
+from cpg_core.stages import Fields, Outcome, Place, TaskContext, Work, read_record
 from cpg_core.state import Shared, TaskState, effective, install
 from cpg_core.training import Plan, decide_accuracy, diverged, train
 
@@ -63,7 +63,7 @@ def prune(context: TaskContext, request: Request, state: TaskState | None, place
     config, shot = context.settings.prune, context.settings.one_shot
     older = context.older(context.shared(request.budget_x))
     available = {name: int((~mask).sum()) for name, mask in older.items()}
-    batches = batch_count(len(context.data.train), context.settings.batch_size)
+    batches = batch_count(len(context.data.train), context.settings.batch_size, context.ranks.share.of)
     if context.run.method.prune == "one_shot":
         release = Release(available, start=0.0, target=request.target, steps=1, every=1)
         plan = _plan(context, request, shot.epochs, shot.lr, STEADY)
@@ -93,10 +93,21 @@ def retrain(context: TaskContext, request: Request, state: TaskState | None, pla
     return replace(outcome, fields={**outcome.fields, "accuracy": after, "kept": after > before})
 
 
+WORK: dict[StageName, Work] = {
+    "pick_train": pick_train,
+    "check": check,
+    "grow": grow,
+    "prune": prune,
+    "retrain": retrain,
+}
+"""Who does which stage; `freeze` looks back and forth, and is done by the leader."""
+
+
 def _accuracy(context: TaskContext, state: TaskState) -> float:
     """Accuracy of a state on the split that decides."""
     network = _network_of(context, state)
-    return decide_accuracy(network, context.data, context.settings.goal_split, context.settings.eval_batch_size)
+    settings = context.settings
+    return decide_accuracy(network, context.data, settings.goal_split, settings.eval_batch_size, context.ranks)
 
 
 def _network_of(context: TaskContext, state: TaskState) -> Network:
@@ -121,9 +132,7 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
         score_threshold=settings.pick_train.score_threshold,
         compiled=compiles(settings.compute.compile, device, size(shared.owner)),
     )
-    epochs, seconds = train(
-        network, optimizer, context.data, plan, Snapshots(place.folder, place.key), context.reporter
-    )
+    epochs, seconds = train(network, optimizer, context.data, plan, place.snapshots, context.reporter, context.ranks)
     weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
     private = {name: value.detach().cpu() for name, value in private_tensors(network).items()}
     _finite(plan, weights | private)

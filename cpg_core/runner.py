@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from filelock import FileLock, Timeout
 
 from cpg_core.errors import CpgError
+from cpg_core.following import started
 from cpg_core.freezing import freeze
-from cpg_core.learning import check, grow, pick_train, prune, retrain
+from cpg_core.learning import WORK
 from cpg_core.machine import exactly
 from cpg_core.policy import Request, next_stage
 from cpg_core.progress import Reporter
-from cpg_core.records import StageName, StageRecord
+from cpg_core.ranks import ALONE
+from cpg_core.records import StageRecord
 from cpg_core.run import Run
-from cpg_core.stages import TaskContext, Work, open_task, run_stage
-
-WORK: dict[StageName, Work] = {
-    "pick_train": pick_train,
-    "check": check,
-    "grow": grow,
-    "prune": prune,
-    "retrain": retrain,
-}
+from cpg_core.stages import TaskContext, open_task, run_stage
 
 Execute = Callable[[TaskContext, Request], StageRecord]
 """Does one stage, or finds it done."""
@@ -52,11 +46,13 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
     """Learn the tasks that are not frozen yet.
 
     Raises:
-        CpgError: another process is learning this run.
+        CpgError: another process is learning this run, or a rank was lost.
     """
     with alone(run), exactly(run.spec.settings.compute.threads):
-        for index in range(run.frozen() + 1, len(run.spec.tasks) + 1):
-            learn(open_task(run, index, reporter))
+        left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
+        with started(run) if left else nullcontext(ALONE) as ranks:
+            for index in left:
+                learn(open_task(run, index, reporter, ranks))
 
 
 @contextmanager

@@ -25,9 +25,12 @@ from cpg_core.layers import Layers
 from cpg_core.ownership import count, owned_before, size
 from cpg_core.policy import Request, Rules
 from cpg_core.progress import Reporter
+from cpg_core.ranks import ALONE, Ranks
 from cpg_core.records import Epoch, StageRecord
 from cpg_core.run import RECORD, Run
+from cpg_core.schema import Strict
 from cpg_core.seeds import derive
+from cpg_core.snapshot import Snapshots
 from cpg_core.state import Shared, TaskState, widened
 
 STATE = "state.safetensors"
@@ -46,6 +49,7 @@ class TaskContext:
         previous: private parameters of that task; None for the first.
         parent: SHA-256 of the previous task's record; None for the first.
         reporter: told how it goes.
+        ranks: the processes that do its stages together.
     """
 
     run: Run
@@ -56,6 +60,7 @@ class TaskContext:
     previous: Layers | None
     parent: str | None
     reporter: Reporter
+    ranks: Ranks = ALONE
 
     @property
     def name(self) -> str:
@@ -126,16 +131,25 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Place:
-    """A stage's folder and key, handed to the function that does its work."""
+    """A stage's folder, key and snapshots, handed to the function that does its work."""
 
     folder: Path
     key: str
+    snapshots: Snapshots
 
 
 Work = Callable[[TaskContext, Request, TaskState | None, Place], Outcome]
 
 
-def open_task(run: Run, index: int, reporter: Reporter) -> TaskContext:
+class Call(Strict):
+    """A stage that the ranks are called to do together: of which task, which stage, and under which key."""
+
+    index: int
+    request: Request
+    key: str
+
+
+def open_task(run: Run, index: int, reporter: Reporter, ranks: Ranks = ALONE) -> TaskContext:
     """Everything that the stages of task `index` need; tasks before it must be frozen."""
     spec, settings = run.spec.tasks[index - 1], run.spec.settings
     data = load_task_data(
@@ -156,6 +170,7 @@ def open_task(run: Run, index: int, reporter: Reporter) -> TaskContext:
         previous=None if added is None else added.private,
         parent=None if index == 1 else sha256(run.task_folder(index - 1) / RECORD),
         reporter=reporter,
+        ranks=ranks,
     )
 
 
@@ -185,8 +200,9 @@ def run_stage(context: TaskContext, request: Request, work: Work) -> tuple[Stage
     for stale in folder.parent.glob(f"{request.number:02d}-*"):
         if stale != folder:
             shutil.rmtree(stale)
-    state = None if source is None else read_state(source, context.run.shapes(request.budget_x))
-    outcome = work(context, request, state, Place(folder, key))
+    call = Call(index=context.index, request=request, key=key)
+    with context.ranks.together(call.model_dump_json()):
+        outcome = do_work(context, call, work)
     record = _record(context, request, outcome, key, folder)
     write_json(folder / "seconds.json", {"seconds": outcome.seconds})
     write_json(folder / RECORD, record.model_dump(mode="json"))
@@ -194,6 +210,18 @@ def run_stage(context: TaskContext, request: Request, work: Work) -> tuple[Stage
         leftover.unlink()
     context.reporter.stage_done(context.name, record, outcome.seconds, reused=False)
     return record, False
+
+
+def do_work(
+    context: TaskContext, call: Call, work: Work, snapshots: Callable[[Path, str], Snapshots] = Snapshots
+) -> Outcome:
+    """What a stage finds, worked out from what is on disk: so every rank comes to the same."""
+    folder, request = folder_of(context, call.request), call.request
+    state = None
+    if request.source is not None:
+        source = stage_folder(context.run.task_work(context.index), request.source)
+        state = read_state(source, context.run.shapes(request.budget_x))
+    return work(context, request, state, Place(folder, call.key, snapshots(folder, call.key)))
 
 
 def read_seconds(folder: Path) -> float:

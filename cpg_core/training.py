@@ -19,6 +19,7 @@ from cpg_core.layers import Layers
 from cpg_core.network import Network
 from cpg_core.optimizer import TaskOptimizer
 from cpg_core.progress import Interrupted, Reporter
+from cpg_core.ranks import ALONE, Ranks
 from cpg_core.records import Epoch
 from cpg_core.schedule import factor
 from cpg_core.seeds import derive
@@ -52,11 +53,11 @@ class Plan:
     before_step: Callable[[Network, TaskOptimizer, int], None] | None = None
 
 
-def decide_accuracy(network: Network, data: TaskData, split: str, batch_size: int) -> float:
+def decide_accuracy(network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = ALONE) -> float:
     """Accuracy on the split that decisions may look at: `val`, or `test` in the paper's protocol."""
     device = next(network.parameters()).device
     images = data.val if split == "val" else data.test
-    return accuracy(network, eval_batches(images, data.mean, data.std, batch_size, device))
+    return accuracy(network, eval_batches(images, data.mean, data.std, batch_size, device, ranks.share), ranks)
 
 
 def train(
@@ -66,24 +67,30 @@ def train(
     plan: Plan,
     snapshots: Snapshots,
     reporter: Reporter,
+    ranks: Ranks = ALONE,
 ) -> tuple[tuple[Epoch, ...], float]:
     """Run the plan's epochs, or what is left of them since the newest snapshot.
+
+    Every rank runs this loop on its share of each batch, and each decision in it is one that all of them come to.
 
     Returns:
         The epochs, and the seconds they took over all attempts.
 
     Raises:
-        CpgError: the loss is not finite.
+        CpgError: the loss is not finite, or the ranks have come apart.
         Interrupted: the reporter asked to stop; a snapshot holds the place.
     """
     device = next(network.parameters()).device
     loss_of = nn.CrossEntropyLoss()
-    batches = batch_count(len(data.train), plan.batch_size)
+    batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
     position, best = _resume(network, optimizer, snapshots)
+    ranks.same(lambda: _gather(network, optimizer, best))
+    forward = ranks.spread(network)
     began = time.monotonic() - position.seconds
     reporter.stage_begins(plan.task, plan.stage, plan.epochs)
 
     def save(place: Position) -> None:
+        ranks.same(lambda: _gather(network, optimizer, best))
         timed = place.model_copy(update={"seconds": time.monotonic() - began})
         snapshots.save(timed, lambda: _gather(network, optimizer, best))
 
@@ -96,29 +103,32 @@ def train(
         loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)
         right = torch.tensor(position.right, device=device)
         seen, lr = position.seen, 0.0
-        numbered = enumerate(train_batches(data, plan.batch_size, seed, device, start=position.batch), position.batch)
-        for batch, (images, labels) in numbered:
-            if reporter.stop_requested():
+        shares = train_batches(data, plan.batch_size, seed, device, position.batch, ranks.share)
+        for batch, (images, labels) in enumerate(shares, position.batch):
+            if ranks.stop(reporter.stop_requested()):
                 save(position.model_copy(update=_sums(batch, loss_sum, right, seen)))
                 raise Interrupted
             if plan.before_step is not None:
                 plan.before_step(network, optimizer, epoch * batches + batch)
             at = epoch + batch / batches
             lr = plan.lr * factor(plan.schedule, at, plan.epochs)
-            logits = network(images)
+            in_batch = min(plan.batch_size, len(data.train) - batch * plan.batch_size)
+            logits = forward(images)
             loss = loss_of(logits, labels)
-            loss.backward()
+            torch.autograd.backward(ranks.weigh(loss, len(labels), in_batch))
             optimizer.step(lr, plan.score_lr * factor(plan.score_schedule, at, plan.epochs))
-            loss_sum += loss.detach() * len(labels)
-            right += (logits.detach().argmax(dim=1) == labels).sum()
-            seen += len(labels)
+            hits = (logits.detach().argmax(dim=1) == labels).sum()
+            loss_of_batch, hits_of_batch = ranks.total(loss.detach() * len(labels), hits)
+            loss_sum += loss_of_batch
+            right += hits_of_batch
+            seen += in_batch
             reporter.batch_done((batch + 1) / batches)
         done = Epoch(
             epoch=epoch,
             lr=lr,
             loss=_finite(float(loss_sum) / seen, plan, epoch),
             train_accuracy=int(right) / seen,
-            accuracy=decide_accuracy(network, data, plan.split, plan.eval_batch_size),
+            accuracy=decide_accuracy(network, data, plan.split, plan.eval_batch_size, ranks),
         )
         if plan.patience is not None and _is_best(position.epochs, done):
             best = {name: tensor.clone() for name, tensor in _gather(network, optimizer, {}).items()}

@@ -19,15 +19,41 @@ from cpg_core.errors import CpgError
 MOST_WORKERS = 8
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes takes of every batch: its images `index`, `index + of` and so on; else all."""
+
+    index: int = 0
+    of: int = 1
+
+    def take(self, images: Tensor) -> Tensor:
+        """The share of a batch, as a view along its first dimension."""
+        return images[self.index :: self.of]
+
+
+WHOLE = Share()
+
+
 class Order(NamedTuple):
-    """One batch to fetch: rows of the split, int64 [B]; with a crop seed each image is random-resized-cropped."""
+    """A share of one batch to fetch; with a crop seed each image is random-resized-cropped.
+
+    rows: of the split, of the whole batch: int64 [B]
+    """
 
     rows: Tensor
     crop_seed: int | None = None
+    share: Share = WHOLE
+
+    def places(self) -> Tensor:
+        """Where in the batch the share lies."""
+        return self.share.take(torch.arange(len(self.rows)))
 
 
 def fetch(split: Split, orders: Sequence[Order]) -> Iterator[Tensor]:
-    """Yield uint8 [B, C, H, W] for each order. Raises `CpgError` for a streamed image that cannot be read."""
+    """Yield uint8 [B, C, H, W] for the share of each order.
+
+    Raises `CpgError` for a streamed image that cannot be read.
+    """
     batches = _Batches(split, orders)
     in_memory = split.images is not None
     for batch in (batches[place] for place in range(len(orders))) if in_memory else _in_workers(batches):
@@ -53,7 +79,8 @@ class _Batches(Dataset[Tensor | str]):
         return len(self.orders)
 
     def __getitem__(self, place: int) -> Tensor | str:
-        rows, crop_seed = self.orders[place]
+        order = self.orders[place]
+        rows, crop_seed = order.share.take(order.rows), order.crop_seed
         if self.split.images is not None and crop_seed is None:
             return self.split.images[rows]
         try:
@@ -63,7 +90,10 @@ class _Batches(Dataset[Tensor | str]):
         size = self.split.shape[-1]
         if crop_seed is None:
             return torch.stack([fit(image, size) for image in images])
-        return torch.stack([random_resized_crop(image, size, crop_seed, k) for k, image in enumerate(images)])
+        places = order.places().tolist()
+        return torch.stack(
+            [random_resized_crop(image, size, crop_seed, k) for k, image in zip(places, images, strict=True)]
+        )
 
     def _image(self, row: int) -> Tensor:
         """One image in full: uint8 [C, h, w]."""

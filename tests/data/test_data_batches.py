@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cpg_core.data.augment import cutout, normalise, random_crop, random_flip
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
+from cpg_core.data.fetch import Share
 from cpg_core.data.fields import Augment, DigitsSource, FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
@@ -113,6 +114,35 @@ def test_streamed_batches_replay_and_enter_in_the_middle(streamed: TaskData) -> 
     assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in epoch)
 
 
+def _shuffled_together(shares: list[Epoch]) -> Epoch:
+    """The batches that shares of every batch make up: the first image from the first, the second from the second..."""
+    whole = []
+    for parts in zip(*shares, strict=True):
+        images, labels = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        places = torch.cat([torch.arange(len(images))[rank :: len(parts)] for rank in range(len(parts))])
+        whole.append((images[places.argsort()], labels[places.argsort()]))
+    return whole
+
+
+@pytest.mark.parametrize("of", [2, 3])
+def test_the_shares_of_a_batch_are_the_batch(streamed: TaskData, of: int) -> None:
+    for data in (_data(augment=Augment(crop_padding=2, flip=True, cutout=3)), streamed):
+        epoch = list(train_batches(data, 5, 1, "cpu"))
+        shares = [list(train_batches(data, 5, 1, "cpu", share=Share(rank, of))) for rank in range(of)]
+        assert _equal(_shuffled_together(shares), epoch)
+        assert not _equal(_shuffled_together([shares[0]] * of)[:2], epoch[:2])
+        evaluated = list(eval_batches(data.train, data.mean, data.std, 4, "cpu"))
+        shares = [list(eval_batches(data.train, data.mean, data.std, 4, "cpu", Share(rank, of))) for rank in range(of)]
+        assert _equal(_shuffled_together(shares), evaluated)
+
+
+def test_a_share_without_an_image_is_left_out_of_evaluation() -> None:
+    data = _data(11)
+    labels = [y for rank in range(3) for _, y in eval_batches(data.val, data.mean, data.std, 5, "cpu", Share(rank, 3))]
+    assert sorted(torch.cat(labels).tolist()) == list(range(11))
+    assert min(len(y) for y in labels) == 1
+
+
 def test_streamed_evaluation_resizes_and_crops_the_middle(streamed: TaskData) -> None:
     batches = list(eval_batches(streamed.val, streamed.mean, streamed.std, 2, "cpu"))
     assert torch.equal(torch.cat([labels for _, labels in batches]), streamed.val.labels)
@@ -187,6 +217,13 @@ def test_batch_count_leaves_out_a_single_image(images: int, size: int, count: in
     epoch = list(train_batches(_data(images), size, 0, "cpu"))
     assert len(epoch) == count
     assert min(len(labels) for _, labels in epoch) > 1
+
+
+def test_batch_count_leaves_out_what_has_no_image_for_each_process(tells: Tells) -> None:
+    assert [batch_count(images, 8, 4) for images in (16, 19, 20)] == [2, 2, 3]
+    assert len(list(train_batches(_data(19), 8, 0, "cpu", share=Share(3, 4)))) == 2
+    with tells("batches of 3", "4 or more (an image for each of 4 processes)"):
+        batch_count(19, 3, 4)
 
 
 @pytest.mark.parametrize(("images", "size"), [(1, 4), (0, 4), (9, 1), (9, 0)])

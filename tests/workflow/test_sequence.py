@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from core.tiny import GROWS, frozen_bytes
 
+from cpg_core.audit import audit
 from cpg_core.errors import CpgError
 from cpg_core.progress import Interrupted
 from cpg_core.run import Run, open_run
@@ -155,3 +156,13 @@ def test_a_task_is_added_to_a_run(first: tuple[Path, UUID], tmp_path: Path) -> N
         name: content for name, content in before.items() if name != "run.json"
     }
     assert "003-more/delta.safetensors" in after
+
+
+def test_two_processes_show_as_one_run(tmp_path: Path) -> None:
+    """Only the leader speaks to Prefect, and what they learned together is sound."""
+    found = shown(learn(tmp_path, "compute.processes=2"))
+    assert list(found) == ["zero-one", "two-three"]
+    names_of_first = [task.name.split()[0] for task in found["zero-one"]]
+    assert names_of_first == ["pick-train", "check", "prune", "prune", "freeze"]
+    assert {task.state for tasks in found.values() for task in tasks} == {"Completed"}
+    assert all(finding.ok for finding in audit(open_run(tmp_path, "tiny")))
