@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from cpg_core.errors import CpgError
 from flows import options
+from flows.reproduce.commands import app as reproduce
 
 if TYPE_CHECKING:
     from cpg_core.run import Run
@@ -154,6 +155,9 @@ def reap(root: options.Root = HERE) -> None:
     for flow_run in ended:
         typer.echo(f"{flow_run.name}: its process is gone; to go on: prefect flow-run retry {flow_run.id}")
     typer.echo(f"{len(ended) or 'no'} flow runs had lost their process")
+
+
+app.add_typer(reproduce, name="reproduce")
 
 
 def _open(root: Path, name: str) -> Run:

@@ -1,0 +1,79 @@
+"""`cpg reproduce ...`: the steps of `dvc.yaml`, which may be run by hand too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows import options
+
+app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as params.yaml plans them.")
+HERE = Path()
+PUBLISHED = Path("results/paper")
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or `runs` in params.yaml.")]
+
+
+@app.command()
+def prepare(root: options.Root = HERE) -> None:
+    """Fetch and check the images of the sequence, and write what there is, with a digest of each task's."""
+    from flows.prepare import manifest
+    from flows.reproduce.plan import read_plan
+
+    plan = read_plan(root)
+    _write(root / plan.folder / "data.json", json.dumps(manifest(plan.sequence, root), indent=1) + "\n")
+
+
+@app.command()
+def learn(key: Key, root: options.Root = HERE) -> None:
+    """Learn one run of the tables, or go on with it, and write its result."""
+    from flows.launch import learn as learn_run
+    from flows.reproduce.plan import begun, read_plan, write_result
+
+    plan = read_plan(root)
+    run = begun(plan, key, root)
+    learn_run("sequence", run, {}, root, plain=True, track=True)
+    typer.echo(f"wrote {write_result(plan, key, run, root)}")
+
+
+@app.command()
+def goals(root: options.Root = HERE) -> None:
+    """Compute the goals from the baselines: a file each for avg, max and top."""
+    from flows.reproduce.goals import goals_of
+    from flows.reproduce.plan import read_plan, read_results
+
+    plan = read_plan(root)
+    for name, found in goals_of(read_results(plan, root), plan.top_margin).items():
+        path = root / plan.folder / "goals" / f"{name}.json"
+        _write(path, json.dumps({task: round(goal, 6) for task, goal in found.items()}, indent=1) + "\n")
+
+
+@app.command()
+def tables(root: options.Root = HERE) -> None:
+    """Make the tables and figures from the results that are there."""
+    from flows.reproduce.figures import accuracy_and_size, figure_2
+    from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.tables import TABLES, comparison, table, with_differences
+
+    plan = read_plan(root)
+    results = read_results(plan, root)
+    folder = root / plan.folder
+    for name in TABLES:
+        frame = table(name, results, root / PUBLISHED)
+        _write(folder / f"{name}.csv", frame.to_csv(index=False))
+        _write(folder / f"{name}.md", with_differences(frame).to_markdown(index=False) + "\n")
+    compared = comparison(results)
+    _write(folder / "comparison.csv", compared.to_csv(index=False))
+    _write(folder / "comparison.md", compared.to_markdown(index=False) + "\n")
+    _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
+    figure_2(results, folder / "figure2.png")
+    accuracy_and_size(results, folder / "accuracy_and_size.png")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    typer.echo(f"wrote {path}")

@@ -1,0 +1,119 @@
+"""Which runs the tables are made of, as `params.yaml` says."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from cpg_core.errors import CpgError
+from cpg_core.files import read_record, write_json
+from cpg_core.hints import unknown
+from cpg_core.run import COMPARED, Run, begin
+from cpg_core.schema import Strict, check, read_mapping
+from flows.reproduce.result import RunResult, result_of
+from flows.request import SequenceRequest, resolve
+
+PARAMS = "params.yaml"
+
+
+class Item(Strict):
+    """One run of the tables."""
+
+    method: str
+    goal: Literal["avg", "max", "top"] | None = None
+    ordering: str | int = "0"
+    seed: int = 1
+
+
+class Plan(Strict):
+    """What `params.yaml` says of the tables, for the profile that it names.
+
+    Attributes:
+        profile: which settings; `results/<profile>/` holds what comes of them.
+        sequence: which sequence the profile learns.
+        top_margin: how far goal `top` lies above the best of the independent and the fine-tuned models.
+        baselines: the runs that the goals come from.
+        runs: the runs that have those goals.
+    """
+
+    profile: str
+    sequence: str
+    top_margin: float
+    baselines: dict[str, Item]
+    runs: dict[str, Item]
+
+    @property
+    def folder(self) -> Path:
+        """Where results go, below the root."""
+        return Path("results") / self.profile
+
+    def item(self, key: str) -> tuple[Item, str]:
+        """A run, and the folder of its result.
+
+        Raises:
+            CpgError: the plan has none of that name.
+        """
+        for name in ("baselines", "runs"):
+            items: dict[str, Item] = getattr(self, name)
+            if key in items:
+                return items[key], name
+        raise unknown("run of the tables", key, [*self.baselines, *self.runs])
+
+    def file(self, key: str) -> Path:
+        """Where the result of a run is written, below the root."""
+        return self.folder / self.item(key)[1] / f"{key}.json"
+
+
+def read_plan(root: Path) -> Plan:
+    """The plan of `params.yaml`.
+
+    Raises:
+        CpgError: naming what is missing, unknown or wrong in it.
+    """
+    path = root / PARAMS
+    values = read_mapping(path)
+    profile = values.get("profile")
+    reproduce = values.get("reproduce")
+    reproduce = reproduce if isinstance(reproduce, dict) else {}
+    sequences = reproduce.get("sequences")
+    if not isinstance(sequences, dict):
+        raise CpgError(f"{path}: expected `reproduce.sequences`, the sequence that each profile learns")
+    if profile not in sequences:
+        raise unknown("profile", str(profile), sequences)
+    wanted: dict[str, Any] = {name: values.get(name) for name in ("baselines", "runs")}
+    top_margin = reproduce.get("top_margin")
+    content = {"profile": profile, "sequence": sequences[profile], "top_margin": top_margin, **wanted}
+    return check(content, Plan, str(path))
+
+
+def begun(plan: Plan, key: str, root: Path) -> Run:
+    """The run of a plan, made or gone on with.
+
+    Its name holds a digest of all that it is, so that another learning rate, goal file or seed makes another run
+    beside it, and an experiment never meets the checkpoints of the one before.
+    """
+    item, _ = plan.item(key)
+    ordering, goal = str(item.ordering), item.goal
+    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, None, item.seed, f"{key}-new")
+    spec = resolve(request, root)
+    content = spec.model_copy(update={"name": ""}).model_dump_json(include=set(COMPARED))
+    short = hashlib.sha256(content.encode()).hexdigest()[:8]
+    return begin(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
+
+
+def write_result(plan: Plan, key: str, run: Run, root: Path) -> Path:
+    """Write what the tables need of a finished run, and return where."""
+    path = root / plan.file(key)
+    write_json(path, result_of(run).model_dump(mode="json"))
+    return path
+
+
+def read_results(plan: Plan, root: Path) -> dict[str, RunResult]:
+    """The results that are there, by their names.
+
+    Raises:
+        Damaged: a file is not what was written.
+    """
+    files = {key: root / plan.file(key) for key in (*plan.baselines, *plan.runs)}
+    return {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}

@@ -1,0 +1,116 @@
+"""What the tables and the report need of a finished run: small enough for git, and enough without its checkpoints."""
+
+from __future__ import annotations
+
+from cpg_core.records import StageName, TaskRecord
+from cpg_core.report import matrix, summary
+from cpg_core.run import Run
+from cpg_core.schema import Strict
+
+
+class StageResult(Strict):
+    """One stage of a task."""
+
+    stage: StageName
+    budget_x: float
+    target: float | None
+    accuracy: float | None
+    met: bool | None
+    sparsity: float | None
+    seconds: float
+
+
+class TaskResult(Strict):
+    """One task; accuracies in [0, 1], `accuracy` on the split that decides.
+
+    Attributes:
+        final_accuracy: test accuracy after the last task of the run.
+        changed_by: how many later tasks changed a bit of its logits.
+    """
+
+    name: str
+    goal: float
+    goal_met: bool
+    accuracy: float
+    test_accuracy: float
+    final_accuracy: float
+    changed_by: int
+    budget_x: float
+    sparsity: float
+    picked: float | None
+    delta_bytes: int
+    stages: tuple[StageResult, ...]
+
+
+class RunResult(Strict):
+    """A finished run.
+
+    Attributes:
+        matrix: row i holds the test accuracies of tasks 1 to i once task i was frozen.
+        summary: the figures of `cpg_core.report.summary`.
+    """
+
+    run: str
+    sequence: str
+    profile: str
+    method: str
+    goal: str
+    ordering: str
+    seed: int
+    goal_split: str
+    git_commit: str | None
+    tasks: tuple[TaskResult, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    summary: dict[str, float]
+
+
+def result_of(run: Run) -> RunResult:
+    """The result of a finished run."""
+    spec, records, accuracies = run.spec, run.records(), matrix(run)
+    recalls = [recall for index in range(1, len(records) + 1) for recall in run.recalls(index)]
+    changed = {record.name: sum(not r.unchanged for r in recalls if r.task == record.name) for record in records}
+    final = accuracies.iloc[-1]
+    return RunResult(
+        run=spec.name,
+        sequence=spec.sequence,
+        profile=spec.profile,
+        method=spec.method,
+        goal=str(spec.settings.goal),
+        ordering=spec.ordering,
+        seed=spec.seed,
+        goal_split=spec.settings.goal_split,
+        git_commit=spec.git_commit,
+        tasks=tuple(_task(run, record, float(final[record.name]), changed[record.name]) for record in records),
+        matrix=tuple(tuple(accuracies.iloc[row, : row + 1].tolist()) for row in range(len(records))),
+        summary=summary(run),
+    )
+
+
+def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) -> TaskResult:
+    seconds = run.seconds(record.index)
+    stages = tuple(
+        StageResult(
+            stage=stage.stage,
+            budget_x=stage.budget_x,
+            target=stage.target,
+            accuracy=stage.accuracy,
+            met=stage.met,
+            sparsity=stage.sparsity,
+            seconds=seconds[f"{stage.number:02d}-{stage.stage}"],
+        )
+        for stage in record.stages
+    )
+    return TaskResult(
+        name=record.name,
+        goal=record.goal,
+        goal_met=record.goal_met,
+        accuracy=record.accuracy,
+        test_accuracy=record.test_accuracy,
+        final_accuracy=final_accuracy,
+        changed_by=changed_by,
+        budget_x=record.budget_x,
+        sparsity=record.sparsity,
+        picked=record.picked,
+        delta_bytes=record.delta_bytes,
+        stages=stages,
+    )

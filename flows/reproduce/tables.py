@@ -1,0 +1,146 @@
+"""The paper's tables, with what was reproduced beside what was published.
+
+A row is a method and a source (`paper`, `reproduced`); its columns are the tasks, the average, the expansion and the
+redundancy. Accuracies are percent, as the paper has them, and are those after the last task was learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from flows.reproduce.result import RunResult
+
+Combine = Callable[[np.ndarray], np.ndarray]
+"""From `[runs, tasks]` to `[tasks]`."""
+Select = Callable[[RunResult], bool]
+
+TABLES = ("table1", "table2", "table8")
+FIGURES = ("average", "expansion", "redundancy")
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values.mean(axis=0))
+
+
+def _max(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values.max(axis=0))
+
+
+def _is(method: str, goal: str | None = None, ordering: str = "0") -> Select:
+    def select(result: RunResult) -> bool:
+        return (result.method, result.ordering) == (method, ordering) and goal in (None, result.goal)
+
+    return select
+
+
+ROWS: dict[str, dict[str, tuple[Select, Combine]]] = {
+    "table1": {
+        "PackNet": (_is("packnet"), _mean),
+        "PAE": (_is("pae"), _mean),
+        "CPG": (_is("cpg", "avg"), _mean),
+    },
+    "table2": {
+        "Scratch": (_is("scratch"), _mean),
+        "fine-Avg": (_is("finetune"), _mean),
+        "fine-Max": (_is("finetune"), _max),
+        "CPG avg": (_is("cpg", "avg"), _mean),
+        "CPG max": (_is("cpg", "max"), _mean),
+        "CPG top": (_is("cpg", "top"), _mean),
+    },
+    "table8": {f"CPG-ord.{ordering}": (_is("cpg", "avg", str(ordering)), _mean) for ordering in range(4)},
+}
+"""Which runs a row is of, and how they are put together; tasks stand in the order in which they were learned."""
+
+
+def table(name: str, results: Mapping[str, RunResult], published: Path) -> pd.DataFrame:
+    """A table of the paper: a row a method and source, those that were not reproduced among them.
+
+    Args:
+        name: one of `TABLES`.
+        results: all results of a profile.
+        published: the folder with the paper's tables.
+    """
+    reproduced = []
+    for method, (select, combine) in ROWS[name].items():
+        if chosen := [result for result in results.values() if select(result)]:
+            reproduced.append(_row(method, chosen, combine))
+    paper = pd.read_csv(published / f"{name}.csv")
+    whole = pd.concat([paper, pd.DataFrame(reproduced)], ignore_index=True)
+    order = {method: place for place, method in enumerate(paper["method"])}
+    return whole.sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+
+
+def _row(method: str, chosen: Sequence[RunResult], combine: Combine) -> dict[str, object]:
+    accuracies = np.array([[task.final_accuracy for task in result.tasks] for result in chosen])
+    combined = 100 * combine(accuracies)
+    tasks = {str(place): round(float(value), 1) for place, value in enumerate(combined, 1)}
+    figures = {name: float(np.mean([result.summary[f"{name}_x"] for result in chosen])) for name in FIGURES[1:]}
+    figures = {name: round(value, 2) for name, value in figures.items()}
+    return {
+        "method": method,
+        "source": "reproduced",
+        **tasks,
+        "average": round(float(combined.mean()), 1),
+        **figures,
+        "sd": round(float(100 * accuracies.mean(axis=1).std(ddof=1)), 1) if len(chosen) > 1 else None,
+        "n": len(chosen),
+    }
+
+
+def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with a row of reproduced minus paper below each pair, for people."""
+    parts = []
+    for _, pair in frame.groupby("method", sort=False):
+        parts.append(pair)
+        if len(pair) == 2:
+            numbers = pair.set_index("source").drop(columns=["method", "sd", "n"], errors="ignore").astype(float)
+            difference = (numbers.loc["reproduced"] - numbers.loc["paper"]).round(2)
+            parts.append(pd.DataFrame([{"method": pair["method"].iloc[0], "source": "difference", **difference}]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def comparison(results: Mapping[str, RunResult]) -> pd.DataFrame:
+    """Every method with every goal and ordering: mean and standard deviation over seeds, and all that it costs.
+
+    Accuracies are in percent. Backward transfer and forgetting are as in `cpg_core.report.summary`; forward transfer
+    is the mean, over the tasks after the first, of test accuracy at freeze minus that of the independent models.
+    """
+    scratch = [result for result in results.values() if result.method == "scratch"]
+    alone = {
+        task.name: float(np.mean([t.test_accuracy for r in scratch for t in r.tasks if t.name == task.name]))
+        for result in scratch[:1]
+        for task in result.tasks
+    }
+    groups: dict[tuple[str, str, str], list[RunResult]] = {}
+    for result in results.values():
+        groups.setdefault((result.method, result.goal, result.ordering), []).append(result)
+    return pd.DataFrame([_costs(key, group, alone) for key, group in groups.items()])
+
+
+def _costs(key: tuple[str, str, str], group: list[RunResult], alone: dict[str, float]) -> dict[str, object]:
+    def mean(name: str, scale: float = 1.0) -> float:
+        return round(scale * float(np.mean([result.summary[name] for result in group])), 2)
+
+    averages = [100 * result.summary["average_accuracy"] for result in group]
+    forward = [
+        task.test_accuracy - alone[task.name] for result in group for task in result.tasks[1:] if task.name in alone
+    ]
+    return {
+        **dict(zip(("method", "goal", "ordering"), key, strict=True)),
+        "n": len(group),
+        "average": round(float(np.mean(averages)), 1),
+        "sd": round(float(np.std(averages, ddof=1)), 1) if len(group) > 1 else None,
+        "backward_transfer": mean("backward_transfer", 100),
+        "forward_transfer": round(100 * float(np.mean(forward)), 2) if forward else None,
+        "forgetting": mean("forgetting", 100),
+        "changed_tasks": sum(task.changed_by > 0 for result in group for task in result.tasks),
+        "goals_met": mean("goals_met"),
+        "expansion": mean("expansion_x"),
+        "redundancy": mean("redundancy_x"),
+        "mb": mean("model_mb"),
+        "seconds": round(mean("seconds")),
+    }
