@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows import options
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as params.yaml plans them.")
 HERE = Path()
@@ -64,13 +67,17 @@ def tables(root: options.Root = HERE) -> None:
     for name in TABLES:
         frame = table(name, results, root / PUBLISHED)
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
-        _write(folder / f"{name}.md", with_differences(frame).to_markdown(index=False) + "\n")
+        _write(folder / f"{name}.md", _markdown(with_differences(frame)))
     compared = comparison(results)
     _write(folder / "comparison.csv", compared.to_csv(index=False))
-    _write(folder / "comparison.md", compared.to_markdown(index=False) + "\n")
+    _write(folder / "comparison.md", _markdown(compared))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
     figure_2(results, folder / "figure2.png")
     accuracy_and_size(results, folder / "accuracy_and_size.png")
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    return str(frame.to_markdown(index=False, missingval="")) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

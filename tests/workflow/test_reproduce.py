@@ -33,7 +33,7 @@ def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: s
     names = ("backward_transfer", "forgetting", "goals_met", "model_mb", "seconds")
     summary = {"average_accuracy": sum(accuracies) / len(accuracies), "expansion_x": 1.5, "redundancy_x": 0.25}
     return RunResult(
-        run=method, sequence="s", profile="p", method=method, goal=goal, ordering=ordering, seed=seed, goal_split="val",
+        run=method, sequence="cifar100-20", profile="p", method=method, goal=goal, ordering=ordering, seed=seed, goal_split="val",
         git_commit=None, tasks=tasks, matrix=(), summary=summary | dict.fromkeys(names, 0.0),
     )  # fmt: skip
 
@@ -106,6 +106,11 @@ def test_the_difference_is_reproduced_minus_paper() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_without_results_is_the_published_one(name: str) -> None:
     assert set(table(name, {}, PUBLISHED)["source"]) == {"paper"}
+
+
+def test_other_tasks_than_the_papers_stand_alone() -> None:
+    digits = made("pae", [0.9, 0.9]).model_copy(update={"sequence": "digits-5"})
+    assert list(table("table1", {"pae": digits}, PUBLISHED)["source"]) == ["reproduced"]
 
 
 def test_the_comparison_takes_the_mean_over_seeds_and_forward_transfer_over_independent_models() -> None:
