@@ -27,7 +27,7 @@ def prepare(root: options.Root = HERE) -> None:
     from flows.reproduce.plan import read_plan
 
     plan = read_plan(root)
-    _write(root / plan.folder / "data.json", json.dumps(manifest(plan.sequence, root), indent=1) + "\n")
+    _write(root / plan.folder / "data.json", json.dumps(manifest(plan.sequence, root / "data"), indent=1) + "\n")
 
 
 @app.command()

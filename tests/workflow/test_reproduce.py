@@ -13,6 +13,7 @@ from core.tiny import ROOT
 
 from cpg_core.errors import CpgError
 from cpg_core.run import Run
+from flows.prepare import manifest
 from flows.reproduce.goals import goals_of
 from flows.reproduce.plan import begun, read_plan, read_results, write_result
 from flows.reproduce.result import RunResult, TaskResult, result_of
@@ -33,8 +34,8 @@ def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: s
     names = ("backward_transfer", "forgetting", "goals_met", "model_mb", "seconds")
     summary = {"average_accuracy": sum(accuracies) / len(accuracies), "expansion_x": 1.5, "redundancy_x": 0.25}
     return RunResult(
-        run=method, sequence="cifar100-20", profile="p", method=method, goal=goal, ordering=ordering, seed=seed, goal_split="val",
-        git_commit=None, tasks=tasks, matrix=(), summary=summary | dict.fromkeys(names, 0.0),
+        run=method, sequence="cifar100-20", profile="p", method=method, goal=goal, ordering=ordering, seed=seed,
+        goal_split="val", git_commit=None, tasks=tasks, matrix=(), summary=summary | dict.fromkeys(names, 0.0),
     )  # fmt: skip
 
 
@@ -201,3 +202,14 @@ def test_results_are_read_back(project: Path, unbroken: Run) -> None:
     plan = read_plan(project)
     write_result(plan, "cpg-avg", unbroken, project)
     assert read_results(plan, project) == {"cpg-avg": result_of(unbroken)}
+
+
+def test_the_manifest_of_a_sequence_changes_with_its_images_alone(project: Path) -> None:
+    definition = project / "data" / "digits-5.yaml"
+    before = manifest("digits-5", project / "data")
+    assert [len(before), before["zero-one"]["train"], before["zero-one"]["test"]] == [5, 288, 72]
+    definition.write_text(definition.read_text().replace("learns in minutes", "learns fast"))
+    assert manifest("digits-5", project / "data") == before
+    definition.write_text(definition.read_text().replace('["0", "1"]', '["1", "0"]'))
+    after = manifest("digits-5", project / "data")
+    assert [task for task in before if before[task] != after[task]] == ["zero-one"]
