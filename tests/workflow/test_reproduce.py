@@ -163,7 +163,7 @@ def test_every_planned_run_can_be_made_once_its_goals_are_there(project: Path) -
 
 
 def test_a_run_waits_for_its_goal_file(project: Path) -> None:
-    with pytest.raises(CpgError, match="dvc repro goals"):
+    with pytest.raises(CpgError, match="dvc repro"):
         begun(read_plan(project), "cpg-avg", project)
 
 
