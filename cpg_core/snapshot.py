@@ -54,15 +54,17 @@ class Snapshots:
             if old.stem != stem:
                 old.unlink()
 
-    def newest(self) -> tuple[Position, Layers] | None:
-        """The furthest whole snapshot, or None."""
+    def newest(self, note: Callable[[str], None]) -> tuple[Position, Layers] | None:
+        """The furthest whole snapshot, or None; tells why one that is there does not count."""
         for file in sorted(self.folder.glob("at-*.json"), reverse=True):
             try:
                 entry = _Entry.model_validate(read_json(file))
                 if entry.key == self.key:
                     return entry.position, read_tensors(file.with_suffix(".safetensors"), entry.sha256)
-            except (Damaged, ValidationError):
-                continue
+                why = "settings, data, code or the model before it changed"
+            except (Damaged, ValidationError) as error:
+                why = str(error)
+            note(f"{self.folder.name}: begun anew, not from {file.stem}, since {why}")
         return None
 
 

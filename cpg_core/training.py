@@ -83,7 +83,7 @@ def train(
     device = next(network.parameters()).device
     loss_of = nn.CrossEntropyLoss()
     batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
-    position, best = _resume(network, optimizer, snapshots)
+    position, best = _resume(network, optimizer, snapshots, reporter)
     ranks.same(lambda: _gather(network, optimizer, best))
     forward = ranks.spread(network)
     began = time.monotonic() - position.seconds
@@ -185,8 +185,10 @@ def _strip(tensors: Layers, prefix: str) -> Layers:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _resume(network: Network, optimizer: TaskOptimizer, snapshots: Snapshots) -> tuple[Position, Layers]:
-    found = snapshots.newest()
+def _resume(
+    network: Network, optimizer: TaskOptimizer, snapshots: Snapshots, reporter: Reporter
+) -> tuple[Position, Layers]:
+    found = snapshots.newest(reporter.note)
     if found is None:
         return Position(), {}
     position, tensors = found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BROKEN = {
     "momentum is not resumed": "from cpg_core.optimizer import TaskOptimizer; TaskOptimizer.load = lambda *_: None",
-    "epochs are not resumed": "from cpg_core.snapshot import Snapshots; Snapshots.newest = lambda _: None",
+    "epochs are not resumed": "from cpg_core.snapshot import Snapshots; Snapshots.newest = lambda *_: None",
     "stages are not found": "import cpg_core.stages as stages; stages._finished = lambda *_: None",
 }
 
