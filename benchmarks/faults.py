@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -58,7 +59,7 @@ def main() -> None:
         faults: list[Fault] = [two_at_once, changed]
         if not given.quick:
             faults += [damage, full_disk, data, prefect_away, mlflow_away, mlflow_database]
-        rows = list(chain(signals(ready, prefect), *(fault(ready) for fault in faults)))
+        rows = list(chain(signals(ready, prefect), *(_tried(fault, ready) for fault in faults)))
     failed = sum(not row.ok for row in rows)
     figures: dict[str, object] = {
         "kills": tally.kills.total(),
@@ -70,6 +71,14 @@ def main() -> None:
     }
     show("Other faults", pd.DataFrame([row.cells() for row in rows]), {})
     show(f"Kills, in {tally.rounds} rounds", pd.DataFrame(tally.rows()), figures)
+
+
+def _tried(fault: Fault, ready: Bench) -> Iterator[Row]:
+    """The rows of a fault; what cannot be carried out is not ok either."""
+    try:
+        yield from fault(ready)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        yield Row(fault.__name__, "-", "to be tried", f"could not be tried: {error}", ok=False)
 
 
 if __name__ == "__main__":

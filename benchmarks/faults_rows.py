@@ -90,5 +90,5 @@ HARMS: dict[str, Harm] = {"cut in half": cut, "a bit flipped": flip}
 def told(attempt: Attempt) -> str:
     """The end of an attempt in a few words."""
     lines = [line for line in attempt.said.splitlines() if line.startswith(("error:", "note:", "stopped"))]
-    said = re.sub(r"/\S+/(\S+)", r"\1", lines[-1]) if lines else ""
+    said = re.sub(r"(?<![:/\w])/\S+/(\S+)", r"\1", lines[-1]) if lines else ""
     return f"exit {attempt.code}" + (f", {said[:70]}" if said else "")

@@ -40,8 +40,8 @@ WITH_PREFECT = f"{PLAIN},flows.sequence"
 
 def arguments(root: Path, *more: str, sequence: str = "digits-5", tasks: str = "1-3") -> list[str]:
     """`cpg run` on the sequence, its results in `root`."""
-    given = ["run", sequence, "--tasks", tasks, "--goal", "0.6", "--run", RUN, "--root", str(root), *more]
-    return [*given, *(word for setting in SETTINGS for word in ("--set", setting))]
+    given = ["run", sequence, "--tasks", tasks, "--goal", "0.6", "--run", RUN, "--root", str(root)]
+    return [*given, *(word for setting in SETTINGS for word in ("--set", setting)), *more]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -153,8 +153,8 @@ def mlflow_database(bench: Bench) -> Iterator[Row]:
 @contextmanager
 def _cpg(root: Path, *more: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`cpg run` on the slow sequence, in a process of its own."""
-    words = arguments(root, *more, tasks=LONG)
-    command = [sys.executable, "-c", "from flows.cli import main; main()", *words, *SLOW]
+    words = arguments(root, *more, *SLOW, tasks=LONG)
+    command = [sys.executable, "-c", "from flows.cli import main; main()", *words]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
