@@ -5,6 +5,7 @@ They read what the leader has written, and write nothing. They end when the lead
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -12,6 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -69,6 +71,7 @@ def started(run: Run) -> Iterator[Ranks]:
 
 def follow(share: Share, root: str, spec: str, port: int, link: Connection) -> None:
     """Be a rank that follows, until the leader lets go of the other end of `link`."""
+    logging.disable(logging.WARNING)  # the leader has the same to say
     parent = multiprocessing.parent_process()
     assert parent is not None
     # Without its leader a rank could wait for ever inside an exchange.
@@ -107,6 +110,7 @@ def _start(run: Run, share: Share, port: int) -> Other:
     args = (share, str(run.root.resolve()), run.spec.model_dump_json(), port, there)
     process = spawn.Process(target=follow, args=args, name=f"rank {share.index}")
     # Blocked signals stay so in a child: Ctrl-C and SIGTERM reach the leader alone, which stops all at one batch.
+    resource_tracker.ensure_running()  # started later, it would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         process.start()

@@ -170,7 +170,10 @@ class Follower(Together):
 
 def lost(others: Sequence[Other]) -> CpgError | None:
     """The error for the rank that ended first: its own, if it told one. None: all are well."""
-    multiprocessing.connection.wait([other.process.sentinel for other in others], timeout=GRACE)
+    ending = multiprocessing.connection.wait([other.process.sentinel for other in others], timeout=GRACE)
+    for other in others:
+        if other.process.sentinel in ending:
+            other.process.join(GRACE)  # its end shows a moment before its exit code does
     for rank, other in enumerate(others, 1):
         try:
             if other.link.poll():
@@ -178,7 +181,6 @@ def lost(others: Sequence[Other]) -> CpgError | None:
         except (EOFError, OSError):
             pass
         if not other.process.is_alive():
-            other.process.join()
             return CpgError(
                 f"process {rank} of those that learn together ended (exit code {other.process.exitcode}; below 0: the "
                 "signal that ended it, and -9 is often a lack of memory). Give the same command again to go on"

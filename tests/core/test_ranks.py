@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,7 +32,7 @@ from cpg_core.progress import Interrupted, Silent
 from cpg_core.ranks import ALONE, Ranks
 from cpg_core.run import Run, begin, open_run
 from cpg_core.runner import learn_sequence
-from cpg_core.snapshot import Snapshots
+from cpg_core.snapshot import Position, ReadOnly, Snapshots
 from cpg_core.together import Follower, Leader, Other, joined
 from cpg_core.training import Plan, train
 
@@ -164,6 +167,15 @@ class At(Silent):
         return self.left == -1 and self.do()
 
 
+def interrupt_all() -> bool:
+    """As Ctrl-C does: every process gets the signal, and the leader makes a wish to stop of it."""
+    (other,) = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(cast(int, other.pid), number)
+    time.sleep(0.3)
+    return True
+
+
 def kill_the_other() -> bool:
     (other,) = multiprocessing.active_children()
     other.kill()
@@ -174,7 +186,7 @@ def kill_the_other() -> bool:
 def test_stopped_and_a_rank_killed_it_goes_on_to_the_same_bytes(tmp_path: Path, unbroken: Run) -> None:
     run = begin(tmp_path, spec(**TWO))
     with pytest.raises(Interrupted):
-        learn_sequence(run, At(EPOCH * 7 + 4, lambda: True))
+        learn_sequence(run, At(EPOCH * 7 + 4, interrupt_all))
     assert run.frozen() == 1
     assert [path.name for path in run.task_work(2).rglob("at-*.json")] == ["at-0000-000004.json"]
     with pytest.raises(CpgError, match=r"process 1 .*ended \(exit code -9.*same command again"):
@@ -200,10 +212,16 @@ def test_a_finished_run_starts_nobody(unbroken: Run, monkeypatch: pytest.MonkeyP
 def test_a_mistake_that_one_rank_finds_is_told_in_its_words() -> None:
     """Such as an image that it cannot read, while the others wait for it in an exchange."""
     here, there = multiprocessing.Pipe()
-    process = SimpleNamespace(sentinel=here, is_alive=lambda: True)
+    process = SimpleNamespace(sentinel=here, is_alive=lambda: True, join=lambda _seconds: None)
     leader = Leader(torch.device("cpu"), [Other(cast(Any, process), here)])
     there.send_bytes(b"image 7 cannot be read")
     with pytest.raises(CpgError, match="image 7 cannot be read"), leader.together("call"):
         raise RuntimeError("an exchange broke off")
     with pytest.raises(CpgError, match="a mistake of its own"), leader.together("call"):
         raise CpgError("a mistake of its own")
+
+
+def test_a_follower_writes_no_snapshot(tmp_path: Path) -> None:
+    for kind, files in ((ReadOnly, 0), (Snapshots, 2)):
+        kind(tmp_path / kind.__name__, "key").save(Position(), dict)
+        assert len(list((tmp_path / kind.__name__).glob("*"))) == files
