@@ -11,9 +11,9 @@ demo: .venv/ready  ## learn the five tasks of digits-5 under Prefect, recorded i
 	@echo "The results, compared:     $(BIN)/mlflow ui --workers 1     then http://127.0.0.1:5000"
 
 deploy: .venv/ready  ## the deployments of prefect.yaml, and their work pool, on the Prefect server
-	@$(BIN)/prefect work-pool ls >/dev/null 2>&1 || \
+	@$(BIN)/prefect work-pool inspect local >/dev/null 2>&1 || \
+		$(BIN)/prefect work-pool create local --type process >/dev/null 2>&1 || \
 		{ echo "No Prefect server answers. In another terminal: $(BIN)/prefect server start"; exit 1; }
-	@$(BIN)/prefect work-pool inspect local >/dev/null 2>&1 || $(BIN)/prefect work-pool create local --type process
 	$(BIN)/prefect --no-prompt deploy --all
 	@echo "A worker, in another terminal:  $(BIN)/prefect worker start --pool local"
 

@@ -8,6 +8,7 @@ is away.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,14 @@ def tracked(run: Run, note: Note) -> None:
     except Exception as error:  # whatever ails the tracking server, the run is on disk and learning goes on
         why = str(error).strip().splitlines() or [type(error).__name__]
         note(f"MLflow cannot be reached ({why[0][:200]}); learning goes on, and the next time sends everything")
+
+
+def open_store(run: Run) -> None:
+    """Import MLflow and make its database ahead of the first `sync`, which takes seconds."""
+    with suppress(Exception):  # the first `sync` tells
+        from flows.mlflow_store import Store
+
+        Store(run)
 
 
 def sync(run: Run) -> None:

@@ -117,8 +117,10 @@ def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(tmp_path: Path, unbrok
 
     terminating = at("two-three", "prune")
     given = parameters(tiny_request(), tmp_path)
+    state = sequence_flow(terminating)(**given, return_state=True)
+    assert (state.name, state.message) == ("Crashed", "stopped by a signal with its state saved; it goes on from there")
     with pytest.raises(Interrupted):
-        sequence_flow(terminating)(**given)
+        state.result()
     run = open_run(tmp_path, "tiny")
     assert run.frozen() == 1
     flow_run = learn(tmp_path)
