@@ -250,23 +250,36 @@ def begin(root: Path, spec: RunSpec) -> Run:
     Raises:
         CpgError: the folder holds a run of something else, or one with frozen tasks under other settings.
     """
+    if (there := found(root, spec)) is not None:
+        return there
     run = Run(root, spec)
-    path = run.folder / RUN
-    if path.exists():
-        found = open_run(root, spec.name)
-        fields = COMPARED if found.frozen() else IDENTITY
-        if differing := _differences(found.spec, spec, fields):
-            lines = "\n".join(f"  {line}" for line in differing)
-            raise CpgError(
-                f"{run.folder}: this folder holds another run:\n{lines}\n"
-                "Give the command that made it, or another name with --run."
-            )
-        if found.frozen():
-            return found
-    elif any(run.folder.glob(f"*/{RECORD}")):
-        raise Damaged(f"{path}: missing, although tasks are frozen beside it; bring it back from a copy (git checkout)")
-    write_json(path, spec.model_dump(mode="json"))
+    write_json(run.folder / RUN, spec.model_dump(mode="json"))
     return run
+
+
+def found(root: Path, spec: RunSpec) -> Run | None:
+    """The run of `spec` if it is on disk with a frozen task; None if it may be made there.
+
+    Raises:
+        CpgError: as `begin`.
+    """
+    folder = Run(root, spec).folder
+    if not (folder / RUN).exists():
+        if any(folder.glob(f"*/{RECORD}")):
+            gone = folder / RUN
+            raise Damaged(
+                f"{gone}: missing, although tasks are frozen beside it; bring it back from a copy (git checkout)"
+            )
+        return None
+    there = open_run(root, spec.name)
+    frozen = there.frozen() > 0
+    if differing := _differences(there.spec, spec, COMPARED if frozen else IDENTITY):
+        lines = "\n".join(f"  {line}" for line in differing)
+        raise CpgError(
+            f"{folder}: this folder holds another run:\n{lines}\n"
+            "Give the command that made it, or another name with --run."
+        )
+    return there if frozen else None
 
 
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:

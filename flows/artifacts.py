@@ -6,6 +6,7 @@ import re
 from math import isnan
 from typing import Any
 
+import pandas as pd
 from prefect.artifacts import create_table_artifact
 
 from cpg_core.records import StageRecord, TaskRecord
@@ -59,6 +60,12 @@ def _outcome(stage: StageRecord) -> str:
     if stage.kept is not None:
         return "kept" if stage.kept else "not kept"
     return ""
+
+
+def comparison_artifact(sequence: str, frame: pd.DataFrame) -> None:
+    """The runs of a comparison, a row each."""
+    rows = [{str(name): _cell(value) for name, value in row.items()} for row in frame.to_dict("records")]
+    create_table_artifact(key=_key("compare", sequence), table=rows, description=f"**{sequence}**, side by side")
 
 
 def _key(*parts: str) -> str:

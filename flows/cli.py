@@ -93,6 +93,36 @@ def add(
 
 
 @app.command()
+def compare(
+    sequence: options.Sequence,
+    methods: options.Methods = "cpg",
+    orderings: options.Orderings = "0",
+    goals: options.Goals = None,
+    seeds: options.Seeds = "1",
+    profile: options.Profile = None,
+    tasks: options.Tasks = None,
+    overrides: options.Overrides = None,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
+    root: options.Root = HERE,
+    plain: options.Plain = False,
+    no_track: options.NoTrack = False,
+) -> None:
+    """Learn a sequence by every method with every ordering, goal and seed, side by side.
+
+    Each is a run, named as `cpg run` names it. One that fails does not stop the others; Ctrl-C stops all with their
+    state saved; the same command again goes on with what is left. A run takes as many threads as its profile says,
+    or its share of the cores if that is less: the setting compute.threads of the run, which decides its bits.
+    """
+    from flows.comparison import Comparison, listed
+    from flows.launch import learn_side_by_side
+
+    names = listed(methods), listed(orderings), listed(goals), listed(seeds)
+    wanted = Comparison(sequence, *names, profile, tasks, tuple(overrides or ()))
+    learn_side_by_side(wanted, workers, dask, root, plain=plain, track=not no_track)
+
+
+@app.command()
 def show(name: options.RunName, no_recall: options.NoRecall = False, root: options.Root = HERE) -> None:
     """Show a run, a row a task: its accuracy at its freeze and on the model as it is now, its goal, and its size."""
     from cpg_core.recall import evaluate

@@ -85,6 +85,46 @@ Overrides = Annotated[
     tuple[str, ...],
     _field("Settings other than the profile's, such as `prune.lr=0.001`.", type="array", items={"type": "string"}),
 ]
+Methods = Annotated[
+    tuple[str, ...],
+    _field("What learns it.", type="array", items={"type": "string", "enum": list(METHODS)}, minItems=1),
+]
+Orderings = Annotated[
+    tuple[int | str, ...],
+    _field(
+        "Orderings of the sequence; 0 or `default` is the order as written.",
+        type="array",
+        items={"anyOf": _kinds(("integer", "a number"), ("string", "a name"))},
+        minItems=1,
+    ),
+]
+Goals = Annotated[
+    tuple[float | str, ...],
+    _field(
+        "The accuracies that each task must reach, as of one run; without any, the profile's.",
+        type="array",
+        items={"anyOf": _kinds(("number", "a number"), ("string", "avg, max, top or a file"))},
+    ),
+]
+Seeds = Annotated[
+    tuple[int, ...],
+    _field("Each decides everything random.", type="array", items={"type": "integer", "minimum": 0}, minItems=1),
+]
+Workers = Annotated[
+    int | None,
+    _field(
+        "How many runs at a time; the cores are divided among them.",
+        anyOf=_kinds(("null", "one a core"), ("integer", "a number")),
+        minimum=1,
+    ),
+]
+Dask = Annotated[
+    str | None,
+    _field(
+        "The address of a Dask cluster that shares the folder of results, such as `tcp://10.0.0.1:8786`.",
+        anyOf=_kinds(("null", "this machine's processes"), ("string", "an address")),
+    ),
+]
 Root = Annotated[str, _field("The folder that holds `checkpoints/`, `work/` and `mlflow.db`.", type="string")]
 Track = Annotated[bool, _field("Record the run in MLflow.", type="boolean")]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import typer
 
+from cpg_core.errors import CpgError
 from cpg_core.run import Run
+from flows.comparison import Comparison
 from flows.environment import prepare, quiet
 from flows.reporters import Listen
 from flows.server import server
@@ -61,3 +64,43 @@ def learn(
             with despite_outage(run, typer.echo):
                 make(also_in_logs(listen))(**parameters, root=str(root), track=track)
     typer.echo(summary_line(run))
+
+
+def learn_side_by_side(
+    wanted: Comparison, workers: int | None, dask: str | None, root: Path, *, plain: bool, track: bool
+) -> None:
+    """Learn what is left of every run of a comparison, and print how each came out.
+
+    Args:
+        wanted: what to compare.
+        workers: how many runs at a time; None: one a core, or one a worker of the cluster.
+        dask: the address of a Dask cluster; None: processes of this machine.
+        root: the folder of results.
+        plain: without Prefect.
+        track: recorded in MLflow.
+
+    Raises:
+        CpgError: something asked for is wrong and nothing was begun, or a run is not finished at the end.
+        Interrupted: a signal came; the same call goes on from there.
+    """
+    from flows.comparing import compare, local_crew
+    from flows.comparison import plan
+    from flows.pool import PlainSlot
+
+    prepare(root)
+    if plain and dask:
+        raise CpgError("--dask hands runs to a cluster through Prefect: leave out --plain, or --dask")
+    crew = local_crew(wanted, None if dask else workers, lambda: PlainSlot(root))
+    if not dask:  # refused before a server starts; of a cluster only Prefect learns how many cores it has
+        plan(wanted, root, crew.share, crew.mistakes)
+    if plain:
+        results = compare(wanted, root, crew, typer.echo, track=track)
+        if results.error is not None:
+            raise results.error
+        return
+    with server(root / ".prefect") as wait:
+        from flows.compare import compare_flow
+
+        quiet()
+        wait()
+        compare_flow(typer.echo)(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)

@@ -49,6 +49,31 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SETTING=VALUE", help="A setting other than the profile's; may be repeated."),
 ]
 
+Methods = Annotated[
+    str, typer.Option(metavar="NAMES", help="Methods, such as cpg,pae,packnet; `cpg run --help` tells them.")
+]
+Orderings = Annotated[str, typer.Option(metavar="NAMES", help="Orderings of the sequence; 0: as written.")]
+Goals = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS|FILES",
+        help="Accuracies that each task must reach, in [0, 1], or files with one a task [default: the profile's].",
+    ),
+]
+Seeds = Annotated[str, typer.Option(metavar="NUMBERS", help="Seeds, such as 1,2,3.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Runs at a time; the cores are divided among them [default: one run a core]."),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Learn on the workers of a Dask cluster, such as tcp://10.0.0.1:8786, which must share the folder of "
+        "results; needs pip install 'cpg\\[dask]'.",
+    ),
+]
+
 TaskFile = Annotated[Path, typer.Argument(metavar="TASK.YAML", help="The task: its name, source and classes.")]
 TaskName = Annotated[str, typer.Option("--task", metavar="NAME", help="Which task of the run.")]
 Data = Annotated[

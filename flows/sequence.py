@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from prefect import Flow, State, flow
@@ -30,6 +30,7 @@ from flows.task import Tasks
 from flows.tracking import choose_track
 
 Summary = dict[str, float]
+T = TypeVar("T")
 
 
 def sequence_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
@@ -51,7 +52,7 @@ def sequence_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
     ) -> State[Summary]:
         """Learn a sequence of tasks into one network. The same parameters again go on with the same run."""
         request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, run, overrides)
-        return _told(lambda: _learn(begun(request, Path(root)), listen, track=track))
+        return told(lambda: _learn(begun(request, Path(root)), listen, track=track))
 
     return cpg
 
@@ -68,12 +69,12 @@ def add_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
         track: form.Track = True,
     ) -> State[Summary]:
         """Learn one more task at the end of a run; every task before it stays as it is, bit for bit."""
-        return _told(lambda: _learn(added(Path(root), run, Path(task), goal), listen, track=track))
+        return told(lambda: _learn(added(Path(root), run, Path(task), goal), listen, track=track))
 
     return add
 
 
-def _told(learn: Callable[[], Summary]) -> State[Summary]:
+def told(learn: Callable[[], T]) -> State[T]:
     """How learning ended, with a message of ours; that of Prefect would come with a stack."""
     try:
         return Completed(data=learn())

@@ -16,13 +16,21 @@ NARROWEST = 132
 
 
 def print_table(frame: pd.DataFrame) -> None:
-    """Print a table; numbers to the right."""
+    """Print a table."""
+    print(table_text(frame))
+
+
+def table_text(frame: pd.DataFrame) -> str:
+    """A table for people; numbers to the right."""
     out = Table(box=None, pad_edge=False)
     for name in frame.columns:
         out.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
     for row in frame.itertuples(index=False):
         out.add_row(*("" if pd.isna(cell) else str(cell) for cell in row))
-    Console(width=max(Console().width, NARROWEST)).print(out)
+    console = Console(width=max(Console().width, NARROWEST))
+    with console.capture() as captured:
+        console.print(out)
+    return captured.get().rstrip("\n")
 
 
 def summary_line(run: Run) -> str:
