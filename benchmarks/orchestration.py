@@ -116,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tasks of some seconds, once each way")
     parser.add_argument("--width", type=float, default=FULL_WIDTH, help=f"of the network [default: {FULL_WIDTH}]")
+    parser.add_argument("--pairs", type=int, default=2, help="of runs, one each way [default: 2]")
     parser.add_argument(
         "--one", nargs=2, metavar=("WAY", "FOLDER"), help="one run, here: its seconds are the last line"
     )
@@ -124,7 +125,7 @@ def main() -> None:
         way, root = given.one
         print(learn(Path(root), given.width, orchestrated=way == "orchestrated"))
         return
-    width, pairs = (QUICK_WIDTH, 1) if given.quick else (given.width, 2)
+    width, pairs = (QUICK_WIDTH, 1) if given.quick else (given.width, given.pairs)
     with tempfile.TemporaryDirectory() as folder:
         found, same = compare(Path(folder), width, pairs)
     rows = [
