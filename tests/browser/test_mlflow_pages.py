@@ -39,10 +39,3 @@ def test_two_methods_are_compared(window: Window, pages: Services) -> None:
     axes = window.page.locator("svg.main-svg text")
     axes.get_by_text("packnet").wait_for()
     assert {"method", "average_accuracy", "cpg", "packnet"} <= set(axes.all_text_contents())
-
-
-def test_a_page_that_asks_another_host_is_caught(window: Window) -> None:
-    """As every window is asked at its end whom its page asked."""
-    window.page.set_content("<img src='http://elsewhere.invalid/pixel.png'>")
-    assert window.strangers() == {"elsewhere.invalid"}
-    window.asked.clear()

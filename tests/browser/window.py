@@ -47,7 +47,7 @@ class Window:
         self.page.goto("about:blank")
         self.page.goto(url)
 
-    def sees(self, *texts: str | re.Pattern[str]) -> None:
+    def sees(self, *texts: str) -> None:
         """Each text is on the page, or comes to be there.
 
         Raises:
@@ -77,6 +77,22 @@ class Window:
     def choose(self, tab: str) -> None:
         """Click on a tab of Prefect's pages."""
         self._tab(tab).click()
+
+    def field(self, name: str) -> Locator:
+        """The field of a form that asks for a parameter: its name, its help and where to fill it in."""
+        label = self.page.locator(".schema-form-property__label", has_text=re.compile(rf"^{name}( \(Optional\))?$"))
+        return self.page.locator(".schema-form-property").filter(has=label)
+
+    def choices(self, name: str) -> list[str]:
+        """What a field of a form lets a person choose from."""
+        control = self.field(name).locator("button.p-select-button__control")
+        control.press("ArrowDown")
+        options = self.page.get_by_role("option")
+        options.first.wait_for()
+        shown = options.all_inner_texts()
+        control.press("Escape")
+        options.first.wait_for(state="hidden")
+        return shown
 
     def painted_green(self) -> int:
         """How many pixels of the canvas have the bright green of what is completed."""
