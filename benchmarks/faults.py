@@ -27,7 +27,7 @@ from faults_other import changed, data, full_disk, signals, two_at_once
 from faults_rows import Bench, Row, bench
 from faults_sequence import WITH_PREFECT, starter
 from faults_servers import mlflow_away, mlflow_database, prefect_away
-from output import show
+from output import show, show_table
 
 from cpg_core.run import open_run
 from flows.environment import prepare
@@ -69,7 +69,7 @@ def main() -> None:
         "other_faults": len(rows),
         "other_faults_not_ok": failed,
     }
-    show("Other faults", pd.DataFrame([row.cells() for row in rows]), {})
+    show_table("Other faults", pd.DataFrame([row.cells() for row in rows]))
     show(f"Kills, in {tally.rounds} rounds", pd.DataFrame(tally.rows()), figures)
 
 

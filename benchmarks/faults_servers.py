@@ -18,7 +18,7 @@ from faults_sequence import ROOT, RUN, Attempt, arguments, content, environment,
 
 from cpg_core.run import open_run
 
-SLOW = ("--set", "pick_train.epochs=150", "--set", "pick_train.score_freeze_epoch=100")
+SLOW = ("--set", "pick_train.epochs=200", "--set", "pick_train.score_freeze_epoch=140")
 """A task takes some seconds, in which a server may go and come."""
 
 LONG = "1-5"
@@ -82,7 +82,7 @@ def prefect_away(bench: Bench) -> Iterator[Row]:
             _until(root, "work/*/002-*/*-prune")
             server.kill()
             if back:
-                _until(root, "checkpoints/*/002-*/record.json")
+                _until(root, "work/*/003-*")  # a shorter outage is got over by a call that is tried again
                 server.start()
             attempt = _end(process)
             shown = _shown(url) if back else ""
