@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from filelock import FileLock
 from mlflow.entities import DatasetInput, LoggedModelOutput, Metric, Param, Run, ViewType
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
@@ -20,6 +21,8 @@ RECORD = "cpg.record"
 BATCH = 900
 """Points a request; MLflow takes 1000 items."""
 
+SQLITE = "sqlite:///"
+
 
 class Store:
     """The experiment of a run's sequence: in MLFLOW_TRACKING_URI, or in `mlflow.db` and `mlartifacts/` at the root."""
@@ -27,6 +30,8 @@ class Store:
     def __init__(self, run: CpgRun) -> None:
         root = run.root.resolve()
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+        if uri.startswith(SQLITE):
+            _make_whole(Path(uri.removeprefix(SQLITE)))
         # A server knows where its artifacts go; a database alone would have them wherever this was started.
         artifacts = None if uri.startswith("http") else (root / "mlartifacts").as_uri()
         self._client = MlflowClient(tracking_uri=uri)
@@ -128,3 +133,20 @@ class Store:
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+
+def _make_whole(database: Path) -> None:
+    """Make a database that is not there yet aside, and put it in its place when it is whole.
+
+    MLflow takes seconds to make its tables. A process killed meanwhile would leave some of them, which no later one
+    can add to.
+    """
+    if database.exists():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(database.with_name(f".{database.name}.lock")):
+        if not database.exists():
+            aside = database.with_name(f".{database.name}.part")
+            aside.unlink(missing_ok=True)
+            MlflowClient(tracking_uri=f"{SQLITE}{aside}").search_experiments(max_results=1)
+            aside.replace(database)
