@@ -192,7 +192,9 @@ app.add_typer(reproduce, name="reproduce")
 
 def _open(root: Path, name: str) -> Run:
     from cpg_core.run import open_run
+    from flows.pointers import require_here
 
+    require_here(root, name)
     return open_run(root, name)
 
 

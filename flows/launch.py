@@ -45,10 +45,10 @@ def learn(
     """
     prepare(root)
     if plain:
+        from flows.keeping import keeping
         from flows.plain import learn as learn_plainly
-        from flows.tracking import choose_track
 
-        learn_plainly(run, listen, choose_track(track))
+        learn_plainly(run, listen, keeping(root, track=track))
     else:
         with server(root / ".prefect") as wait:
             from flows.logs import also_in_logs

@@ -5,13 +5,13 @@ from __future__ import annotations
 from cpg_core.run import Run
 from cpg_core.runner import learn_sequence, learn_task
 from cpg_core.stages import TaskContext
+from flows.keeping import Keep
 from flows.reporters import Listen
 from flows.stopping import Stop
-from flows.tracking import Track
 
 
-def learn(run: Run, listen: Listen, track: Track) -> None:
-    """Learn the tasks of a run that are not frozen yet.
+def learn(run: Run, listen: Listen, keep: Keep) -> None:
+    """Learn the tasks of a run that are not frozen yet, and keep each of them.
 
     Raises:
         CpgError: a stage cannot be done, or another process is learning the run.
@@ -22,7 +22,7 @@ def learn(run: Run, listen: Listen, track: Track) -> None:
 
         def learn_one(context: TaskContext) -> None:
             learn_task(context)
-            track(run, reporter.note)
+            keep(run, reporter.note)
 
         learn_sequence(run, reporter, learn_one)
-        track(run, reporter.note)
+        keep(run, reporter.note)

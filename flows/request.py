@@ -14,6 +14,7 @@ from cpg_core.goals import resolve as resolve_goals
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
 from cpg_core.run import Run, RunSpec, begin, extend, open_run
+from flows.pointers import require_here
 
 COMPUTED_GOALS = ("avg", "max", "top")
 """Of models learned apart, by the pipeline: `results/<profile>/goals/<name>.json`."""
@@ -70,17 +71,21 @@ def begun(request: SequenceRequest, root: Path) -> Run:
     """The run that a request means, made or gone on with.
 
     Raises:
-        CpgError: the request is wrong, or its run's folder holds another run.
+        CpgError: the request is wrong, its run's folder holds another run, or that run is not all on this disk.
     """
-    return begin(root, resolve(request, root))
+    spec = resolve(request, root)
+    require_here(root, spec.name)
+    return begin(root, spec)
 
 
 def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
     """A run with one more task at its end, the same again if that task is there but not learned yet.
 
     Raises:
-        CpgError: there is no such run or task file, the run is not finished, or the goal is out of range.
+        CpgError: there is no such run or task file, the run is not finished or not all on this disk, or the goal is
+            out of range.
     """
+    require_here(root, name)
     run, task = open_run(root, name), load_task(task_file)
     wanted = run.spec.settings.goal if goal is None else goal
     least = resolve_goals(_found(wanted, _definitions(root), run.spec.profile), [task.name])[task.name]

@@ -20,6 +20,7 @@ from cpg_core.runner import learn_sequence
 from flows import form
 from flows.alive import alive
 from flows.environment import prepare
+from flows.keeping import keeping
 from flows.logs import in_logs
 from flows.outage import server_answers
 from flows.reap import settle_crashed
@@ -27,7 +28,6 @@ from flows.reporters import Listen
 from flows.request import SequenceRequest, added, begun, resolve
 from flows.stopping import Stop
 from flows.task import Tasks
-from flows.tracking import choose_track
 
 Summary = dict[str, float]
 T = TypeVar("T")
@@ -90,13 +90,13 @@ def told(learn: Callable[[], T]) -> State[T]:
 def _learn(run: Run, listen: Listen, *, track: bool) -> Summary:
     """Learn the tasks of a run that are not frozen yet, after showing those that are."""
     prepare(run.root)
-    stop, tracked = Stop(), choose_track(track)
+    stop, keep = Stop(), keeping(run.root, track=track)
     with alive(run.root, flow_run.id), stop.listening(), listen(run, stop) as reporter:
-        tasks = Tasks(run, reporter, stop, tracked)
+        tasks = Tasks(run, reporter, stop, keep)
         for index in range(1, run.frozen() + 1):
             tasks.show(index)
         learn_sequence(run, reporter, tasks.learn)
-        tracked(run, reporter.note)
+        keep(run, reporter.note)
         tasks.finish()
     return summary(run)
 

@@ -27,10 +27,10 @@ from cpg_core.run import Run
 from cpg_core.runner import do_stage, learn_task
 from cpg_core.stages import TaskContext
 from flows.artifacts import sequence_artifacts, task_artifact
+from flows.keeping import Keep
 from flows.outage import RETRIES, Outage
 from flows.stopping import Stop
 from flows.titles import title, verdict
-from flows.tracking import Track
 
 Json = dict[str, Any]
 Found = tuple[StageRecord, bool]
@@ -81,18 +81,18 @@ class Stages:
 class Tasks:
     """Runs the tasks of one run as subflows, one after the other; those that the server missed, once it is back."""
 
-    def __init__(self, run: Run, reporter: Reporter, stop: Stop, track: Track) -> None:
+    def __init__(self, run: Run, reporter: Reporter, stop: Stop, keep: Keep) -> None:
         self._run = run
         self._reporter = reporter
         self._stop = stop
-        self._track = track
+        self._keep = keep
         self._outage = Outage(reporter.note)
         self._returned: Json | None = None
         self._missed: list[int] = []
         self._open: list[UUID] = []
 
     def learn(self, context: TaskContext) -> None:
-        """Learn a task, without Prefect while its server is away."""
+        """Learn a task and keep it, without Prefect while its server is away."""
         if self.caught_up():
             self._subflow(
                 context.index, lambda stages: learn_task(context, stages.execute), lambda: learn_task(context)
@@ -100,7 +100,7 @@ class Tasks:
         else:
             learn_task(context)
             self._missed.append(context.index)
-        self._track(self._run, self._reporter.note)
+        self._keep(self._run, self._reporter.note)
 
     def show(self, index: int) -> None:
         """Show the stages of a task that was frozen before."""
