@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpg_core.errors import CpgError
-from cpg_core.run import RECORD
+from cpg_core.run import RECORD, Run, RunSpec, begin
 
 
 def pointer(folder: Path) -> Path:
@@ -33,3 +33,13 @@ def require_here(root: Path, name: str) -> None:
             f"{folder}: not on this disk: {', '.join(away)}; fetch what is missing: dvc pull -R {folder}\n"
             "To learn a task anew instead, delete its .dvc file and those of the tasks after it."
         )
+
+
+def begin_here(root: Path, spec: RunSpec) -> Run:
+    """The run of `spec`, made now or gone on with.
+
+    Raises:
+        CpgError: as `begin` and `require_here` do.
+    """
+    require_here(root, spec.name)
+    return begin(root, spec)

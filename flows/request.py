@@ -13,8 +13,8 @@ from cpg_core.errors import CpgError
 from cpg_core.goals import resolve as resolve_goals
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
-from cpg_core.run import Run, RunSpec, begin, extend, open_run
-from flows.pointers import require_here
+from cpg_core.run import Run, RunSpec, extend, open_run
+from flows.pointers import begin_here, require_here
 
 COMPUTED_GOALS = ("avg", "max", "top")
 """Of models learned apart, by the pipeline: `results/<profile>/goals/<name>.json`."""
@@ -73,9 +73,7 @@ def begun(request: SequenceRequest, root: Path) -> Run:
     Raises:
         CpgError: the request is wrong, its run's folder holds another run, or that run is not all on this disk.
     """
-    spec = resolve(request, root)
-    require_here(root, spec.name)
-    return begin(root, spec)
+    return begin_here(root, resolve(request, root))
 
 
 def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:

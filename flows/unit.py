@@ -13,11 +13,12 @@ from typing import Literal
 
 from cpg_core.errors import CpgError
 from cpg_core.progress import Interrupted, Reporter, Silent
-from cpg_core.run import Run, RunSpec, begin
+from cpg_core.run import Run, RunSpec
+from flows.keeping import keeping
 from flows.plain import learn
+from flows.pointers import begin_here
 from flows.reporters import Listen, Several
 from flows.stopping import Stop
-from flows.tracking import choose_track
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def learn_unit(unit: Unit, listen: Listen = silently) -> Outcome:
     if unit.stop.exists():
         return Outcome("stopped")
     try:
-        learn(begin(unit.root, unit.spec), watching, choose_track(unit.track))
+        learn(begin_here(unit.root, unit.spec), watching, keeping(unit.root, track=unit.track))
     except Interrupted:
         return Outcome("stopped", notes=tuple(notes))
     except CpgError as error:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from cpg_core.errors import CpgError
 from cpg_core.files import read_record, write_json
 from cpg_core.hints import unknown
-from cpg_core.run import COMPARED, Run, begin
+from cpg_core.run import COMPARED, Run
 from cpg_core.schema import Strict, check, read_mapping
+from flows.pointers import begin_here
 from flows.reproduce.result import RunResult, result_of
 from flows.request import SequenceRequest, resolve
 
@@ -99,7 +100,7 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     spec = resolve(request, root)
     content = spec.model_copy(update={"name": ""}).model_dump_json(include=set(COMPARED))
     short = hashlib.sha256(content.encode()).hexdigest()[:8]
-    return begin(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
+    return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
 
 
 def write_result(plan: Plan, key: str, run: Run, root: Path) -> Path:
