@@ -123,6 +123,19 @@ def compare(
 
 
 @app.command()
+def prepare(sequence: options.Sequence, root: options.Root = HERE) -> None:
+    """Fetch and check the images of a sequence, and write down what they are: data/prepared/SEQUENCE.json.
+
+    What was downloaded to data/raw is put under DVC, so that `dvc push` shares it; data elsewhere are not copied.
+    """
+    from flows.environment import prepare as prepare_environment
+    from flows.prepare import prepare as prepare_images
+
+    prepare_environment(root)
+    typer.echo(f"wrote {prepare_images(sequence, root, typer.echo)}")
+
+
+@app.command()
 def show(name: options.RunName, no_recall: options.NoRecall = False, root: options.Root = HERE) -> None:
     """Show a run, a row a task: its accuracy at its freeze and on the model as it is now, its goal, and its size."""
     from cpg_core.recall import evaluate

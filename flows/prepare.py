@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cpg_core.backbones import find as find_backbone
+from cpg_core.data.source import folder_of
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
+from cpg_core.files import write_json
+from flows.request import definitions
+from flows.versioning import version_data
 
 Manifest = dict[str, dict[str, object]]
 """By task: its classes, how many images it trains and tests on, and the SHA-256 of all of them."""
+
+
+def prepare(sequence: str, root: Path, note: Callable[[str], None]) -> Path:
+    """Fetch and check the images of a sequence, put what was downloaded under DVC, and write the manifest.
+
+    Args:
+        sequence: a sequence's name, or the path of its YAML file.
+        root: the folder of results; the manifest goes to `data/prepared` in it.
+        note: told if DVC cannot be used.
+
+    Returns:
+        The file written. It changes only if the images do, so a pipeline may depend on it.
+
+    Raises:
+        CpgError: as `manifest`.
+    """
+    home = definitions(root) / "data"
+    content = manifest(sequence, home)
+    version_images(sequence, home, root, note)
+    file = root / "data" / "prepared" / f"{load_sequence(sequence, home).name}.json"
+    write_json(file, dict(content))
+    return file
+
+
+def version_images(sequence: str, home: Path, root: Path, note: Callable[[str], None]) -> None:
+    """Put what a sequence reads from `data/raw` under DVC. What lies elsewhere stays there, and is not copied."""
+    sources = {task.source.model_dump_json(): task.source for task in load_sequence(sequence, home).tasks}
+    folders = [folder_of(source) for source in sources.values()]
+    version_data(root, [folder for folder in folders if folder is not None], note)
 
 
 def manifest(sequence: str, definitions: Path) -> Manifest:

@@ -41,7 +41,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     Raises:
         CpgError: something asked for does not exist or is out of range.
     """
-    home = _definitions(root)
+    home = definitions(root)
     sequence = load_sequence(request.sequence, home / "data")
     method = find_method(request.method).name
     find_backbone(sequence.backbone)
@@ -86,7 +86,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     require_here(root, name)
     run, task = open_run(root, name), load_task(task_file)
     wanted = run.spec.settings.goal if goal is None else goal
-    least = resolve_goals(_found(wanted, _definitions(root), run.spec.profile), [task.name])[task.name]
+    least = resolve_goals(_found(wanted, definitions(root), run.spec.profile), [task.name])[task.name]
     spec = run.spec
     waiting = run.frozen() == len(spec.tasks) - 1
     if waiting and spec.tasks[-1] == task and spec.goals[task.name] == least:
@@ -108,7 +108,7 @@ def _safe(name: str) -> str:
     return name
 
 
-def _definitions(root: Path) -> Path:
+def definitions(root: Path) -> Path:
     """Where `params.yaml` and `data/` are: in the root, or here if the root is only a place for results."""
     return root if (root / "params.yaml").exists() else Path()
 

@@ -25,7 +25,7 @@ DOWNLOADS = Path("data/raw")
 
 def list_parquet(source: ParquetSource, part: Part) -> Listing:
     """List one part of the data set; only the label column is read."""
-    folder = _find_folder(source)
+    folder = find_folder(source)
     files = _shards(folder, part)
     names, labels = _read_labels(files, source.label)
 
@@ -35,7 +35,8 @@ def list_parquet(source: ParquetSource, part: Part) -> Listing:
     return Listing(f"{folder}, {part} part", names, labels, read)
 
 
-def _find_folder(source: ParquetSource) -> Path:
+def find_folder(source: ParquetSource) -> Path:
+    """The folder that holds the files, which are downloaded if they are nowhere."""
     if source.folder is not None:
         return source.folder
     assert source.subfolder is not None  # the model has checked it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from cpg_core.data.digits import list_digits
 from cpg_core.data.fields import DigitsSource, FolderSource, ParquetSource, Part, Source, TorchvisionSource
 from cpg_core.data.folder import list_folder
 from cpg_core.data.listing import Listing, Pixels, Rows
-from cpg_core.data.parquet import list_parquet
+from cpg_core.data.parquet import find_folder, list_parquet
 from cpg_core.data.resize import SMALL_SIDE, fit
 from cpg_core.data.split import Split
 from cpg_core.data.torchvision_sets import list_torchvision
@@ -33,6 +34,19 @@ def list_part(source: Source, part: Part) -> Listing:
             return list_torchvision(source, part)
         case FolderSource():
             return list_folder(source, part)
+
+
+def folder_of(source: Source) -> Path | None:
+    """Where the files of a source lie, once they are fetched; None if they come with a library."""
+    match source:
+        case DigitsSource():
+            return None
+        case ParquetSource():
+            return find_folder(source)
+        case TorchvisionSource():
+            return source.root
+        case FolderSource():
+            return source.folder
 
 
 def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:

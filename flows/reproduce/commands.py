@@ -23,11 +23,12 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or
 @app.command()
 def prepare(root: options.Root = HERE) -> None:
     """Fetch and check the images of the sequence, and write what there is, with a digest of each task's."""
-    from flows.prepare import manifest
+    from flows.prepare import manifest, version_images
     from flows.reproduce.plan import read_plan
 
     plan = read_plan(root)
     _write(root / plan.folder / "data.json", json.dumps(manifest(plan.sequence, root / "data"), indent=1) + "\n")
+    version_images(plan.sequence, root / "data", root, typer.echo)
 
 
 @app.command()

@@ -32,6 +32,7 @@ def copied(unbroken: Run, tmp_path: Path) -> Run:
 
 MISTAKES = {
     "unknown sequence": (["run", "digits-6"], "did you mean 'digits-5'"),
+    "unknown sequence to prepare": (["prepare", "digits-6"], "did you mean 'digits-5'"),
     "no such file": (["run", "nowhere.yaml"], "nowhere.yaml"),
     "unknown profile": (["run", "digits-5", "--profile", "digitz"], "did you mean 'digits'"),
     "unknown method": (["run", "digits-5", "--method", "ewc"], "unknown method 'ewc'"),
@@ -151,7 +152,7 @@ def test_help_is_instant_and_complete() -> None:
     heavy = "import sys, flows.cli; print({'torch', 'prefect', 'mlflow', 'pandas', 'rich'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "torch" not in loaded and "prefect" not in loaded and "mlflow" not in loaded and "pandas" not in loaded
-    for command in ("run", "add", "show", "audit", "eval", "list"):
+    for command in ("prepare", "run", "add", "show", "audit", "eval", "list"):
         assert command in cpg("--help").stdout
         assert cpg(command, "--help").exit_code == 0
     began = time.monotonic()

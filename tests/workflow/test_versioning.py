@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from core.tiny import ROOT, frozen_bytes
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cpg_core.errors import CpgError
@@ -371,3 +373,47 @@ class TestData:
         shutil.rmtree(project / ".git")
         version_data(project, [download("cifar", "b")], note.note)
         assert "not put under DVC" in note.notes[0]
+
+    def test_prepare_tells_the_images_and_a_colleague_pulls_them(
+        self, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        raw = project / "data" / "raw" / "mine"
+        draw(raw, shade=0)
+        sequence = project / "mine.yaml"
+        sequence.write_text(
+            "name: mine\nbackbone: digits_cnn\nprofile: digits\nsource: {kind: folder, folder: data/raw/mine}\n"
+            "tasks: [{name: pets, classes: [cat, dog]}]\n"
+        )
+        monkeypatch.chdir(project)
+        assert cpg("prepare", sequence, "--root", project).stdout.endswith("data/prepared/mine.json\n")
+        written = (project / "data/prepared/mine.json").read_bytes()
+        assert json.loads(written)["pets"].items() >= {"classes": ["cat", "dog"], "train": 4, "test": 2}.items()
+        repo_of(project).push()
+        commit(project)
+
+        there = clone(project, tmp_path / "colleague")
+        monkeypatch.chdir(there)
+        missing = cpg("prepare", "mine.yaml", "--root", there)
+        assert missing.exit_code == 2 and "no such folder" in missing.stderr
+        repo_of(there).pull()
+        (there / "data/prepared/mine.json").unlink()
+        assert cpg("prepare", "mine.yaml", "--root", there).exit_code == 0
+        assert (there / "data/prepared/mine.json").read_bytes() == written
+        draw(there / "data" / "raw" / "mine", shade=1)
+        assert cpg("prepare", "mine.yaml", "--root", there).exit_code == 0
+        assert (there / "data/prepared/mine.json").read_bytes() != written
+        assert changed(there) == set()
+
+    def test_prepare_leaves_data_elsewhere_alone(self, project: Path) -> None:
+        assert cpg("prepare", "digits-5", "--root", project).exit_code == 0
+        content = json.loads((project / "data/prepared/digits-5.json").read_text())
+        assert content["zero-one"]["classes"] == ["0", "1"] and content["zero-one"]["train"] == 288
+        assert not (project / "data" / "raw").exists()
+
+
+def draw(folder: Path, shade: int) -> None:
+    """Four small images to train on and two to test on."""
+    for number, part in enumerate(("train/cat", "train/dog", "test/cat", "test/dog")):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for copy in range(2 if part.startswith("train") else 1):
+            Image.new("L", (8, 8), 60 * number + 10 * copy + shade).save(folder / part / f"{copy}.png")
