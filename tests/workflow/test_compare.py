@@ -200,7 +200,9 @@ def test_one_that_fails_stops_no_other(tmp_path: Path, apart: dict[str, dict[str
     assert deltas == {name: content for name, content in apart["pae"].items() if "delta" in name}
 
 
-@pytest.mark.parametrize("fault, why", [(BrokenProcessPool(), KILLED), (KeyError("ours"), "KeyError: 'ours'")])
+@pytest.mark.parametrize(
+    "fault, why", [(BrokenProcessPool(), KILLED), (KeyError("ours"), "KeyError: 'ours'")], ids=["gone", "ours"]
+)
 def test_a_worker_that_is_gone_costs_its_run_alone(fault: Exception, why: str, tmp_path: Path) -> None:
     def failing(unit: Unit) -> Outcome:
         if unit.spec.method == "packnet":
