@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--plain", action="store_true", help="without Prefect")
     parser.add_argument("--epochs", type=int, help="of pick_train, which makes the trainings longer")
     given = parser.parse_args()
-    seeds, epochs = (2, 150) if given.quick else (8, 300)
+    seeds, epochs = (2, 150) if given.quick else (8, 240)
     seconds, found = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for workers in (1, 2):
