@@ -1,7 +1,7 @@
 """How much sooner are eight independent trainings done with two workers than with one?
 
     python benchmarks/parallel.py            eight trainings of about fifteen seconds, about four minutes
-    python benchmarks/parallel.py --quick    two of about eight seconds, under a minute
+    python benchmarks/parallel.py --quick    two of about eight seconds, without Prefect, under a minute
 
 Both sides are the command `cpg compare` as a person gives it, from the start of its process to its end: the Prefect
 server, the imports of every worker and the table are in it. Each training takes one thread, as the records tell.
@@ -50,16 +50,16 @@ def runs(root: Path) -> list[Run]:
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two trainings")
+    parser.add_argument("--quick", action="store_true", help="two trainings, without Prefect")
     parser.add_argument("--plain", action="store_true", help="without Prefect")
     parser.add_argument("--epochs", type=int, help="of pick_train, which makes the trainings longer")
     given = parser.parse_args()
-    seeds, epochs = (2, 150) if given.quick else (8, 240)
+    seeds, epochs = (2, 400) if given.quick else (8, 800)
     seconds, found = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for workers in (1, 2):
             root = Path(folder) / str(workers)
-            seconds[workers] = compare(root, seeds, given.epochs or epochs, workers, plain=given.plain)
+            seconds[workers] = compare(root, seeds, given.epochs or epochs, workers, plain=given.plain or given.quick)
             found[workers] = runs(root)
         assert [run.record(1) for run in found[1]] == [run.record(1) for run in found[2]], "the bytes differ"
         threads = {run.record(1).machine.threads for side in found.values() for run in side}

@@ -57,13 +57,13 @@ Goals = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBERS|FILES",
-        help="Accuracies that each task must reach, in [0, 1], or files with one a task [default: the profile's].",
+        help="Accuracies that each task must reach, in [0, 1], or files with one a task; otherwise the profile's.",
     ),
 ]
 Seeds = Annotated[str, typer.Option(metavar="NUMBERS", help="Seeds, such as 1,2,3.")]
 Workers = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Runs at a time; the cores are divided among them [default: one run a core]."),
+    typer.Option(metavar="N", help="Runs at a time; the cores are divided among them; otherwise one a core."),
 ]
 Dask = Annotated[
     str | None,
