@@ -1,7 +1,7 @@
 """How much sooner are eight independent trainings done with two workers than with one?
 
-    python benchmarks/parallel.py            eight trainings of about fifteen seconds, about four minutes
-    python benchmarks/parallel.py --quick    two of about eight seconds, without Prefect, under a minute
+    python benchmarks/parallel.py            eight trainings of about twenty seconds, about five minutes
+    python benchmarks/parallel.py --quick    two of about ten seconds, without Prefect, under a minute
 
 Both sides are the command `cpg compare` as a person gives it, from the start of its process to its end: the Prefect
 server, the imports of every worker and the table are in it. Each training takes one thread, as the records tell.
