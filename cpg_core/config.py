@@ -121,6 +121,22 @@ class Finetune(Strict):
     lr: Positive
 
 
+class Ewc(Strict):
+    """Elastic weight consolidation (Kirkpatrick et al., 2017)."""
+
+    strength: Positive = Field(description="lambda: how stiff the springs are")
+    images: Count = Field(description="Of each earlier task, to find its Fisher information with")
+
+
+class Lwf(Strict):
+    """Learning without forgetting (Li and Hoiem, 2016)."""
+
+    strength: Positive = Field(
+        description="lambda_o: the loss of each earlier task's answers over that of the new task"
+    )
+    temperature: Positive
+
+
 class Retrain(Strict):
     """Picks learned again, from the start, beside the compact model's own weights; kept only if better."""
 
@@ -169,6 +185,8 @@ class Settings(Strict):
     one_shot: OneShot
     retrain: Retrain
     finetune: Finetune
+    ewc: Ewc
+    lwf: Lwf
     compute: Compute
 
 

@@ -10,7 +10,9 @@ import torch
 from cpg_core.beginning import first_state, fresh_network
 from cpg_core.config import STEADY, Schedule
 from cpg_core.data.batches import batch_count
+from cpg_core.ewc import springs
 from cpg_core.layers import Layers
+from cpg_core.lwf import answers
 from cpg_core.machine import device_of
 from cpg_core.network import Network, private_tensors, shared_parameters
 from cpg_core.optimizer import TaskOptimizer, compiles
@@ -20,7 +22,7 @@ from cpg_core.pruning import Release
 from cpg_core.records import StageName
 from cpg_core.stages import Fields, Outcome, Place, TaskContext, Work, read_record
 from cpg_core.state import Shared, TaskState, effective, install
-from cpg_core.training import Plan, decide_accuracy, diverged, train
+from cpg_core.training import Penalty, Plan, decide_accuracy, diverged, no_penalty, train
 
 
 def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
@@ -35,6 +37,7 @@ def pick_train(context: TaskContext, request: Request, state: TaskState | None, 
         score_lr=config.score_lr,
         score_schedule=config.score_schedule,
         freeze_picks_epoch=config.score_freeze_epoch if learns_picks and count(state.own) else None,
+        penalty=_penalty(context, state),
     )
     return _trained(context, state, plan, place, learns_picks=learns_picks)
 
@@ -101,6 +104,15 @@ WORK: dict[StageName, Work] = {
     "retrain": retrain,
 }
 """Who does which stage; `freeze` looks back and forth, and is done by the leader."""
+
+
+def _penalty(context: TaskContext, state: TaskState) -> Penalty:
+    """What reminds a task that trains over the weights of earlier ones of these."""
+    reminds = context.run.method.reminds
+    if context.index == 1 or reminds == "nothing":
+        return no_penalty
+    network = _network_of(context, state)
+    return springs(context, next(network.parameters()).device) if reminds == "springs" else answers(context, network)
 
 
 def _accuracy(context: TaskContext, state: TaskState) -> float:

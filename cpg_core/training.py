@@ -25,6 +25,13 @@ from cpg_core.schedule import factor
 from cpg_core.seeds import derive
 from cpg_core.snapshot import Position, Snapshots
 
+Penalty = Callable[[Network, torch.Tensor, int], torch.Tensor]
+
+
+def no_penalty(network: Network, images: torch.Tensor, step: int) -> torch.Tensor:  # noqa: ARG001  (as every penalty)
+    """Nothing."""
+    return images.new_zeros(())
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -35,6 +42,7 @@ class Plan:
         freeze_picks_epoch: from this epoch on the picks stand still; None: never.
         patience: stop after so many epochs without a better accuracy, and go back to the best; None: run to the end.
         before_step: called with the network, the optimizer and the number of steps done: where pruning takes place.
+        penalty: given the network, the images of the step and the number of steps done, what is added to the loss.
     """
 
     task: str
@@ -51,6 +59,7 @@ class Plan:
     freeze_picks_epoch: int | None = None
     patience: int | None = None
     before_step: Callable[[Network, TaskOptimizer, int], None] | None = None
+    penalty: Penalty = no_penalty
 
 
 def decide_accuracy(network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = ALONE) -> float:
@@ -115,7 +124,8 @@ def train(
             in_batch = min(plan.batch_size, len(data.train) - batch * plan.batch_size)
             logits = forward(images)
             loss = loss_of(logits, labels)
-            torch.autograd.backward(ranks.weigh(loss, len(labels), in_batch))
+            penalty = plan.penalty(network, images, epoch * batches + batch)
+            torch.autograd.backward(ranks.weigh(loss, len(labels), in_batch) + penalty)
             optimizer.step(lr, plan.score_lr * factor(plan.score_schedule, at, plan.epochs))
             hits = (logits.detach().argmax(dim=1) == labels).sum()
             loss_of_batch, hits_of_batch = ranks.total(loss.detach() * len(labels), hits)

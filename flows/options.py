@@ -36,7 +36,8 @@ Seed = Annotated[int, typer.Option(min=0, help="Decides everything random.")]
 Method = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="cpg, or one to compare with: pae, packnet, piggyback, scratch, finetune, sequential."
+        metavar="NAME",
+        help="cpg, or one to compare with: pae, packnet, piggyback, scratch, finetune, sequential, ewc, lwf.",
     ),
 ]
 Ordering = Annotated[str, typer.Option(metavar="NAME", help="An ordering of the sequence; 0: as written.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cpg_core.hints import unknown
@@ -22,6 +22,8 @@ class Method:
         grows: on a missed goal, or never.
         prune: gradually to the highest sparsity that meets the goal, once by a fixed share, or not at all.
         retrains: learn the picks again beside the compact model.
+        reminds: what holds earlier tasks where their weights are trained over: springs at the weights that they need
+            (EWC), their answers on the new images (LwF), or nothing.
         source: the publication.
     """
 
@@ -33,6 +35,7 @@ class Method:
     prune: Literal["gradual", "one_shot", "none"]
     retrains: bool
     source: str
+    reminds: Literal["nothing", "springs", "answers"] = "nothing"
 
     @property
     def forgets(self) -> bool:
@@ -115,8 +118,20 @@ FINETUNE = Method(
     retrains=False,
     source="independent models, each begun from that of a randomly chosen earlier task",
 )
+EWC = replace(
+    SEQUENTIAL,
+    name="ewc",
+    reminds="springs",
+    source="Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 2017",
+)
+LWF = replace(
+    SEQUENTIAL,
+    name="lwf",
+    reminds="answers",
+    source="Li and Hoiem, Learning without Forgetting, ECCV 2016",
+)
 
-METHODS = {method.name: method for method in (CPG, PAE, PACKNET, PIGGYBACK, SCRATCH, FINETUNE, SEQUENTIAL)}
+METHODS = {method.name: method for method in (CPG, PAE, PACKNET, PIGGYBACK, SCRATCH, FINETUNE, SEQUENTIAL, EWC, LWF)}
 
 
 def find(name: str) -> Method:
