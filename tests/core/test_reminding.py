@@ -104,7 +104,7 @@ def test_answers_are_asked_of_every_earlier_task_and_leave_the_network_as_it_was
     reminder = answers(context, network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = torch.randn(4, 1, 8, 8)
-    losses = {round(float(reminder(network, images, step)), 5) for step in range(12)}
+    losses = {round(reminder(network, images, step).item(), 5) for step in range(12)}
     assert len(reminder.tasks) == 2
     assert len(losses) == 2  # a loss a task, drawn by the step
     assert network.training
