@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from cpg_core import delta
 from cpg_core.backbones import Input
@@ -20,6 +20,7 @@ from cpg_core.files import Damaged, read_json, read_record, read_tensors, sha256
 from cpg_core.methods import Method
 from cpg_core.methods import find as find_method
 from cpg_core.network import build, shared_parameters, width
+from cpg_core.older import completed
 from cpg_core.records import Recall, TaskRecord
 from cpg_core.schema import Strict
 from cpg_core.state import Shared, nothing_yet, widened
@@ -48,6 +49,11 @@ class RunSpec(Strict):
     tasks: tuple[TaskSpec, ...]
     versions: dict[str, str]
     git_commit: str | None
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _of_an_older_run(cls, settings: object) -> object:
+        return completed(settings) if isinstance(settings, dict) else settings
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from cpg_core.errors import CpgError
 from cpg_core.report import summary
 from cpg_core.run import RUN, Run, open_run
 
@@ -50,9 +51,15 @@ def runs(root: Path) -> pd.DataFrame:
     """A row a run."""
     rows = []
     for path in sorted((root / "checkpoints").glob(f"*/{RUN}")):
-        run = open_run(root, path.parent.name)
-        spec, frozen = run.spec, run.frozen()
-        average = f"{summary(run)['average_accuracy']:.1%}" if frozen else ""
-        progress = f"{frozen}/{len(spec.tasks)}"
-        rows.append({"run": spec.name, "method": spec.method, "tasks": progress, "average accuracy": average})
+        try:
+            rows.append(_row(open_run(root, path.parent.name)))
+        except CpgError as error:  # one that cannot be read does not hide the others
+            rows.append({"run": path.parent.name, "method": f"cannot be read: {str(error).splitlines()[0]}"})
     return pd.DataFrame(rows)
+
+
+def _row(run: Run) -> dict[str, str]:
+    spec, frozen = run.spec, run.frozen()
+    average = f"{summary(run)['average_accuracy']:.1%}" if frozen else ""
+    progress = f"{frozen}/{len(spec.tasks)}"
+    return {"run": spec.name, "method": spec.method, "tasks": progress, "average accuracy": average}

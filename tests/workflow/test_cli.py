@@ -35,7 +35,7 @@ MISTAKES = {
     "unknown sequence to prepare": (["prepare", "digits-6"], "did you mean 'digits-5'"),
     "no such file": (["run", "nowhere.yaml"], "nowhere.yaml"),
     "unknown profile": (["run", "digits-5", "--profile", "digitz"], "did you mean 'digits'"),
-    "unknown method": (["run", "digits-5", "--method", "ewc"], "unknown method 'ewc'"),
+    "unknown method": (["run", "digits-5", "--method", "elastic"], "unknown method 'elastic'"),
     "unknown ordering": (["run", "digits-5", "--ordering", "9"], "ordering '9'"),
     "no such task": (["run", "digits-5", "--tasks", "4-7"], "there is no task 6"),
     "tasks unreadable": (["run", "digits-5", "--tasks", "one"], "cannot read 'one'"),

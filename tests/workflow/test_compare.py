@@ -105,14 +105,14 @@ def test_a_run_is_the_one_that_its_command_makes(tmp_path: Path) -> None:
 
 
 def test_all_mistakes_are_told_at_once_and_nothing_is_made(tmp_path: Path) -> None:
-    wanted = Comparison("digits-5", ("cpg", "ewc"), ("0", "9"), ("75", "no.json"), ("1", "x", "1"), tasks="1-2")
+    wanted = Comparison("digits-5", ("cpg", "elastic"), ("0", "9"), ("75", "no.json"), ("1", "x", "1"), tasks="1-2")
     crew = local_crew(wanted, cores() + 1, HereSlot)
     with pytest.raises(CpgError) as raised:
         compare(wanted, tmp_path, crew, lambda _: None, track=False)
     for part in (
         "7 mistakes",
         "workers: ",
-        "unknown method 'ewc'",
+        "unknown method 'elastic'",
         "ordering '9'",
         "75",
         "no.json",
