@@ -14,7 +14,6 @@ from torch.nn.functional import cross_entropy
 
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
-from cpg_core.data.task import load_task_data
 from cpg_core.layers import Layers
 from cpg_core.network import Network, shared_parameters
 from cpg_core.recall import network_of
@@ -58,13 +57,7 @@ def springs(context: TaskContext, device: torch.device) -> Springs:
         record, added = run.record(index), run.delta(index)
         shared = run.joined(shared, record, added)
         network = network_of(run, shared, record, added).to(device)
-        data = load_task_data(
-            run.spec.tasks[index - 1],
-            image_size=run.input.size,
-            channels=run.input.channels,
-            val_fraction=context.settings.val_fraction,
-            seed=run.spec.seed,
-        )
+        data = run.data(index)
         seed = derive(run.spec.seed, "fisher", record.name)
         found = fisher(network, data.train, data.mean, data.std, config.images, seed)
         for name, weight in shared_parameters(network).items():

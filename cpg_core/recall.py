@@ -11,7 +11,7 @@ from torch import Tensor
 from cpg_core import delta as deltas
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
-from cpg_core.data.task import load_eval_split, load_task_data
+from cpg_core.data.task import load_eval_split
 from cpg_core.delta import Delta
 from cpg_core.evaluation import accuracy, probe_images, probe_logits
 from cpg_core.files import Damaged, digest
@@ -42,14 +42,7 @@ def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split |
     """Accuracy of a recalled task on its test split, or on another split of the same classes."""
     device = next(network.parameters()).device
     if split is None:
-        settings = run.spec.settings
-        split = load_task_data(
-            run.spec.tasks[record.index - 1],
-            image_size=run.input.size,
-            channels=run.input.channels,
-            val_fraction=settings.val_fraction,
-            seed=run.spec.seed,
-        ).test
+        split = run.data(record.index).test
     mean, std = torch.tensor(record.mean), torch.tensor(record.std)
     return accuracy(network, eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device))
 

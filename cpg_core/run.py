@@ -14,6 +14,7 @@ from cpg_core.backbones import Input
 from cpg_core.backbones import find as find_backbone
 from cpg_core.config import Settings
 from cpg_core.data.spec import TaskSpec
+from cpg_core.data.task import TaskData, load_task_data
 from cpg_core.delta import Delta
 from cpg_core.errors import CpgError
 from cpg_core.files import Damaged, read_json, read_record, read_tensors, sha256, write_json, write_tensors
@@ -87,6 +88,16 @@ class Run:
     def input(self) -> Input:
         """What images the backbone takes."""
         return find_backbone(self.spec.backbone).INPUT
+
+    def data(self, index: int) -> TaskData:
+        """The images of task `index`, read anew: always the same split of the same images."""
+        return load_task_data(
+            self.spec.tasks[index - 1],
+            image_size=self.input.size,
+            channels=self.input.channels,
+            val_fraction=self.spec.settings.val_fraction,
+            seed=self.spec.seed,
+        )
 
     def label(self, index: int) -> str:
         """The folder name of a task: `002-fish`."""

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from cpg_core.code import code_sha256
 from cpg_core.config import Settings
-from cpg_core.data.task import TaskData, load_task_data
+from cpg_core.data.task import TaskData
 from cpg_core.files import Damaged, read_json, read_tensors, sha256, write_json, write_tensors
 from cpg_core.layers import Layers
 from cpg_core.ownership import count, owned_before, size
@@ -151,20 +151,12 @@ class Call(Strict):
 
 def open_task(run: Run, index: int, reporter: Reporter, ranks: Ranks = ALONE) -> TaskContext:
     """Everything that the stages of task `index` need; tasks before it must be frozen."""
-    spec, settings = run.spec.tasks[index - 1], run.spec.settings
-    data = load_task_data(
-        spec,
-        image_size=run.input.size,
-        channels=run.input.channels,
-        val_fraction=settings.val_fraction,
-        seed=run.spec.seed,
-    )
     before, earlier = run.shared(), _earlier(run, index)
     added = None if earlier is None else run.delta(earlier)
     return TaskContext(
         run=run,
         index=index,
-        data=data,
+        data=run.data(index),
         before=before,
         start=before if earlier is None or added is None else run.model(before, run.record(earlier), added),
         previous=None if added is None else added.private,
