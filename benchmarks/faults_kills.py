@@ -43,6 +43,7 @@ KINDS = {
 """Kinds of files (`faults_starter.kinds_of`); up to the how manieth operation on one of them is an attempt's last."""
 
 STAGES = ("pick_train", "check", "grow", "prune", "retrain", "freeze", "after the last freeze")
+CLOCK_SHARE = 0.4
 PREFECT_SHARE = 0.2
 MOST_ATTEMPTS = 60
 
@@ -81,7 +82,13 @@ class Tally:
 
 
 def campaign(
-    plain: Starter, prefect: Starter | None, folder: Path, kills: int, seed: int, kinds: dict[str, int] = KINDS
+    plain: Starter,
+    prefect: Starter | None,
+    folder: Path,
+    kills: int,
+    seed: int,
+    kinds: dict[str, int] = KINDS,
+    clock_share: float = CLOCK_SHARE,
 ) -> Tally:
     """Kill until the number of kills is reached, and learn the last round to its end.
 
@@ -92,6 +99,7 @@ def campaign(
         kills: how many.
         seed: decides the moments.
         kinds: of files, to choose from.
+        clock_share: of the kills that come at a random time; 0: none, so that the seed alone decides what is hit.
     """
     dice, tally = random.Random(seed), Tally()
     began = monotonic()
@@ -100,7 +108,7 @@ def campaign(
     while tally.kills.total() < kills:
         tally.rounds += 1
         root = folder / f"round-{tally.rounds}"
-        Round(whole, root, dice, tally, seconds, kinds).run(plain, prefect, kills)
+        Round(whole, root, dice, tally, seconds, kinds, clock_share).run(plain, prefect, kills)
         shutil.rmtree(root, ignore_errors=True)
     return tally
 
@@ -109,9 +117,17 @@ class Round:
     """One run, killed until it is finished or there are enough kills."""
 
     def __init__(
-        self, whole: Run, root: Path, dice: random.Random, tally: Tally, seconds: float, kinds: dict[str, int]
+        self,
+        whole: Run,
+        root: Path,
+        dice: random.Random,
+        tally: Tally,
+        seconds: float,
+        kinds: dict[str, int],
+        clock_share: float,
     ) -> None:
-        self._root, self._dice, self._tally, self._seconds, self._kinds = root, dice, tally, seconds, kinds
+        self._root, self._dice, self._tally, self._seconds = root, dice, tally, seconds
+        self._kinds, self._clock_share = kinds, clock_share
         self._expected = content(whole)
         self._stages = [
             (whole.label(index), f"{stage.number:02d}-{stage.stage}")
@@ -148,10 +164,12 @@ class Round:
 
     def _moment(self, with_prefect: bool) -> dict[str, Any]:
         start = 1.5 if with_prefect else 0.1
-        if self._dice.random() < 0.4:
+        if self._dice.random() < self._clock_share:
             return {"seconds": start + 0.8 * self._dice.random() * self._seconds}
         kind = self._dice.choice(list(self._kinds))
         moment = {"kind": kind, "count": self._dice.randint(1, self._kinds[kind])}
+        if not self._clock_share:
+            return {"moment": moment}
         # The moment may not come: the clock makes sure that a kill does.
         return {"moment": moment, "seconds": start + (0.4 + 0.5 * self._dice.random()) * self._seconds}
 

@@ -43,6 +43,7 @@ def test_a_broken_resume_is_seen(start: Starter, tmp_path: Path, broken: str) ->
     from faults_kills import campaign
 
     in_the_middle = {"work/at.json": 12}
-    tally = campaign(replace(start, code=BROKEN[broken]), None, tmp_path, kills=2, seed=3, kinds=in_the_middle)
+    broken_start = replace(start, code=BROKEN[broken])
+    tally = campaign(broken_start, None, tmp_path, kills=4, seed=3, kinds=in_the_middle, clock_share=0)
     seen = tally.differences if broken == "momentum is not resumed" else tally.lost
     assert seen.total() > 0
