@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from cpg_core.config import Settings
 from cpg_core.hints import unknown
 
 
@@ -24,6 +25,7 @@ class Method:
         retrains: learn the picks again beside the compact model.
         reminds: what holds earlier tasks where their weights are trained over: springs at the weights that they need
             (EWC), their answers on the new images (LwF), or nothing.
+        settings: the groups of settings that are of this method's own; others may not concern it.
         source: the publication.
     """
 
@@ -36,6 +38,7 @@ class Method:
     retrains: bool
     source: str
     reminds: Literal["nothing", "springs", "answers"] = "nothing"
+    settings: tuple[str, ...] = ()
 
     @property
     def forgets(self) -> bool:
@@ -76,6 +79,7 @@ PACKNET = Method(
     grows="never",
     prune="one_shot",
     retrains=False,
+    settings=("one_shot",),
     source="Mallya and Lazebnik, PackNet: Adding Multiple Tasks to a Single Network, CVPR 2018",
 )
 SEQUENTIAL = Method(
@@ -116,22 +120,31 @@ FINETUNE = Method(
     grows="never",
     prune="none",
     retrains=False,
+    settings=("finetune",),
     source="independent models, each begun from that of a randomly chosen earlier task",
 )
 EWC = replace(
     SEQUENTIAL,
     name="ewc",
     reminds="springs",
+    settings=("ewc",),
     source="Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 2017",
 )
 LWF = replace(
     SEQUENTIAL,
     name="lwf",
     reminds="answers",
+    settings=("lwf",),
     source="Li and Hoiem, Learning without Forgetting, ECCV 2016",
 )
 
 METHODS = {method.name: method for method in (CPG, PAE, PACKNET, PIGGYBACK, SCRATCH, FINETUNE, SEQUENTIAL, EWC, LWF)}
+
+
+def settings_of(method: Method, settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values, without the groups that are other methods' own: what a run of `method` rests on."""
+    others = {group for other in METHODS.values() for group in other.settings} - set(method.settings)
+    return settings.model_dump(mode="json", exclude=others)
 
 
 def find(name: str) -> Method:

@@ -22,11 +22,13 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or
 
 @app.command()
 def prepare(root: options.Root = HERE) -> None:
-    """Fetch and check the images of the sequence, and write what there is, with a digest of each task's."""
+    """Fetch and check the images of the sequence; write what there is, and the settings of each method."""
     from flows.prepare import manifest, version_images
-    from flows.reproduce.plan import read_plan
+    from flows.reproduce.plan import read_plan, write_settings
 
     plan = read_plan(root)
+    for path in write_settings(plan, root):
+        typer.echo(f"wrote {path}")
     _write(root / plan.folder / "data.json", json.dumps(manifest(plan.sequence, root / "data"), indent=1) + "\n")
     version_images(plan.sequence, root / "data", root, typer.echo)
 

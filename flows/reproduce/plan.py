@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
+from cpg_core.config import load_settings
 from cpg_core.errors import CpgError
 from cpg_core.files import read_record, write_json
 from cpg_core.hints import unknown
+from cpg_core.methods import METHODS, settings_of
+from cpg_core.methods import find as find_method
 from cpg_core.run import COMPARED, Run
 from cpg_core.schema import Strict, check, read_mapping
 from flows.pointers import begin_here
@@ -19,12 +23,13 @@ PARAMS = "params.yaml"
 
 
 class Item(Strict):
-    """One run of the tables."""
+    """One run of the tables; `tasks` as `1-10`: only those of the sequence."""
 
     method: str
     goal: Literal["avg", "max", "top"] | None = None
     ordering: str | int = "0"
     seed: int = 1
+    tasks: str | None = None
 
 
 class Plan(Strict):
@@ -92,15 +97,27 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     """The run of a plan, made or gone on with.
 
     Its name holds a digest of all that it is, so that another learning rate, goal file or seed makes another run
-    beside it, and an experiment never meets the checkpoints of the one before.
+    beside it, and an experiment never meets the checkpoints of the one before. Settings that are other methods' own
+    do not count.
     """
     item, _ = plan.item(key)
     ordering, goal = str(item.ordering), item.goal
-    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, None, item.seed, f"{key}-new")
+    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, item.tasks, item.seed, f"{key}-new")
     spec = resolve(request, root)
-    content = spec.model_copy(update={"name": ""}).model_dump_json(include=set(COMPARED))
-    short = hashlib.sha256(content.encode()).hexdigest()[:8]
+    content = spec.model_dump(mode="json", include=set(COMPARED))
+    content["settings"] = settings_of(find_method(spec.method), spec.settings)
+    short = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
+
+
+def write_settings(plan: Plan, root: Path) -> list[Path]:
+    """Write what the profile sets for each method: a file each, so that a run depends on its own method's alone."""
+    settings = load_settings(root / PARAMS, plan.profile)
+    written = []
+    for name, method in METHODS.items():
+        written.append(root / plan.folder / "settings" / f"{name}.json")
+        write_json(written[-1], settings_of(method, settings))
+    return written
 
 
 def write_result(plan: Plan, key: str, run: Run, root: Path) -> Path:
