@@ -30,8 +30,10 @@ def first_state(context: TaskContext, budget_x: float, init: str) -> TaskState:
     shared, start, method = context.shared(budget_x), context.started(budget_x), context.run.method
     network = fresh_network(context, budget_x)
     older = context.older(shared)
-    own = {name: _claimed(mask, method, context.index) for name, mask in older.items()}
-    fresh_start = context.index == 1 or method.begins == "fresh" or (init == "random" and method.claims == "released")
+    grown_from = {name: weight.shape[0] for name, weight in context.before.weight.items()}
+    own = {name: _claimed(mask, method, context.index, grown_from[name]) for name, mask in older.items()}
+    renewed = init == "random" and method.claims in ("released", "column")
+    fresh_start = context.index == 1 or method.begins == "fresh" or renewed
     fresh = shared_parameters(network)
     starts = {name: fresh[name].detach() if fresh_start else start.weight[name] for name in own}
     private = {name: value.clone() for name, value in private_tensors(network).items()}
@@ -48,8 +50,13 @@ def first_state(context: TaskContext, budget_x: float, init: str) -> TaskState:
     )
 
 
-def _claimed(older: Tensor, method: Method, index: int) -> Tensor:
-    """Where the task may train a layer's weights."""
+def _claimed(older: Tensor, method: Method, index: int, grown_from: int) -> Tensor:
+    """Where the task may train a layer's weights, which had `grown_from` output units before it."""
     if method.claims == "everything":
         return torch.ones_like(older)
+    if method.claims == "column" and index > 1:
+        # What leads into the new units from all units below; what would lead from them to older ones does not exist.
+        own = torch.zeros_like(older)
+        own[grown_from:] = True
+        return own
     return torch.zeros_like(older) if method.claims == "first" and index > 1 else ~older

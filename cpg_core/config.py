@@ -137,6 +137,12 @@ class Lwf(Strict):
     temperature: Positive
 
 
+class Progressive(Strict):
+    """Progressive neural networks (Rusu et al., 2016)."""
+
+    column_width: Positive = Field(description="Channels of each later task's column over the base network's")
+
+
 class Retrain(Strict):
     """Picks learned again, from the start, beside the compact model's own weights; kept only if better."""
 
@@ -187,6 +193,7 @@ class Settings(Strict):
     finetune: Finetune
     ewc: Ewc
     lwf: Lwf
+    progressive: Progressive
     compute: Compute
 
 

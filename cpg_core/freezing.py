@@ -12,6 +12,7 @@ from cpg_core import delta as deltas
 from cpg_core.evaluation import probe_logits
 from cpg_core.files import digest, sha256, write_json
 from cpg_core.machine import device_of, machine
+from cpg_core.methods import Method
 from cpg_core.network import width
 from cpg_core.ownership import size
 from cpg_core.policy import Request
@@ -90,10 +91,10 @@ def _record(context: TaskContext, state: TaskState, stages: list[StageRecord], r
         accuracy=frozen.accuracy,
         test_accuracy=0.0,
         budget_x=state.budget_x,
-        allocated=size(state.own) * (context.index if context.run.method.apart else 1),
+        allocated=_allocated(context.run.method, state, released, context.index),
         base=sum(shape.numel() for shape in context.run.shapes(1.0).values()),
         own=frozen.own,
-        released=released,
+        released=0 if context.run.method.claims == "column" else released,
         sparsity=frozen.sparsity,
         picked=frozen.picked,
         backbone=spec.backbone,
@@ -110,3 +111,10 @@ def _record(context: TaskContext, state: TaskState, stages: list[StageRecord], r
         parent_sha256=context.parent,
         machine=machine(device, torch.get_num_threads()),
     )
+
+
+def _allocated(method: Method, state: TaskState, released: int, index: int) -> int:
+    """Shared weights in all: those of a model a task, those that columns hold, or those of the one network."""
+    if method.apart:
+        return size(state.own) * index
+    return size(state.own) - (released if method.claims == "column" else 0)

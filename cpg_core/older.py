@@ -11,6 +11,7 @@ SINCE: dict[str, Any] = {
     "finetune": {"lr": 5.0e-3},
     "ewc": {"strength": 10.0, "images": 200},
     "lwf": {"strength": 1.0, "temperature": 2.0},
+    "progressive": {"column_width": 1.0},
     "compute": {"processes": 1},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class Request:
 
 def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
     """The stage that follows those done (Algorithm 1); None after `freeze`."""
+    if not done and rules.method.grows == "always" and rules.index > 1:
+        return Request("grow", 1, None, _with_a_column(rules))
     if not done:
         return Request("pick_train", 1, None, rules.budget_x)
     last, number = done[-1], len(done) + 1
@@ -59,6 +62,11 @@ def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
 def _may_grow(budget_x: float, rules: Rules) -> bool:
     allowed = rules.method.grows == "on_miss" and (rules.index > 1 or rules.settings.grow.first_task)
     return allowed and budget_x < rules.settings.grow.max_x
+
+
+def _with_a_column(rules: Rules) -> float:
+    """The budget of a network wider by one column: channels add up, weights grow with their square."""
+    return (math.sqrt(rules.budget_x) + rules.settings.progressive.column_width) ** 2
 
 
 def _prune_or_finish(done: Sequence[StageRecord], rules: Rules) -> Request:

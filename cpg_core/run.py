@@ -18,7 +18,7 @@ from cpg_core.data.task import TaskData, load_task_data
 from cpg_core.delta import Delta
 from cpg_core.errors import CpgError
 from cpg_core.files import Damaged, read_json, read_record, read_tensors, sha256, write_json, write_tensors
-from cpg_core.methods import Method
+from cpg_core.methods import Method, settings_of
 from cpg_core.methods import find as find_method
 from cpg_core.network import build, shared_parameters, width
 from cpg_core.older import completed
@@ -321,6 +321,8 @@ def _differences(found: RunSpec, wanted: RunSpec, fields: tuple[str, ...]) -> li
         there, here = getattr(found, field), getattr(wanted, field)
         if field == "tasks":
             there = there[: len(here)]
+        if field == "settings":
+            there, here = (settings_of(find_method(spec.method), spec.settings) for spec in (found, wanted))
         if field == "goals":
             there = {task: goal for task, goal in there.items() if task in here}
         if there != here:

@@ -22,6 +22,7 @@ from cpg_core.config import Settings
 from cpg_core.data.task import TaskData
 from cpg_core.files import Damaged, read_json, read_tensors, sha256, write_json, write_tensors
 from cpg_core.layers import Layers
+from cpg_core.methods import settings_of
 from cpg_core.ownership import count, owned_before, size
 from cpg_core.policy import Request, Rules
 from cpg_core.progress import Reporter
@@ -90,7 +91,7 @@ class TaskContext:
         content = {
             "code": code_sha256(),
             "torch": torch.__version__,
-            "settings": spec.settings.model_dump(mode="json"),
+            "settings": settings_of(self.run.method, spec.settings),
             "method": spec.method,
             "backbone": spec.backbone,
             "seed": spec.seed,
@@ -292,8 +293,8 @@ def measures(context: TaskContext, state: TaskState) -> dict[str, float | int | 
     """What a task's state holds: its own weights, its sparsity, and its share of the older ones."""
     shared = context.shared(state.budget_x)
     older = count(context.older(shared))
-    available = size(shared.owner) - (0 if context.run.in_place else older)
     own = count(state.own)
+    available = own if context.run.method.prune == "none" else size(shared.owner) - older
     return {
         "own": own,
         "sparsity": 1 - own / available if available else 0.0,

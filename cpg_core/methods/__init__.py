@@ -16,11 +16,12 @@ class Method:
     Attributes:
         name: as given to `--method`.
         picks: which weights of earlier tasks a task uses: those that it learns to pick, or all.
-        claims: which weights a task may train: the released ones; those for task 1 only; all of the one network, over
-            what earlier tasks left there, as forgetting methods do; or all of a network of its own.
+        claims: which weights a task may train: the released ones; those for task 1 only; those into the units that
+            the network has just grown by, a column of its own; all of the one network, over what earlier tasks left
+            there, as forgetting methods do; or all of a network of its own.
         begins: what those start from: the network as the task before left it, a fresh one, or the network of a
             randomly chosen earlier task.
-        grows: on a missed goal, or never.
+        grows: on a missed goal, for every task, or never.
         prune: gradually to the highest sparsity that meets the goal, once by a fixed share, or not at all.
         retrains: learn the picks again beside the compact model.
         reminds: what holds earlier tasks where their weights are trained over: springs at the weights that they need
@@ -31,9 +32,9 @@ class Method:
 
     name: str
     picks: Literal["learned", "all"]
-    claims: Literal["released", "first", "everything", "apart"]
+    claims: Literal["released", "first", "column", "everything", "apart"]
     begins: Literal["before", "fresh", "earlier"]
-    grows: Literal["on_miss", "never"]
+    grows: Literal["on_miss", "always", "never"]
     prune: Literal["gradual", "one_shot", "none"]
     retrains: bool
     source: str
@@ -102,6 +103,17 @@ PIGGYBACK = Method(
     retrains=False,
     source="Mallya, Davis and Lazebnik, Piggyback: Adapting a Single Network to Multiple Tasks, ECCV 2018",
 )
+PROGRESSIVE = Method(
+    name="progressive",
+    picks="all",
+    claims="column",
+    begins="before",
+    grows="always",
+    prune="none",
+    retrains=False,
+    settings=("progressive",),
+    source="Rusu et al., Progressive Neural Networks, arXiv:1606.04671, 2016",
+)
 SCRATCH = Method(
     name="scratch",
     picks="all",
@@ -138,7 +150,10 @@ LWF = replace(
     source="Li and Hoiem, Learning without Forgetting, ECCV 2016",
 )
 
-METHODS = {method.name: method for method in (CPG, PAE, PACKNET, PIGGYBACK, SCRATCH, FINETUNE, SEQUENTIAL, EWC, LWF)}
+METHODS = {
+    method.name: method
+    for method in (CPG, PAE, PACKNET, PIGGYBACK, PROGRESSIVE, SCRATCH, FINETUNE, SEQUENTIAL, EWC, LWF)
+}
 
 
 def settings_of(method: Method, settings: Settings) -> dict[str, Any]:

@@ -102,7 +102,9 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     """
     item, _ = plan.item(key)
     ordering, goal = str(item.ordering), item.goal
-    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, item.tasks, item.seed, f"{key}-new")
+    request = SequenceRequest(
+        plan.sequence, item.method, goal, plan.profile, ordering, item.tasks, item.seed, f"{key}-new"
+    )
     spec = resolve(request, root)
     content = spec.model_dump(mode="json", include=set(COMPARED))
     content["settings"] = settings_of(find_method(spec.method), spec.settings)

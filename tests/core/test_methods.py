@@ -62,3 +62,32 @@ def test_piggyback_only_picks_after_its_first_task(learned: Callable[..., Run]) 
     assert [record.own for record in later] == [0, 0]
     assert all(record.picked is not None and 0 < record.picked < 1 for record in later)
     assert all(record.delta_bytes < first.delta_bytes / 2 for record in later)
+
+
+def test_a_column_leads_into_its_own_units_from_all_below_and_never_back(learned: Callable[..., Run]) -> None:
+    run = learned(method="progressive", overrides=("progressive.column_width=0.5",))
+    assert [record.budget_x for record in run.records()] == [1.0, 2.25, 4.0]
+    owner = run.shared().owner
+    before = [run.shapes(record.budget_x) for record in run.records()]
+    for name, layer in owner.items():
+        first, second, third = (shapes[name][0] for shapes in before)
+        assert layer[second:third].unique().tolist() == [3]
+        assert layer[first:second, : before[1][name][1]].unique().tolist() == [2]
+        assert not layer[:first, before[0][name][1] :].any()
+        assert not layer[first:second, before[1][name][1] :].any()
+
+
+def test_columns_count_what_they_hold(learned: Callable[..., Run]) -> None:
+    run = learned(method="progressive", overrides=("progressive.column_width=0.5",))
+    owned = sum(record.own for record in run.records())
+    assert run.record(3).allocated == owned
+    assert summary(run)["redundancy_x"] == 0.0
+    assert [record.sparsity for record in run.records()] == [0.0, 0.0, 0.0]
+
+
+def test_a_column_hears_the_earlier_ones(learned: Callable[..., Run]) -> None:
+    run = learned(method="progressive", tasks="1-2")
+    deaf = run.shared()
+    for name, weight in deaf.weight.items():
+        weight[run.shapes(1.0)[name][0] :, : run.shapes(1.0)[name][1]] = 0.0
+    assert not torch.equal(recalled(run, 2, deaf), recalled(run, 2))

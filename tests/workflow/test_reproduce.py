@@ -15,7 +15,7 @@ from cpg_core.errors import CpgError
 from cpg_core.run import Run
 from flows.prepare import manifest
 from flows.reproduce.goals import goals_of
-from flows.reproduce.plan import begun, read_plan, read_results, write_result
+from flows.reproduce.plan import begun, read_plan, read_results, write_result, write_settings
 from flows.reproduce.result import RunResult, TaskResult, result_of
 from flows.reproduce.tables import TABLES, comparison, table, with_differences
 
@@ -174,6 +174,21 @@ def test_another_setting_makes_another_run_and_the_same_one_goes_on(project: Pat
     profiles["smoke"]["pick_train"]["epochs"] = 5
     edit(project, {"profiles": profiles})
     assert begun(read_plan(project), "scratch", project).spec.name != first.spec.name
+
+
+def test_a_run_depends_on_the_settings_of_its_own_method_alone(project: Path) -> None:
+    def written() -> dict[str, str]:
+        plan = read_plan(project)
+        return {path.stem: path.read_text() for path in write_settings(plan, project)}
+
+    before, name = written(), begun(read_plan(project), "scratch", project).spec.name
+    profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
+    profiles["paper"]["ewc"]["strength"] = 3.0
+    profiles["cpu"]["base_width"] = 0.5  # `smoke` says another
+    edit(project, {"profiles": profiles})
+    after = written()
+    assert [method for method in before if before[method] != after[method]] == ["ewc"]
+    assert begun(read_plan(project), "scratch", project).spec.name == name
 
 
 @pytest.mark.parametrize(
