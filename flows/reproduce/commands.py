@@ -62,6 +62,7 @@ def tables(root: options.Root = HERE) -> None:
     """Make the tables and figures from the results that are there."""
     from flows.reproduce.figures import accuracy_and_size, figure_2
     from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.sizes import base_weights, table_3
     from flows.reproduce.tables import TABLES, comparison, table, with_differences
 
     plan = read_plan(root)
@@ -71,6 +72,9 @@ def tables(root: options.Root = HERE) -> None:
         frame = table(name, results, root / PUBLISHED)
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
         _write(folder / f"{name}.md", _markdown(with_differences(frame)))
+    sizes = table_3(results, root / PUBLISHED, base_weights(plan, root))
+    _write(folder / "table3.csv", sizes.to_csv(index=False))
+    _write(folder / "table3.md", _markdown(sizes))
     compared = comparison(results)
     _write(folder / "comparison.csv", compared.to_csv(index=False))
     _write(folder / "comparison.md", _markdown(compared))

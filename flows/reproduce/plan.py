@@ -7,7 +7,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from cpg_core.config import load_settings
+from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
 from cpg_core.files import read_record, write_json
 from cpg_core.hints import unknown
@@ -17,19 +20,19 @@ from cpg_core.run import COMPARED, Run
 from cpg_core.schema import Strict, check, read_mapping
 from flows.pointers import begin_here
 from flows.reproduce.result import RunResult, result_of
-from flows.request import SequenceRequest, resolve
+from flows.request import SequenceRequest, definitions, resolve
 
 PARAMS = "params.yaml"
 
 
 class Item(Strict):
-    """One run of the tables; `tasks` as `1-10`: only those of the sequence."""
+    """One run of the tables; `first_tasks`: of no more than so many of the sequence's tasks."""
 
     method: str
     goal: Literal["avg", "max", "top"] | None = None
     ordering: str | int = "0"
     seed: int = 1
-    tasks: str | None = None
+    first_tasks: int | None = Field(default=None, ge=1)
 
 
 class Plan(Strict):
@@ -102,9 +105,9 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     """
     item, _ = plan.item(key)
     ordering, goal = str(item.ordering), item.goal
-    request = SequenceRequest(
-        plan.sequence, item.method, goal, plan.profile, ordering, item.tasks, item.seed, f"{key}-new"
-    )
+    there = len(load_sequence(plan.sequence, definitions(root) / "data").tasks)
+    tasks = None if item.first_tasks is None else f"1-{min(item.first_tasks, there)}"
+    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, tasks, item.seed, f"{key}-new")
     spec = resolve(request, root)
     content = spec.model_dump(mode="json", include=set(COMPARED))
     content["settings"] = settings_of(find_method(spec.method), spec.settings)

@@ -117,9 +117,9 @@ def test_only_one_process_learns_a_run(new_run: Callable[..., Run]) -> None:
     assert run.frozen() == 1
 
 
-def test_settings_that_are_another_methods_own_do_not_make_another_run(damageable: Callable[..., Run]) -> None:
-    run = damageable(tasks="1-2")
+def test_settings_that_are_another_methods_own_do_not_make_another_run(learned: Callable[..., Run]) -> None:
+    run = learned(tasks="1-2")
     assert begin(run.root, spec(tasks="1-2", overrides=("ewc.strength=3.0",))).frozen() == 2
-    forgetful = damageable(method="ewc", tasks="1-2")
+    forgetful = learned(method="ewc", tasks="1-2")
     with pytest.raises(CpgError, match="settings"):
         begin(forgetful.root, spec("ewc", tasks="1-2", overrides=("ewc.strength=3.0",)))

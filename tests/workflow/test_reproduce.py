@@ -17,6 +17,7 @@ from flows.prepare import manifest
 from flows.reproduce.goals import goals_of
 from flows.reproduce.plan import begun, read_plan, read_results, write_result, write_settings
 from flows.reproduce.result import RunResult, TaskResult, result_of
+from flows.reproduce.sizes import table_3
 from flows.reproduce.tables import TABLES, comparison, table, with_differences
 
 PUBLISHED = ROOT / "results" / "paper"
@@ -112,6 +113,20 @@ def test_a_table_without_results_is_the_published_one(name: str) -> None:
 def test_other_tasks_than_the_papers_stand_alone() -> None:
     digits = made("pae", [0.9, 0.9]).model_copy(update={"sequence": "digits-5"})
     assert list(table("table1", {"pae": digits}, PUBLISHED)["source"]) == ["reproduced"]
+
+
+def test_sizes_counted_as_the_paper_counts_come_near_the_papers() -> None:
+    """33.6 million weights, 1.5 times as many from task 2 on, a bit of each for each later task."""
+    base = 33_618_624
+    grown = made("cpg", [0.5] * 20, goal="top")
+    tasks = (grown.tasks[0], *(task.model_copy(update={"budget_x": 1.5}) for task in grown.tasks[1:]))
+    results = {"top": grown.model_copy(update={"tasks": tasks}), "scratch": made("scratch", [0.5] * 20)}
+    results["scratch"].summary["expansion_x"] = 20.0
+    frame = table_3(results, PUBLISHED, base)
+    for method, slack in (("VGG16-BN", 0.01), ("Individual Models", 0.01), ("CPG top", 0.02)):
+        assert row(frame, method)["mb"] == pytest.approx(row(frame, method, "paper")["mb"], rel=slack)
+    assert row(frame, "Individual Models")["mb_on_disk"] == 0.0  # what the summary says
+    assert list(frame[frame["method"] == "CPG avg"]["source"]) == ["paper"]
 
 
 def test_the_comparison_takes_the_mean_over_seeds_and_forward_transfer_over_independent_models() -> None:
