@@ -137,6 +137,19 @@ class Lwf(Strict):
     temperature: Positive
 
 
+class Den(Strict):
+    """Dynamically expandable networks (Yoon et al., 2018)."""
+
+    l1: Annotated[float, Field(ge=0)] = Field(description="Sparsity of task 1's weights and of each head at first")
+    head_epochs: Count = Field(
+        description="In which the head alone learns, to tell what the task needs; all but one at most"
+    )
+    group: Annotated[float, Field(ge=0)] = Field(description="Sparsity of added units, each as a group")
+    step_x: Positive = Field(description="Budget that a task adds, once, when it misses its goal or has units to split")
+    drift: Positive = Field(description="A unit is split whose weights moved further than this share of their norm")
+    split_epochs: Count
+
+
 class Progressive(Strict):
     """Progressive neural networks (Rusu et al., 2016)."""
 
@@ -194,6 +207,7 @@ class Settings(Strict):
     ewc: Ewc
     lwf: Lwf
     progressive: Progressive
+    den: Den
     compute: Compute
 
 

@@ -23,7 +23,6 @@ import torch
 from cpg_core.config import Compute
 from cpg_core.data.fetch import Share
 from cpg_core.errors import CpgError
-from cpg_core.learning import WORK
 from cpg_core.machine import device_of, exactly
 from cpg_core.progress import Interrupted, Silent
 from cpg_core.ranks import ALONE, Ranks
@@ -31,6 +30,7 @@ from cpg_core.run import Run, RunSpec
 from cpg_core.snapshot import ReadOnly
 from cpg_core.stages import Call, TaskContext, do_work, open_task
 from cpg_core.together import GRACE, Follower, Leader, Other, joined, lost
+from cpg_core.work import work_of
 
 READY = b"ready"
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -100,7 +100,7 @@ def _follow(run: Run, ranks: Follower) -> None:
         call = Call.model_validate_json(text)
         if context is None or context.index != call.index:
             context = open_task(run, call.index, Silent(), ranks)
-        do_work(context, call, WORK[call.request.stage], ReadOnly)
+        do_work(context, call, work_of(context.run.method, call.request.stage), ReadOnly)
 
 
 def _start(run: Run, share: Share, port: int) -> Other:

@@ -19,8 +19,7 @@ from cpg_core.optimizer import TaskOptimizer, compiles
 from cpg_core.ownership import count, size
 from cpg_core.policy import Request
 from cpg_core.pruning import Release
-from cpg_core.records import StageName
-from cpg_core.stages import Fields, Outcome, Place, TaskContext, Work, read_record
+from cpg_core.stages import Fields, Outcome, Place, TaskContext, read_record
 from cpg_core.state import Shared, TaskState, effective, install
 from cpg_core.training import Penalty, Plan, decide_accuracy, diverged, no_penalty, train
 
@@ -33,13 +32,13 @@ def pick_train(context: TaskContext, request: Request, state: TaskState | None, 
     state = state or first_state(context, request.budget_x, context.settings.released_init)
     learns_picks = _learns_picks(context)
     plan = replace(
-        _plan(context, request, config.epochs, lr, config.schedule),
+        plan_of(context, request, config.epochs, lr, config.schedule),
         score_lr=config.score_lr,
         score_schedule=config.score_schedule,
         freeze_picks_epoch=config.score_freeze_epoch if learns_picks and count(state.own) else None,
         penalty=_penalty(context, state),
     )
-    return _trained(context, state, plan, place, learns_picks=learns_picks)
+    return trained(context, state, plan, place, learns_picks=learns_picks)
 
 
 def check(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
@@ -69,13 +68,13 @@ def prune(context: TaskContext, request: Request, state: TaskState | None, place
     batches = batch_count(len(context.data.train), context.settings.batch_size, context.ranks.share.of)
     if context.run.method.prune == "one_shot":
         release = Release(available, start=0.0, target=request.target, steps=1, every=1)
-        plan = _plan(context, request, shot.epochs, shot.lr, STEADY)
+        plan = plan_of(context, request, shot.epochs, shot.lr, STEADY)
     else:
         reached = 1 - count(state.own) / max(sum(available.values()), 1)
         steps = config.prune_epochs * batches
         release = Release(available, start=reached, target=request.target, steps=steps, every=config.every_steps)
-        plan = _plan(context, request, config.epochs, config.lr, config.schedule)
-    outcome = _trained(context, state, replace(plan, before_step=release), place, learns_picks=False)
+        plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
+    outcome = trained(context, state, replace(plan, before_step=release), place, learns_picks=False)
     last = outcome.epochs[-1]
     gate = _gate(last.train_accuracy, config.min_train_accuracy)
     fields = {**outcome.fields, "met": _meets(context, last.accuracy, gate), "gate": gate}
@@ -87,23 +86,13 @@ def retrain(context: TaskContext, request: Request, state: TaskState | None, pla
     assert state is not None
     config = context.settings.retrain
     before = _accuracy(context, state)
-    plan = _plan(context, request, config.epochs, config.lr, STEADY)
+    plan = plan_of(context, request, config.epochs, config.lr, STEADY)
     plan = replace(plan, score_lr=config.score_lr, patience=config.patience)
     shared = context.shared(state.budget_x)
     all_picked = TaskState(state.budget_x, state.own, state.value, context.older(shared), state.private)
-    outcome = _trained(context, all_picked, plan, place, learns_picks=True)
+    outcome = trained(context, all_picked, plan, place, learns_picks=True)
     after = max(epoch.accuracy for epoch in outcome.epochs)
     return replace(outcome, fields={**outcome.fields, "accuracy": after, "kept": after > before})
-
-
-WORK: dict[StageName, Work] = {
-    "pick_train": pick_train,
-    "check": check,
-    "grow": grow,
-    "prune": prune,
-    "retrain": retrain,
-}
-"""Who does which stage; `freeze` looks back and forth, and is done by the leader."""
 
 
 def _penalty(context: TaskContext, state: TaskState) -> Penalty:
@@ -111,33 +100,39 @@ def _penalty(context: TaskContext, state: TaskState) -> Penalty:
     reminds = context.run.method.reminds
     if context.index == 1 or reminds == "nothing":
         return no_penalty
-    network = _network_of(context, state)
+    network = network_in(context, state)
     return springs(context, next(network.parameters()).device) if reminds == "springs" else answers(context, network)
 
 
 def _accuracy(context: TaskContext, state: TaskState) -> float:
     """Accuracy of a state on the split that decides."""
-    network = _network_of(context, state)
+    network = network_in(context, state)
     settings = context.settings
     return decide_accuracy(network, context.data, settings.goal_split, settings.eval_batch_size, context.ranks)
 
 
-def _network_of(context: TaskContext, state: TaskState) -> Network:
+def network_in(context: TaskContext, state: TaskState) -> Network:
+    """The network that computes with a state, on its device."""
     network = fresh_network(context, state.budget_x)
     install(network, effective(context.shared(state.budget_x), state), state.private)
     device = device_of(context.settings.compute.device)
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *, learns_picks: bool) -> Outcome:
-    """Train a state by a plan: own weights move, picks too if they are learned, and the rest is held."""
+def trained(
+    context: TaskContext, state: TaskState, plan: Plan, place: Place, *, learns_picks: bool, moves: Layers | None = None
+) -> Outcome:
+    """Train a state by a plan: own weights move, picks too if they are learned, and the rest is held.
+
+    With `moves` (bool) only those weights move, at first, and the task holds all that are not 0 in the end.
+    """
     shared, settings = context.shared(state.budget_x), context.settings
     older = context.older(shared)
-    network = _network_of(context, state)
+    network = network_in(context, state)
     device = next(network.parameters()).device
     optimizer = TaskOptimizer(
         network,
-        _held(network, shared, state, older if learns_picks else None),
+        _held(network, shared, state.own if moves is None else moves, older if learns_picks else None),
         settings.optimizer,
         scored=learns_picks,
         score_init=settings.pick_train.score_init,
@@ -148,7 +143,10 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
     weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
     private = {name: value.detach().cpu() for name, value in private_tensors(network).items()}
     _finite(plan, weights | private)
-    own = {name: kept.isnan().cpu() for name, kept in optimizer.held().items()}
+    if moves is None:
+        own = {name: kept.isnan().cpu() for name, kept in optimizer.held().items()}
+    else:
+        own = {name: weight != 0 for name, weight in weights.items()}
     after = TaskState(
         budget_x=state.budget_x,
         own=own,
@@ -161,14 +159,14 @@ def _trained(context: TaskContext, state: TaskState, plan: Plan, place: Place, *
     return Outcome(after, fields, epochs, seconds)
 
 
-def _held(network: Network, shared: Shared, state: TaskState, scored: Layers | None) -> Layers:
+def _held(network: Network, shared: Shared, moves: Layers, scored: Layers | None) -> Layers:
     """What must not move: older weights where a pick is learned, elsewhere what the network computes with now."""
     held = {}
     for name, parameter in shared_parameters(network).items():
         kept = parameter.detach().cpu()
         if scored is not None:
             kept = torch.where(scored[name], shared.weight[name], kept)
-        held[name] = torch.where(state.own[name], torch.nan, kept)
+        held[name] = torch.where(moves[name], torch.nan, kept)
     return held
 
 
@@ -190,7 +188,8 @@ def _meets(context: TaskContext, accuracy: float, gate: bool | None) -> bool:
     return accuracy >= context.goal - context.settings.check.tolerance and gate is not False
 
 
-def _plan(context: TaskContext, request: Request, epochs: int, lr: float, schedule: Schedule) -> Plan:
+def plan_of(context: TaskContext, request: Request, epochs: int, lr: float, schedule: Schedule) -> Plan:
+    """A plan with what all stages of a task have in common."""
     settings = context.settings
     return Plan(
         task=context.name,

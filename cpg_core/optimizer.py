@@ -150,6 +150,11 @@ class TaskOptimizer:
         """Per layer, in the parameter's shape: the held values, NaN where the task trains. A live view."""
         return {name: _shaped(slot, slot.held) for name, slot in self.slots.items()}
 
+    def free(self, name: str, positions: Tensor) -> None:
+        """Train the weights at `positions` (bool, in the layer's shape) from now on."""
+        slot = self.slots[name]
+        _shaped(slot, slot.held).masked_fill_(positions, torch.nan)
+
     def hold(self, name: str, positions: Tensor, value: float) -> None:
         """Hold `value` at `positions` (bool, in the layer's shape) from now on: how pruning takes weights out."""
         slot = self.slots[name]

@@ -48,11 +48,13 @@ def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
             return Request("pick_train", number, last.number, last.budget_x)
         case "check":
             if not last.met and _may_grow(last.budget_x, rules):
-                step, most = rules.settings.grow.step_x, rules.settings.grow.max_x
-                return Request("grow", number, None, min(last.budget_x + step, most))
+                source = last.source if rules.method.grows == "once" else None
+                return Request("grow", number, source, _grown(last.budget_x, rules))
             return _prune_or_finish(done, rules)
         case "prune":
             return _prune_or_finish(done, rules)
+        case "split":
+            return Request("freeze", number, last.number, last.budget_x)
         case "retrain":
             return Request("freeze", number, last.number if last.kept else last.source, last.budget_x)
         case "freeze":
@@ -61,7 +63,13 @@ def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
 
 def _may_grow(budget_x: float, rules: Rules) -> bool:
     allowed = rules.method.grows == "on_miss" and (rules.index > 1 or rules.settings.grow.first_task)
-    return allowed and budget_x < rules.settings.grow.max_x
+    once = rules.method.grows == "once" and rules.index > 1 and budget_x == rules.budget_x
+    return (allowed or once) and budget_x < rules.settings.grow.max_x
+
+
+def _grown(budget_x: float, rules: Rules) -> float:
+    step = rules.settings.den.step_x if rules.method.grows == "once" else rules.settings.grow.step_x
+    return min(budget_x + step, rules.settings.grow.max_x)
 
 
 def _with_a_column(rules: Rules) -> float:
@@ -76,6 +84,10 @@ def _prune_or_finish(done: Sequence[StageRecord], rules: Rules) -> Request:
         source = done[-1].number if done[-1].stage == "prune" else done[-1].source
         return Request("prune", number, source, budget_x, target)
     chosen = chosen_state(done, rules)
+    if rules.method.splits and any(record.drifted for record in done):
+        wider = budget_x if budget_x > rules.budget_x else _grown(budget_x, rules)
+        if wider > rules.budget_x:  # the network's end leaves no room for copies
+            return Request("split", number, chosen, wider)
     retrains = rules.method.retrains and rules.settings.retrain.epochs > 0 and rules.index > 1
     return Request("retrain" if retrains else "freeze", number, chosen, budget_x)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from cpg_core.schema import Strict
 
-StageName = Literal["pick_train", "check", "grow", "prune", "retrain", "freeze"]
+StageName = Literal["pick_train", "check", "grow", "prune", "retrain", "split", "freeze"]
 
 
 class Epoch(Strict):
@@ -30,6 +30,7 @@ class StageRecord(Strict):
         accuracy: on the split that decides, of the state it wrote.
         met: check: the goal and every gate were met; prune: the goal was met.
         gate: check and prune: the training-accuracy gate was passed; None where there is no such gate.
+        drifted: pick_train of DEN: units of earlier tasks that moved further than its setting allows.
         kept: retrain: its state is better than its source's.
         sparsity: released over available weights, of the state it wrote.
         own: weights that the task holds in the state it wrote.
@@ -47,6 +48,7 @@ class StageRecord(Strict):
     train_accuracy: float | None = None
     met: bool | None = None
     gate: bool | None = None
+    drifted: int | None = None
     kept: bool | None = None
     sparsity: float | None = None
     own: int | None = None

@@ -10,7 +10,6 @@ from filelock import FileLock, Timeout
 from cpg_core.errors import CpgError
 from cpg_core.following import started
 from cpg_core.freezing import freeze
-from cpg_core.learning import WORK
 from cpg_core.machine import exactly
 from cpg_core.policy import Request, next_stage
 from cpg_core.progress import Reporter
@@ -18,6 +17,7 @@ from cpg_core.ranks import ALONE
 from cpg_core.records import StageRecord
 from cpg_core.run import Run
 from cpg_core.stages import TaskContext, open_task, run_stage
+from cpg_core.work import work_of
 
 Execute = Callable[[TaskContext, Request], StageRecord]
 """Does one stage, or finds it done."""
@@ -27,7 +27,7 @@ def do_stage(context: TaskContext, request: Request) -> tuple[StageRecord, bool]
     """Do one stage here and now, or find it done: its record, and whether it was found."""
     if request.stage == "freeze":
         return freeze(context, request), False
-    return run_stage(context, request, WORK[request.stage])
+    return run_stage(context, request, work_of(context.run.method, request.stage))
 
 
 def execute(context: TaskContext, request: Request) -> StageRecord:

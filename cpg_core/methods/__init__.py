@@ -21,11 +21,13 @@ class Method:
             there, as forgetting methods do; or all of a network of its own.
         begins: what those start from: the network as the task before left it, a fresh one, or the network of a
             randomly chosen earlier task.
-        grows: on a missed goal, for every task, or never.
+        grows: on a missed goal until it is met or the network is at its largest, at most once a task and from what
+            the task has learned, for every task, or never.
         prune: gradually to the highest sparsity that meets the goal, once by a fixed share, or not at all.
         retrains: learn the picks again beside the compact model.
         reminds: what holds earlier tasks where their weights are trained over: springs at the weights that they need
             (EWC), their answers on the new images (LwF), or nothing.
+        splits: units of earlier tasks that a task moved too far are doubled, and put back as they were.
         settings: the groups of settings that are of this method's own; others may not concern it.
         source: the publication.
     """
@@ -34,11 +36,12 @@ class Method:
     picks: Literal["learned", "all"]
     claims: Literal["released", "first", "column", "everything", "apart"]
     begins: Literal["before", "fresh", "earlier"]
-    grows: Literal["on_miss", "always", "never"]
+    grows: Literal["on_miss", "once", "always", "never"]
     prune: Literal["gradual", "one_shot", "none"]
     retrains: bool
     source: str
     reminds: Literal["nothing", "springs", "answers"] = "nothing"
+    splits: bool = False
     settings: tuple[str, ...] = ()
 
     @property
@@ -135,6 +138,14 @@ FINETUNE = Method(
     settings=("finetune",),
     source="independent models, each begun from that of a randomly chosen earlier task",
 )
+DEN = replace(
+    SEQUENTIAL,
+    name="den",
+    grows="once",
+    splits=True,
+    settings=("den",),
+    source="Yoon et al., Lifelong Learning with Dynamically Expandable Networks, ICLR 2018",
+)
 EWC = replace(
     SEQUENTIAL,
     name="ewc",
@@ -152,7 +163,7 @@ LWF = replace(
 
 METHODS = {
     method.name: method
-    for method in (CPG, PAE, PACKNET, PIGGYBACK, PROGRESSIVE, SCRATCH, FINETUNE, SEQUENTIAL, EWC, LWF)
+    for method in (CPG, PAE, PACKNET, PIGGYBACK, PROGRESSIVE, SCRATCH, FINETUNE, SEQUENTIAL, DEN, EWC, LWF)
 }
 
 

@@ -29,6 +29,8 @@ TINY = (
     "prune.epochs=2",
     "prune.prune_epochs=1",
     "one_shot.epochs=2",
+    "den.head_epochs=1",
+    "den.split_epochs=1",
     "retrain.epochs=2",
     "retrain.score_lr=0.002",
 )
