@@ -147,7 +147,7 @@ class Den(Strict):
     group: Annotated[float, Field(ge=0)] = Field(description="Sparsity of added units, each as a group")
     step_x: Positive = Field(description="Budget that a task adds, once, when it misses its goal or has units to split")
     drift: Positive = Field(description="A unit is split whose weights moved further than this share of their norm")
-    split_epochs: Count
+    split_epochs: Count = Field(description="In which copies of units are trained, at prune.lr")
 
 
 class Progressive(Strict):

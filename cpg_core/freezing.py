@@ -12,7 +12,6 @@ from cpg_core import delta as deltas
 from cpg_core.evaluation import probe_logits
 from cpg_core.files import digest, sha256, write_json
 from cpg_core.machine import device_of, machine
-from cpg_core.methods import Method
 from cpg_core.network import width
 from cpg_core.ownership import size
 from cpg_core.policy import Request
@@ -80,6 +79,7 @@ def _record(context: TaskContext, state: TaskState, stages: list[StageRecord], r
     spec, settings, frozen = context.run.spec, context.settings, stages[-1]
     assert frozen.accuracy is not None and frozen.own is not None and frozen.sparsity is not None
     device = device_of(settings.compute.device)
+    allocated, released = _counts(context, state, released)
     return TaskRecord(
         index=context.index,
         name=context.name,
@@ -91,10 +91,10 @@ def _record(context: TaskContext, state: TaskState, stages: list[StageRecord], r
         accuracy=frozen.accuracy,
         test_accuracy=0.0,
         budget_x=state.budget_x,
-        allocated=_allocated(context.run.method, state, released, context.index),
+        allocated=allocated,
         base=sum(shape.numel() for shape in context.run.shapes(1.0).values()),
         own=frozen.own,
-        released=0 if context.run.method.claims == "column" else released,
+        released=released,
         sparsity=frozen.sparsity,
         picked=frozen.picked,
         backbone=spec.backbone,
@@ -113,8 +113,9 @@ def _record(context: TaskContext, state: TaskState, stages: list[StageRecord], r
     )
 
 
-def _allocated(method: Method, state: TaskState, released: int, index: int) -> int:
-    """Shared weights in all: those of a model a task, those that columns hold, or those of the one network."""
-    if method.apart:
-        return size(state.own) * index
-    return size(state.own) - (released if method.claims == "column" else 0)
+def _counts(context: TaskContext, state: TaskState, released: int) -> tuple[int, int]:
+    """Shared weights allocated, and released among them: of all models apart, or of the one network."""
+    method, allocated = context.run.method, size(state.own)
+    if method.claims == "column":  # what no column holds leads back from later ones, and does not exist
+        return allocated - released, 0
+    return allocated * (context.index if method.apart else 1), released

@@ -100,18 +100,18 @@ def _penalty(context: TaskContext, state: TaskState) -> Penalty:
     reminds = context.run.method.reminds
     if context.index == 1 or reminds == "nothing":
         return no_penalty
-    network = network_in(context, state)
+    network = _network_of(context, state)
     return springs(context, next(network.parameters()).device) if reminds == "springs" else answers(context, network)
 
 
 def _accuracy(context: TaskContext, state: TaskState) -> float:
     """Accuracy of a state on the split that decides."""
-    network = network_in(context, state)
+    network = _network_of(context, state)
     settings = context.settings
     return decide_accuracy(network, context.data, settings.goal_split, settings.eval_batch_size, context.ranks)
 
 
-def network_in(context: TaskContext, state: TaskState) -> Network:
+def _network_of(context: TaskContext, state: TaskState) -> Network:
     """The network that computes with a state, on its device."""
     network = fresh_network(context, state.budget_x)
     install(network, effective(context.shared(state.budget_x), state), state.private)
@@ -128,7 +128,7 @@ def trained(
     """
     shared, settings = context.shared(state.budget_x), context.settings
     older = context.older(shared)
-    network = network_in(context, state)
+    network = _network_of(context, state)
     device = next(network.parameters()).device
     optimizer = TaskOptimizer(
         network,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from cpg_core import backbones
@@ -43,6 +44,13 @@ def shared_parameters(network: Network) -> dict[str, nn.Parameter]:
         for name, module in network.backbone.named_modules()
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
     }
+
+
+def shared_shapes(backbone: str, width: float) -> dict[str, torch.Size]:
+    """The shapes of the shared layers at a width, with no weight made."""
+    with torch.device("meta"):
+        network = build(backbone, width, 2)
+    return {name: parameter.shape for name, parameter in shared_parameters(network).items()}
 
 
 def private_tensors(network: Network) -> Layers:

@@ -36,9 +36,9 @@ class Request:
 
 def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
     """The stage that follows those done (Algorithm 1); None after `freeze`."""
-    if not done and rules.method.grows == "always" and rules.index > 1:
-        return Request("grow", 1, None, _with_a_column(rules))
     if not done:
+        if rules.method.grows == "always" and rules.index > 1:
+            return Request("grow", 1, None, _with_a_column(rules))
         return Request("pick_train", 1, None, rules.budget_x)
     last, number = done[-1], len(done) + 1
     match last.stage:

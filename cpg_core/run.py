@@ -20,7 +20,7 @@ from cpg_core.errors import CpgError
 from cpg_core.files import Damaged, read_json, read_record, read_tensors, sha256, write_json, write_tensors
 from cpg_core.methods import Method, settings_of
 from cpg_core.methods import find as find_method
-from cpg_core.network import build, shared_parameters, width
+from cpg_core.network import shared_shapes, width
 from cpg_core.older import completed
 from cpg_core.records import Recall, TaskRecord
 from cpg_core.schema import Strict
@@ -179,9 +179,7 @@ class Run:
 
     def shapes(self, budget_x: float) -> dict[str, torch.Size]:
         """The shapes of the shared layers at a budget."""
-        with torch.device("meta"):
-            network = build(self.spec.backbone, width(self.spec.settings.base_width, budget_x), 2)
-        return {name: parameter.shape for name, parameter in shared_parameters(network).items()}
+        return shared_shapes(self.spec.backbone, width(self.spec.settings.base_width, budget_x))
 
     def shared(self) -> Shared:
         """What the next task builds on: the weights that all frozen tasks share, none where models are apart.

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cpg_core.methods import METHODS
 from flows.reproduce.result import RunResult
 
 FOLLOWED = (1, 5, 10, 15)
@@ -16,7 +17,7 @@ FOLLOWED = (1, 5, 10, 15)
 
 def figure_2(results: Mapping[str, RunResult], path: Path) -> None:
     """The accuracy of early tasks as later ones are learned: a panel a task, a line a run of one network (Figure 2)."""
-    lines = {key: result for key, result in results.items() if result.method not in ("scratch", "finetune")}
+    lines = {key: result for key, result in results.items() if not METHODS[result.method].apart}
     longest = max((len(result.tasks) for result in lines.values()), default=0)
     tasks = [task for task in FOLLOWED if task <= longest] or [1]
     figure = Figure(figsize=(3.2 * len(tasks), 3.4), layout="constrained")

@@ -105,8 +105,10 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     """
     item, _ = plan.item(key)
     ordering, goal = str(item.ordering), item.goal
-    there = len(load_sequence(plan.sequence, definitions(root) / "data").tasks)
-    tasks = None if item.first_tasks is None else f"1-{min(item.first_tasks, there)}"
+    tasks = None
+    if item.first_tasks is not None:
+        there = load_sequence(plan.sequence, definitions(root) / "data").tasks
+        tasks = f"1-{min(item.first_tasks, len(there))}"
     request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, tasks, item.seed, f"{key}-new")
     spec = resolve(request, root)
     content = spec.model_dump(mode="json", include=set(COMPARED))

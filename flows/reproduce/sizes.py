@@ -10,11 +10,12 @@ import pandas as pd
 
 from cpg_core.config import load_settings
 from cpg_core.data.spec import load_sequence
-from cpg_core.network import build, shared_parameters
+from cpg_core.methods import METHODS
+from cpg_core.network import shared_shapes
 from cpg_core.report import MEGABYTE
 from flows.reproduce.plan import PARAMS, Plan
 from flows.reproduce.result import RunResult
-from flows.reproduce.tables import PAPER_SEQUENCE
+from flows.reproduce.tables import PAPER_SEQUENCE, beside_published
 from flows.request import definitions
 
 BITS_A_WEIGHT = 32
@@ -25,8 +26,8 @@ def base_weights(plan: Plan, root: Path) -> int:
     """Shared weights of the base network of a plan's profile."""
     home = definitions(root)
     backbone = load_sequence(plan.sequence, home / "data").backbone
-    network = build(backbone, load_settings(home / PARAMS, plan.profile).base_width, 2)
-    return sum(weight.numel() for weight in shared_parameters(network).values())
+    width = load_settings(home / PARAMS, plan.profile).base_width
+    return sum(shape.numel() for shape in shared_shapes(backbone, width).values())
 
 
 def counted_mb(result: RunResult, base: int) -> float:
@@ -35,7 +36,7 @@ def counted_mb(result: RunResult, base: int) -> float:
     With 1.5 times the weights of VGG16-BN and 19 masks it gives 306.6 MB; the paper's two such models have 308 and
     310, batch norm and heads among them.
     """
-    masks = 0.0 if result.method in ("scratch", "finetune") else sum(task.budget_x for task in result.tasks[1:])
+    masks = 0.0 if METHODS[result.method].apart else sum(task.budget_x for task in result.tasks[1:])
     return base * (BITS_A_WEIGHT * result.summary["expansion_x"] + masks) / 8 / MEGABYTE
 
 
@@ -50,17 +51,13 @@ def table_3(results: Mapping[str, RunResult], published: Path, base: int) -> pd.
     rows: list[dict[str, object]] = []
     if scratch := [result for result in results.values() if result.method == "scratch"]:
         one = float(np.mean([task.delta_bytes for result in scratch for task in result.tasks])) / MEGABYTE
-        rows.append(_row("VGG16-BN", base * BITS_A_WEIGHT / 8 / MEGABYTE, one))
+        base_network = "VGG16-BN" if scratch[0].sequence == PAPER_SEQUENCE else "one model"
+        rows.append(_row(base_network, base * BITS_A_WEIGHT / 8 / MEGABYTE, one))
         rows.append(_mean("Individual Models", scratch, base))
     for goal in GOALS:
         if chosen := [r for r in results.values() if (r.method, r.goal, r.ordering) == ("cpg", goal, "0")]:
             rows.append(_mean(f"CPG {goal}", chosen, base))
-    if any(result.sequence != PAPER_SEQUENCE for result in results.values()):
-        return pd.DataFrame([{**row, "method": str(row["method"]).replace("VGG16-BN", "one model")} for row in rows])
-    paper = pd.read_csv(published / "table3.csv")
-    whole = pd.concat([paper, pd.DataFrame(rows)], ignore_index=True)
-    order = {method: place for place, method in enumerate(paper["method"])}
-    return whole.sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    return beside_published(rows, results, published / "table3.csv")
 
 
 def _mean(method: str, chosen: list[RunResult], base: int) -> dict[str, object]:

@@ -71,10 +71,15 @@ def table(name: str, results: Mapping[str, RunResult], published: Path) -> pd.Da
     for method, (select, combine) in ROWS[name].items():
         if chosen := [result for result in results.values() if select(result)]:
             reproduced.append(_row(method, chosen, combine))
-    paper = pd.read_csv(published / f"{name}.csv")
+    return beside_published(reproduced, results, published / f"{name}.csv")
+
+
+def beside_published(rows: list[dict[str, object]], results: Mapping[str, RunResult], paper_csv: Path) -> pd.DataFrame:
+    """What was reproduced below what was published, method by method; alone where the tasks are not the paper's."""
     if any(result.sequence != PAPER_SEQUENCE for result in results.values()):
-        return pd.DataFrame(reproduced)
-    whole = pd.concat([paper, pd.DataFrame(reproduced)], ignore_index=True)
+        return pd.DataFrame(rows)
+    paper = pd.read_csv(paper_csv)
+    whole = pd.concat([paper, pd.DataFrame(rows)], ignore_index=True)
     order = {method: place for place, method in enumerate(paper["method"])}
     return whole.sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
 
