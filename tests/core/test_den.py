@@ -6,13 +6,20 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
+from cpg_core import den
 from cpg_core.den import selected
 from cpg_core.errors import CpgError
 from cpg_core.layers import corner
-from cpg_core.network import build, shared_parameters
+from cpg_core.network import Network, build, shared_parameters
+from cpg_core.policy import Request
+from cpg_core.progress import Silent
 from cpg_core.records import StageRecord
 from cpg_core.run import Run
+from cpg_core.runner import execute, learn_task
+from cpg_core.stages import TaskContext, open_task, read_state, stage_folder
+from cpg_core.state import TaskState
 
 MISSES = ("check.min_train_accuracy=1.0", "grow.max_x=2.0", "den.step_x=0.5", "den.drift=1.0e9")
 DRIFTS = ("grow.max_x=2.0", "den.step_x=0.5", "den.drift=1.0e-6")
@@ -47,12 +54,54 @@ def test_a_backbone_that_is_no_chain_is_told() -> None:
         selected(network)
 
 
-def test_a_missed_goal_adds_units_once_a_task_and_trains_them_alone(learned: Callable[..., Run]) -> None:
+def test_a_missed_goal_adds_units_once_a_task(learned: Callable[..., Run]) -> None:
     run = learned(method="den", tasks="1-3", overrides=MISSES)
     names = [[stage.stage for stage in stages(run, index)] for index in (1, 2, 3)]
     grown = ["pick_train", "check", "grow", "pick_train", "check", "freeze"]
     assert names == [["pick_train", "check", "freeze"], grown, grown]
     assert [record.budget_x for record in run.records()] == [1.0, 1.5, 2.0]
+
+
+def states_of_task_2(run: Run) -> dict[str, TaskState]:
+    """The state that each stage of task 2 leaves, the last of its name, on a run that has task 1."""
+    found = {}
+
+    def look(context: TaskContext, request: Request) -> StageRecord:
+        record = execute(context, request)
+        if record.state_sha256 is not None:
+            folder = stage_folder(run.task_work(2), request.number)
+            key = f"{request.stage} x{request.budget_x}"
+            found[key] = read_state(folder, run.shapes(request.budget_x))
+        return record
+
+    learn_task(open_task(run, 1, Silent()))
+    learn_task(open_task(run, 2, Silent()), look)
+    return found
+
+
+def test_added_units_are_trained_and_all_that_was_there_is_held(new_run: Callable[..., Run]) -> None:
+    states = states_of_task_2(new_run(method="den", tasks="1-2", overrides=MISSES))
+    first, grown, trained = (states[key].value for key in ("pick_train x1.0", "grow x1.5", "pick_train x1.5"))
+    for name, weight in first.items():
+        assert torch.equal(corner(grown[name], weight.shape), weight)
+        assert torch.equal(corner(trained[name], weight.shape), weight)
+        assert not torch.equal(trained[name], grown[name])
+
+
+def test_only_what_is_selected_is_trained_again(new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_layer(network: Network) -> dict[str, Tensor]:
+        found = {
+            name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in shared_parameters(network).items()
+        }
+        found[next(reversed(found))].fill_(True)
+        return found
+
+    monkeypatch.setattr(den, "selected", last_layer)
+    run = new_run(method="den", tasks="1-2", overrides=("grow.max_x=1.0", "pick_train.epochs=3"))
+    after, before = states_of_task_2(run)["pick_train x1.0"].value, run.rebuild(1).weight
+    *others, last = before
+    assert all(torch.equal(after[name], before[name]) for name in others)
+    assert not torch.equal(after[last], before[last])
 
 
 def test_the_network_never_outgrows_its_largest_budget(learned: Callable[..., Run]) -> None:
