@@ -66,6 +66,13 @@ class Site:
         state = self.api(f"flow_runs/{flow_run}")["state"]
         return state["type"], state["message"]
 
+    def reported(self, flow_run: str) -> bool:
+        """Whether the worker is done with a killed flow run, whose crash it reports a second time once its hook is
+        over: a retry before that would be undone. Its advice on what kills processes is the last it has to say.
+        """
+        logs = self.api("logs/filter", logs={"flow_run_id": {"any_": [flow_run]}})
+        return any("exceeded its memory allocation" in log["message"] for log in logs)
+
     def below(self, flow_run: str) -> list[str]:
         """The states of the subflows of a flow run, and of its tasks and theirs."""
         subflows = self.api("flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [flow_run]}})
@@ -158,6 +165,7 @@ def test_killed_and_retried_it_ends_in_the_same_bytes(site: Site, slow: Run, end
     kill(int(site.api(f"flow_runs/{flow_run}")["infrastructure_pid"]))
     until(lambda: site.state(flow_run)[0] == "CRASHED")
     until(lambda: "RUNNING" not in site.below(flow_run))
+    until(lambda: site.reported(flow_run))
     assert open_run(root, "tiny").frozen() == 0
     assert "scheduled for retry" in " ".join(site.prefect("flow-run", "retry", flow_run).split())
     until(lambda: site.state(flow_run)[0] == "COMPLETED")
