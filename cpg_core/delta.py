@@ -75,17 +75,21 @@ def recalled(shared: Shared, delta: Delta, task: int, *, in_place: bool) -> Laye
 
     Only what the task itself or an earlier one owns is read, in the leading slice of the task's own width.
     """
-    weights = {}
+    using = used(shared.owner, delta, task, in_place=in_place)
+    return {name: torch.where(using[name], corner(shared.weight[name], delta.shapes[name]), 0.0) for name in using}
+
+
+def used(owner: Layers, delta: Delta, task: int, *, in_place: bool) -> Layers:
+    """Which weights a frozen task computes with: bool, of the task's own width."""
+    using = {}
     for name, shape in delta.shapes.items():
-        weight, owner = corner(shared.weight[name], shape), corner(shared.owner[name], shape)
+        held = corner(owner[name], shape)
         if in_place:
-            used = ~released(owner)
+            using[name] = ~released(held)
         else:
-            before = owned_before(owner, task)
-            used = owner == task
-            used.masked_scatter_(before, _unpack(delta.pick[name]))
-        weights[name] = torch.where(used, weight, 0.0)
-    return weights
+            before = owned_before(held, task)
+            using[name] = (held == task).masked_scatter_(before, _unpack(delta.pick[name]))
+    return using
 
 
 def write(path: Path, delta: Delta) -> str:

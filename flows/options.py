@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cpg_core.methods import METHODS
+
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name; `cpg list` tells them.")]
 Root = Annotated[
     Path,
@@ -37,7 +39,7 @@ Method = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="cpg, or one to compare with: pae, packnet, piggyback, scratch, finetune, sequential, ewc, lwf.",
+        help=f"One of {', '.join(METHODS)}; docs/methods.md tells what each does.",
     ),
 ]
 Ordering = Annotated[str, typer.Option(metavar="NAME", help="An ordering of the sequence; 0: as written.")]

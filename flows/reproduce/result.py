@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cpg_core import sharing
 from cpg_core.records import StageName, TaskRecord
 from cpg_core.report import matrix, summary
 from cpg_core.run import Run
@@ -26,6 +27,7 @@ class TaskResult(Strict):
     Attributes:
         final_accuracy: test accuracy after the last task of the run.
         changed_by: how many later tasks changed a bit of its logits.
+        picked: share of all earlier tasks' weights that it uses; `picked_of`: of each earlier task's.
     """
 
     name: str
@@ -38,6 +40,7 @@ class TaskResult(Strict):
     budget_x: float
     sparsity: float
     picked: float | None
+    picked_of: tuple[float, ...]
     delta_bytes: int
     stages: tuple[StageResult, ...]
 
@@ -47,6 +50,8 @@ class RunResult(Strict):
 
     Attributes:
         matrix: row i holds the test accuracies of tasks 1 to i once task i was frozen.
+        owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
+            not stand side by side in one network.
         summary: the figures of `cpg_core.report.summary`.
     """
 
@@ -61,6 +66,7 @@ class RunResult(Strict):
     git_commit: str | None
     tasks: tuple[TaskResult, ...]
     matrix: tuple[tuple[float, ...], ...]
+    owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
 
 
@@ -82,6 +88,7 @@ def result_of(run: Run) -> RunResult:
         git_commit=spec.git_commit,
         tasks=tuple(_task(run, record, float(final[record.name]), changed[record.name]) for record in records),
         matrix=tuple(tuple(accuracies.iloc[row, : row + 1].tolist()) for row in range(len(records))),
+        owned={name: tuple(counts) for name, counts in sharing.owned(run).items()},
         summary=summary(run),
     )
 
@@ -111,6 +118,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         budget_x=record.budget_x,
         sparsity=record.sparsity,
         picked=record.picked,
+        picked_of=tuple(sharing.picked(run, record.index)),
         delta_bytes=record.delta_bytes,
         stages=stages,
     )

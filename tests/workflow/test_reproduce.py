@@ -28,7 +28,8 @@ def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: s
     tasks = tuple(
         TaskResult(
             name=chr(ord("a") + place), goal=0.5, goal_met=True, accuracy=accuracy - 0.1, test_accuracy=accuracy,
-            final_accuracy=accuracy, changed_by=0, budget_x=1.0, sparsity=0.0, picked=None, delta_bytes=1, stages=(),
+            final_accuracy=accuracy, changed_by=0, budget_x=1.0, sparsity=0.0, picked=None, picked_of=(), delta_bytes=1,
+            stages=(),
         )
         for place, accuracy in enumerate(accuracies)
     )  # fmt: skip
@@ -36,7 +37,7 @@ def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: s
     summary = {"average_accuracy": sum(accuracies) / len(accuracies), "expansion_x": 1.5, "redundancy_x": 0.25}
     return RunResult(
         run=method, sequence="cifar100-20", profile="p", method=method, goal=goal, ordering=ordering, seed=seed,
-        goal_split="val", git_commit=None, tasks=tasks, matrix=(), summary=summary | dict.fromkeys(names, 0.0),
+        goal_split="val", git_commit=None, tasks=tasks, matrix=(), owned={}, summary=summary | dict.fromkeys(names, 0.0),
     )  # fmt: skip
 
 
