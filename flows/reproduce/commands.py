@@ -13,9 +13,14 @@ from flows import options
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flows.reproduce.plan import Plan
+    from flows.reproduce.result import RunResult
+
 app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as params.yaml plans them.")
 HERE = Path()
 PUBLISHED = Path("results/paper")
+FINDINGS = Path("docs/findings")
+REPORT = Path("report/index.html")
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or `runs` in params.yaml.")]
 
@@ -60,27 +65,49 @@ def goals(root: options.Root = HERE) -> None:
 @app.command()
 def tables(root: options.Root = HERE) -> None:
     """Make the tables and figures from the results that are there."""
-    from flows.reproduce.figures import accuracy_and_size, figure_2
+    from flows.reproduce.drawing import save_png, styled
+    from flows.reproduce.figures import accuracy_and_size, figure_2, followed
     from flows.reproduce.plan import read_plan, read_results
-    from flows.reproduce.sizes import base_weights, table_3
-    from flows.reproduce.tables import TABLES, comparison, table, with_differences
+    from flows.reproduce.tables import with_differences
 
     plan = read_plan(root)
     results = read_results(plan, root)
     folder = root / plan.folder
-    for name in TABLES:
-        frame = table(name, results, root / PUBLISHED)
+    for name, frame in _frames(plan, results, root).items():
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
         _write(folder / f"{name}.md", _markdown(with_differences(frame)))
-    sizes = table_3(results, root / PUBLISHED, base_weights(plan, root))
-    _write(folder / "table3.csv", sizes.to_csv(index=False))
-    _write(folder / "table3.md", _markdown(sizes))
-    compared = comparison(results)
-    _write(folder / "comparison.csv", compared.to_csv(index=False))
-    _write(folder / "comparison.md", _markdown(compared))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
-    figure_2(results, folder / "figure2.png")
-    accuracy_and_size(results, folder / "accuracy_and_size.png")
+    with styled():
+        save_png(figure_2(results, followed(results)), folder / "figure2.png")
+        save_png(accuracy_and_size(results), folder / "accuracy_and_size.png")
+
+
+@app.command()
+def report(root: options.Root = HERE) -> None:
+    """Make the report, one HTML file that shows it all."""
+    from flows.reproduce.page import page
+    from flows.reproduce.plan import read_plan, read_results
+
+    plan = read_plan(root)
+    results = read_results(plan, root)
+    findings = root / FINDINGS / f"{plan.profile}.md"
+    text = findings.read_text() if findings.exists() else ""
+    _write(root / REPORT, page(plan, results, _frames(plan, results, root), text))
+
+
+def _frames(plan: Plan, results: dict[str, RunResult], root: Path) -> dict[str, pd.DataFrame]:
+    """Every table by its name."""
+    from flows.reproduce.sizes import base_weights, table_3
+    from flows.reproduce.tables import comparison, table
+
+    published = root / PUBLISHED
+    return {
+        "table1": table("table1", results, published),
+        "table2": table("table2", results, published),
+        "table3": table_3(results, published, base_weights(plan, root)),
+        "table8": table("table8", results, published),
+        "comparison": comparison(results),
+    }
 
 
 def _markdown(frame: pd.DataFrame) -> str:

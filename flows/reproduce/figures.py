@@ -1,50 +1,63 @@
-"""Pictures of the results, as files that `dvc plots` shows."""
+"""Figure 2 of the paper, and what a model's accuracy costs in size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cpg_core.methods import METHODS
+from flows.reproduce.drawing import WIDTH_IN, figure, look
 from flows.reproduce.result import RunResult
 
 FOLLOWED = (1, 5, 10, 15)
 """The tasks that Figure 2 follows, as far as the sequence has them."""
+STRONG = {"den", "sequential", "cpg"}
+"""The methods of the paper's Figure 2; its "fine-tune" is learning in place."""
 
 
-def figure_2(results: Mapping[str, RunResult], path: Path) -> None:
-    """The accuracy of early tasks as later ones are learned: a panel a task, a line a run of one network (Figure 2)."""
-    lines = {key: result for key, result in results.items() if not METHODS[result.method].apart}
-    longest = max((len(result.tasks) for result in lines.values()), default=0)
-    tasks = [task for task in FOLLOWED if task <= longest] or [1]
-    figure = Figure(figsize=(3.2 * len(tasks), 3.4), layout="constrained")
-    for panel, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        _follow(panel, lines, task)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize="small")
-    figure.savefig(path, dpi=120)
+def followed(results: Mapping[str, RunResult]) -> list[int]:
+    """Which tasks Figure 2 follows."""
+    longest = max((len(result.tasks) for result in _of_one_network(results)), default=0)
+    return [task for task in FOLLOWED if task <= longest] or [1]
 
 
-def _follow(panel: Axes, lines: Mapping[str, RunResult], task: int) -> None:
-    for key, result in lines.items():
-        if result.ordering == "0" and task <= len(result.tasks):
-            curve = [100 * row[task - 1] for row in result.matrix[task - 1 :]]
-            panel.plot(range(task, len(result.tasks) + 1), curve, marker=".", label=key)
-    panel.set(title=f"task {task}", xlabel="tasks learned", ylabel="test accuracy, %")
-    panel.grid(alpha=0.3)
+def figure_2(results: Mapping[str, RunResult], tasks: list[int]) -> Figure:
+    """The test accuracy of early tasks as later ones are learned: a panel a task, a line a run (Figure 2)."""
+    drawn = Figure(figsize=(WIDTH_IN * len(tasks), 3.6), layout="constrained")
+    for panel, task in zip(drawn.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        _follow(panel, _of_one_network(results), task)
+    handles, labels = drawn.axes[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=3 * len(tasks), frameon=False)
+    return drawn
 
 
-def accuracy_and_size(results: Mapping[str, RunResult], path: Path) -> None:
-    """Average accuracy against the bytes that recall needs: a point a run."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    panel = figure.subplots()
-    for key, result in results.items():
+def accuracy_and_size(results: Mapping[str, RunResult]) -> Figure:
+    """Average test accuracy against the bytes that recall needs: a point a run."""
+    drawn = figure(4.4)
+    panel = drawn.subplots()
+    for result in results.values():
+        seen = look(result)
+        label = f"{seen.label}, {len(result.tasks)} tasks"
         size, accuracy = result.summary["model_mb"], 100 * result.summary["average_accuracy"]
-        panel.plot(size, accuracy, "o")
-        panel.annotate(key, (size, accuracy), xytext=(5, 3), textcoords="offset points", fontsize="small")
-    panel.set(xscale="log", xlabel="model, MB", ylabel="average test accuracy, %")
-    panel.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+        panel.plot(size, accuracy, seen.mark, color=seen.colour, label=label, markersize=6, alpha=0.85)
+    panel.set(xscale="log", xlabel="model, MB (log scale)", ylabel="average test accuracy, %")
+    drawn.legend(loc="outside lower center", ncols=2, frameon=False)
+    return drawn
+
+
+def _of_one_network(results: Mapping[str, RunResult]) -> list[RunResult]:
+    """Runs in the sequence's own order; models apart have nothing to forget."""
+    return [r for r in results.values() if not METHODS[r.method].apart and r.ordering == "0" and r.goal == "avg"]
+
+
+def _follow(panel: Axes, lines: list[RunResult], task: int) -> None:
+    for result in lines:
+        if task <= len(result.tasks):
+            seen, strong = look(result), result.method in STRONG
+            curve = [100 * row[task - 1] for row in result.matrix[task - 1 :]]
+            places = range(task, len(result.tasks) + 1)
+            line = panel.plot(places, curve, marker=".", markersize=4, color=seen.colour, label=seen.label)[0]
+            line.set(linewidth=2.0 if strong else 1.0, alpha=1.0 if strong else 0.45)
+    panel.set(title=f"task {task}", xlabel="tasks learned", ylabel="test accuracy, %")

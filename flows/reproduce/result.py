@@ -10,9 +10,11 @@ from cpg_core.schema import Strict
 
 
 class StageResult(Strict):
-    """One stage of a task."""
+    """One stage of a task: `number`, from 1, and that of the stage whose state it read."""
 
+    number: int
     stage: StageName
+    source: int | None
     budget_x: float
     target: float | None
     accuracy: float | None
@@ -97,7 +99,9 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
     seconds = run.seconds(record.index)
     stages = tuple(
         StageResult(
+            number=stage.number,
             stage=stage.stage,
+            source=stage.source,
             budget_x=stage.budget_x,
             target=stage.target,
             accuracy=stage.accuracy,

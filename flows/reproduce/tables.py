@@ -102,7 +102,9 @@ def _row(method: str, chosen: Sequence[RunResult], combine: Combine) -> dict[str
 
 
 def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with a row of reproduced minus paper below each pair, for people."""
+    """The table with a row of reproduced minus paper below each pair, for people; one without sources as it is."""
+    if "source" not in frame:
+        return frame
     parts = []
     for _, pair in frame.groupby("method", sort=False):
         parts.append(pair)

@@ -48,5 +48,3 @@ def test_tasks_that_do_not_stand_side_by_side_have_no_picture(learned: Callable[
     run = learned(method=method)
     assert sharing.owned(run) == {}
     assert sharing.picked(run, 2) == []
-
-

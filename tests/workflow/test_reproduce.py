@@ -37,7 +37,8 @@ def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: s
     summary = {"average_accuracy": sum(accuracies) / len(accuracies), "expansion_x": 1.5, "redundancy_x": 0.25}
     return RunResult(
         run=method, sequence="cifar100-20", profile="p", method=method, goal=goal, ordering=ordering, seed=seed,
-        goal_split="val", git_commit=None, tasks=tasks, matrix=(), owned={}, summary=summary | dict.fromkeys(names, 0.0),
+        goal_split="val", git_commit=None, tasks=tasks, matrix=(), owned={},
+        summary=summary | dict.fromkeys(names, 0.0),
     )  # fmt: skip
 
 

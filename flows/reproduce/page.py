@@ -1,0 +1,139 @@
+"""The report: one HTML file that holds all it shows, made from the results and tables of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from flows.reproduce.choices import by_goal, by_ordering
+from flows.reproduce.claims import claims
+from flows.reproduce.drawing import styled, svg_uri
+from flows.reproduce.figures import accuracy_and_size, figure_2, followed
+from flows.reproduce.layers import ownership
+from flows.reproduce.plan import Plan
+from flows.reproduce.prune_curves import prune_curves
+from flows.reproduce.result import RunResult
+from flows.reproduce.tables import with_differences
+from flows.reproduce.triangles import accuracy_matrix, picks
+
+TEMPLATE = "page.html"
+TABLE_TITLES = {
+    "table1": "Table 1: PackNet, PAE and CPG",
+    "table2": "Table 2: independent and fine-tuned models, and CPG with three goals",
+    "table3": "Table 3: model sizes",
+    "table8": "Table 8: orderings",
+    "comparison": "Every method: accuracy, transfer, forgetting and cost",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that lies in the page itself, and what it shows in words."""
+
+    uri: str
+    shows: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Pictures of one kind; what to see in them."""
+
+    title: str
+    text: str
+    pictures: list[Picture]
+
+
+def page(plan: Plan, results: Mapping[str, RunResult], tables: Mapping[str, pd.DataFrame], findings: str) -> str:
+    """The report as HTML; it asks no other file and no network for anything.
+
+    Args:
+        plan: says profile and sequence.
+        results: all results of the profile.
+        tables: by the names of `TABLE_TITLES`.
+        findings: Markdown; what was found out about these results by hand, or nothing.
+    """
+    loader = FileSystemLoader(Path(__file__).parent)
+    template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(TEMPLATE)
+    with styled():
+        return template.render(
+            plan=plan,
+            splits=sorted({result.goal_split for result in results.values()}),
+            seeds=sorted({result.seed for result in results.values()}),
+            commits=sorted({(result.git_commit or "unknown")[:8] for result in results.values()}),
+            claims=claims(results),
+            findings=Markup(MarkdownIt("commonmark").enable("table").render(findings)),
+            tables={TABLE_TITLES[name]: _html(frame) for name, frame in tables.items()},
+            sections=[section for section in sections(results) if section.pictures],
+        )
+
+
+def sections(results: Mapping[str, RunResult]) -> list[Section]:
+    """All figures. One whose results are not there is left out."""
+    runs = list(results.values())
+    first_seed = [result for result in runs if result.seed == min(r.seed for r in runs if r.method == result.method)]
+    cpg = [result for result in first_seed if result.method == "cpg"]
+    goals = [result for result in cpg if result.ordering == "0"]
+    orderings = [result for result in cpg if result.goal == "avg"]
+    lowest = min((min(row) for result in runs for row in result.matrix), default=0.0)
+    return [
+        Section(
+            "Forgetting",
+            "Accuracy of early tasks as later ones are learned (the paper's Figure 2). A method that does not forget "
+            "draws a level line, to the bit.",
+            _pictures((figure_2(results, [task]), f"Figure 2, task {task}") for task in followed(results)),
+        ),
+        Section(
+            "Accuracy and size",
+            "Everything that recalling all tasks needs, as bytes on disk: shared weights, picks, private parameters.",
+            _pictures([(accuracy_and_size(results), "average accuracy against model size")]),
+        ),
+        Section(
+            "Accuracy of every task after every task",
+            "Read down a column: one colour is a task that is recalled as it was learned.",
+            _pictures((accuracy_matrix(result, lowest), f"accuracy matrix of {result.run}") for result in first_seed),
+        ),
+        Section(
+            "Where each task's weights live",
+            "Each bar is a layer, with how many weights it has.",
+            _pictures((ownership(result), f"owners in {result.run}") for result in first_seed if result.owned),
+        ),
+        Section(
+            "What each task picks of each earlier one",
+            "Methods that do not learn what to pick use all of it.",
+            _pictures((picks(result), f"picks of {result.run}") for result in cpg),
+        ),
+        Section(
+            "Pruning",
+            "A panel a task: accuracy on the split that decides, above or below the goal (red), at each sparsity that "
+            "was tried. The black point is what was frozen, before picks were learned again.",
+            _pictures((prune_curves(result), f"prune curves of {result.run}") for result in first_seed),
+        ),
+        Section(
+            "Goals and orderings",
+            "Final test accuracy of each task under CPG. Hollow: the goal was missed. Numbers: the task's place in the "
+            "ordering.",
+            _pictures(
+                [
+                    (by_goal(goals) if len(goals) > 1 else None, "accuracy by goal"),
+                    (by_ordering(orderings) if len(orderings) > 1 else None, "accuracy by ordering"),
+                ]
+            ),
+        ),
+    ]
+
+
+def _pictures(drawn: Iterable[tuple[Figure | None, str]]) -> list[Picture]:
+    return [Picture(svg_uri(figure), shows) for figure, shows in drawn if figure is not None]
+
+
+def _html(frame: pd.DataFrame) -> Markup:
+    """Numbers as the CSV has them: each with the digits that it was rounded to."""
+    text = with_differences(frame).astype(object).map(lambda value: "" if pd.isna(value) else str(value))
+    return Markup(text.to_html(index=False, border=0))
