@@ -41,8 +41,8 @@ def _triangle(
         for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
                 colour = "black" if value > (lowest + highest) / 2 else "white"
-                place = column + 1, row + 1
-                panel.text(*place, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=SMALLEST_PT)
+                x, y = column + 1, row + 1
+                panel.text(x, y, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=SMALLEST_PT)
     panel.set(title=title, xlabel=columns, ylabel=down, xticks=_ticks(values.shape[1]), yticks=_ticks(len(rows)))
     panel.invert_yaxis()
     panel.grid(visible=False)
