@@ -13,12 +13,8 @@ from flows import options
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flows.reproduce.plan import Plan
-    from flows.reproduce.result import RunResult
-
 app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as params.yaml plans them.")
 HERE = Path()
-PUBLISHED = Path("results/paper")
 FINDINGS = Path("docs/findings")
 REPORT = Path("report/index.html")
 
@@ -67,13 +63,14 @@ def tables(root: options.Root = HERE) -> None:
     """Make the tables and figures from the results that are there."""
     from flows.reproduce.drawing import save_png, styled
     from flows.reproduce.figures import accuracy_and_size, figure_2, followed
+    from flows.reproduce.frames import frames
     from flows.reproduce.plan import read_plan, read_results
     from flows.reproduce.tables import with_differences
 
     plan = read_plan(root)
     results = read_results(plan, root)
     folder = root / plan.folder
-    for name, frame in _frames(plan, results, root).items():
+    for name, frame in frames(plan, results, root).items():
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
         _write(folder / f"{name}.md", _markdown(with_differences(frame)))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
@@ -85,6 +82,7 @@ def tables(root: options.Root = HERE) -> None:
 @app.command()
 def report(root: options.Root = HERE) -> None:
     """Make the report, one HTML file that shows it all."""
+    from flows.reproduce.frames import frames
     from flows.reproduce.page import page
     from flows.reproduce.plan import read_plan, read_results
 
@@ -92,22 +90,7 @@ def report(root: options.Root = HERE) -> None:
     results = read_results(plan, root)
     findings = root / FINDINGS / f"{plan.profile}.md"
     text = findings.read_text() if findings.exists() else ""
-    _write(root / REPORT, page(plan, results, _frames(plan, results, root), text))
-
-
-def _frames(plan: Plan, results: dict[str, RunResult], root: Path) -> dict[str, pd.DataFrame]:
-    """Every table by its name."""
-    from flows.reproduce.sizes import base_weights, table_3
-    from flows.reproduce.tables import comparison, table
-
-    published = root / PUBLISHED
-    return {
-        "table1": table("table1", results, published),
-        "table2": table("table2", results, published),
-        "table3": table_3(results, published, base_weights(plan, root)),
-        "table8": table("table8", results, published),
-        "comparison": comparison(results),
-    }
+    _write(root / REPORT, page(plan, results, frames(plan, results, root), text))
 
 
 def _markdown(frame: pd.DataFrame) -> str:

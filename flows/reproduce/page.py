@@ -61,27 +61,29 @@ def page(plan: Plan, results: Mapping[str, RunResult], tables: Mapping[str, pd.D
     """
     loader = FileSystemLoader(Path(__file__).parent)
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(TEMPLATE)
-    with styled():
-        return template.render(
-            plan=plan,
-            splits=sorted({result.goal_split for result in results.values()}),
-            seeds=sorted({result.seed for result in results.values()}),
-            commits=sorted({(result.git_commit or "unknown")[:8] for result in results.values()}),
-            claims=claims(results),
-            findings=Markup(MarkdownIt("commonmark").enable("table").render(findings)),
-            tables={TABLE_TITLES[name]: _html(frame) for name, frame in tables.items()},
-            sections=[section for section in sections(results) if section.pictures],
-        )
+    return template.render(
+        plan=plan,
+        splits=sorted({result.goal_split for result in results.values()}),
+        seeds=sorted({result.seed for result in results.values()}),
+        commits=sorted({(result.git_commit or "unknown")[:8] for result in results.values()}),
+        claims=claims(results),
+        findings=Markup(MarkdownIt("commonmark").enable("table").render(findings)),
+        tables={TABLE_TITLES[name]: _html(frame) for name, frame in tables.items()},
+        sections=[section for section in sections(results) if section.pictures],
+    )
 
 
+@styled()
 def sections(results: Mapping[str, RunResult]) -> list[Section]:
     """All figures. One whose results are not there is left out."""
+    if not results:
+        return []
     runs = list(results.values())
     first_seed = [result for result in runs if result.seed == min(r.seed for r in runs if r.method == result.method)]
     cpg = [result for result in first_seed if result.method == "cpg"]
     goals = [result for result in cpg if result.ordering == "0"]
     orderings = [result for result in cpg if result.goal == "avg"]
-    lowest = min((min(row) for result in runs for row in result.matrix), default=0.0)
+    lowest = min(min(row) for result in runs for row in result.matrix)
     return [
         Section(
             "Forgetting",

@@ -1,0 +1,27 @@
+"""All tables of a profile, by the names of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from flows.reproduce.plan import Plan
+from flows.reproduce.result import RunResult
+from flows.reproduce.sizes import base_weights, table_3
+from flows.reproduce.tables import comparison, table
+
+PUBLISHED = Path("results/paper")
+
+
+def frames(plan: Plan, results: Mapping[str, RunResult], root: Path) -> dict[str, pd.DataFrame]:
+    """The paper's tables with what was reproduced beside them, and the comparison of all methods."""
+    published = root / PUBLISHED
+    return {
+        "table1": table("table1", results, published),
+        "table2": table("table2", results, published),
+        "table3": table_3(results, published, base_weights(plan, root)),
+        "table8": table("table8", results, published),
+        "comparison": comparison(results),
+    }

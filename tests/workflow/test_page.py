@@ -1,0 +1,155 @@
+"""The report: all of its parts are there, it needs nothing beside it, and what it says is what the results say."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Callable
+
+import pytest
+from core.tiny import ROOT
+from tiny_results import tiny_plan, tiny_results
+
+from cpg_core.run import Run
+from flows.reproduce.claims import claims
+from flows.reproduce.frames import frames
+from flows.reproduce.page import page, sections
+from flows.reproduce.prune_curves import curve
+from flows.reproduce.result import RunResult
+
+TITLES = [
+    "Forgetting",
+    "Accuracy and size",
+    "Accuracy of every task after every task",
+    "Where each task's weights live",
+    "What each task picks of each earlier one",
+    "Pruning",
+    "Goals and orderings",
+]
+
+
+@pytest.fixture(scope="module")
+def results(learned: Callable[..., Run]) -> dict[str, RunResult]:
+    return tiny_results(learned)
+
+
+@pytest.fixture(scope="module")
+def html(results: dict[str, RunResult]) -> str:
+    return made(results)
+
+
+def made(results: dict[str, RunResult], findings: str = "") -> str:
+    return page(tiny_plan(), results, frames(tiny_plan(), results, ROOT), findings)
+
+
+def addresses(html: str) -> list[str]:
+    """What a browser would ask for."""
+    return re.findall(r"(?:src|href|action|data)=[\"']?([^\"'\s>]+)|url\(([^)]+)\)|@import", html)
+
+
+def test_every_section_has_its_pictures(results: dict[str, RunResult]) -> None:
+    found = {section.title: [picture.shows for picture in section.pictures] for section in sections(results)}
+    assert list(found) == TITLES
+    assert len(found["Accuracy of every task after every task"]) == len(results)
+    assert len(found["What each task picks of each earlier one"]) == 4
+    assert [len(found[title]) for title in ("Forgetting", "Accuracy and size", "Goals and orderings")] == [1, 1, 2]
+    sharing = [key for key, result in results.items() if result.owned]
+    assert len(found["Where each task's weights live"]) == len(sharing) == 8
+
+
+def test_it_asks_for_nothing_beside_itself(html: str) -> None:
+    asked = [found[0] or found[1] for found in addresses(html)]
+    assert {address.partition(":")[0] for address in asked if not address.startswith("#")} == {"data"}
+    assert "http" not in html
+    assert "<script" not in html
+
+
+def test_two_reports_of_the_same_results_are_the_same(results: dict[str, RunResult], html: str) -> None:
+    assert made(results) == html
+
+
+def test_tables_and_claims_are_those_of_the_results(html: str, results: dict[str, RunResult]) -> None:
+    for frame in frames(tiny_plan(), results, ROOT).values():
+        for name in frame.columns:
+            assert f"<th>{name}</th>" in html
+    for claim in claims(results):
+        assert claim.figures in html
+    assert html.count("does not hold</td>") == sum(not claim.holds for claim in claims(results))
+
+
+def test_a_run_that_is_missing_leaves_its_pictures_out(results: dict[str, RunResult]) -> None:
+    few = {key: results[key] for key in ("scratch", "packnet")}
+    found = {section.title: len(section.pictures) for section in sections(few)}
+    assert found["What each task picks of each earlier one"] == found["Goals and orderings"] == 0
+    assert found["Pruning"] == 1
+    assert "Goals and orderings" not in made(few)
+
+
+def test_no_results_make_a_page_of_the_published_tables() -> None:
+    assert "Table 1" in made({})
+
+
+def test_findings_are_rendered_and_names_are_escaped(results: dict[str, RunResult]) -> None:
+    few = {"scratch": results["scratch"].model_copy(update={"method": "scratch", "git_commit": "<b>1</b>"})}
+    text = made(few, "## Why\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n")
+    assert "<h2>Why</h2>" in text
+    assert "<td>1</td>" in text
+    assert "<b>1" not in text
+
+
+@pytest.mark.parametrize(("split", "told"), [("val", False), ("test", True)])
+def test_goals_judged_on_the_test_split_are_labelled(results: dict[str, RunResult], split: str, told: bool) -> None:
+    one = {"scratch": results["scratch"].model_copy(update={"goal_split": split})}
+    assert ("the test split itself" in made(one)) is told
+
+
+def test_figures_of_a_run_are_of_that_run(results: dict[str, RunResult]) -> None:
+    """An accuracy that is written into a cell of the matrix is the run's."""
+    one = {"scratch": results["scratch"].model_copy(update={"matrix": ((0.123,), (0.456, 0.789))})}
+    picture = next(section for section in sections(one) if section.title.startswith("Accuracy of every")).pictures[0]
+    drawn = b64decode(picture.uri.partition(",")[2]).decode()
+    assert [text for text in (">12<", ">46<", ">79<") if text not in drawn] == []
+
+
+def test_the_chosen_point_is_the_sparsity_that_was_frozen(results: dict[str, RunResult]) -> None:
+    seen = 0
+    for result in results.values():
+        for task in result.tasks:
+            if found := curve(task):
+                assert found.sparsity[found.chosen] == pytest.approx(task.sparsity, abs=1e-9)
+                assert list(found.sparsity) == sorted(found.sparsity)
+                seen += 1
+    assert seen > 10
+
+
+def test_a_task_that_was_not_pruned_has_no_curve(results: dict[str, RunResult]) -> None:
+    assert curve(results["scratch"].tasks[0]) is None
+
+
+def test_claims_follow_the_figures(results: dict[str, RunResult]) -> None:
+    def with_average(key: str, average: float) -> RunResult:
+        return results[key].model_copy(update={"summary": results[key].summary | {"average_accuracy": average}})
+
+    def said(cpg: float, pae: float) -> dict[str, bool]:
+        pair = {"cpg-avg": with_average("cpg-avg", cpg), "pae": with_average("pae", pae)}
+        return {claim.statement: claim.holds for claim in claims(pair)}
+
+    words = "CPG avg is more accurate than PAE"
+    assert said(0.7, 0.6)[words]
+    assert not said(0.6, 0.7)[words]
+    assert not said(0.6, 0.6)[words]
+
+
+def test_a_changed_bit_is_told(results: dict[str, RunResult]) -> None:
+    first, *rest = results["pae"].tasks
+    broken = results["pae"].model_copy(update={"tasks": (first.model_copy(update={"changed_by": 1}), *rest)})
+    unchanged, changed = ([c for c in claims({"pae": r}) if "bit" in c.statement] for r in (results["pae"], broken))
+    assert [claim.holds for claim in unchanged + changed] == [True, False]
+
+
+def test_forgetting_methods_are_caught(results: dict[str, RunResult]) -> None:
+    forgetful = {key: results[key] for key in ("sequential", "den", "ewc", "lwf")}
+    assert [claim.holds for claim in claims(forgetful)] == [True]
+    kept = [task.model_copy(update={"changed_by": 0}) for task in results["ewc"].tasks]
+    forgetful["ewc"] = results["ewc"].model_copy(update={"tasks": tuple(kept)})
+    assert [claim.holds for claim in claims(forgetful)] == [False]
