@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from core import tiny
+from tiny_results import tiny_results
 
 from cpg_core.run import Run, begin
+from flows.reproduce.result import RunResult
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +42,12 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
         return known[key]
 
     return learn
+
+
+@pytest.fixture(scope="session")
+def results(learned: Callable[..., Run]) -> dict[str, RunResult]:
+    """As of a whole `dvc repro`, of tiny runs."""
+    return tiny_results(learned)
 
 
 @pytest.fixture

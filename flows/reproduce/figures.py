@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cpg_core.methods import METHODS
 from flows.reproduce.drawing import WIDTH_IN, figure, look
@@ -61,3 +62,4 @@ def _follow(panel: Axes, lines: list[RunResult], task: int) -> None:
             line = panel.plot(places, curve, marker=".", markersize=4, color=seen.colour, label=seen.label)[0]
             line.set(linewidth=2.0 if strong else 1.0, alpha=1.0 if strong else 0.45)
     panel.set(title=f"task {task}", xlabel="tasks learned", ylabel="test accuracy, %")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))

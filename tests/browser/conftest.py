@@ -51,7 +51,7 @@ def flow_runs(pages: Services) -> dict[str, str]:
 
 
 @pytest.fixture(scope="package")
-def learned(pages: Services, flow_runs: dict[str, str]) -> dict[str, Run]:
+def deployed(pages: Services, flow_runs: dict[str, str]) -> dict[str, Run]:
     """What the runs left on disk."""
     return {method: open_run(pages.root, f"seen-{method}") for method in flow_runs}
 

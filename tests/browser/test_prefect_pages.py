@@ -29,11 +29,11 @@ def shows_the_run(window: Window, pages: Services, flow_run: str) -> None:
 
 
 def test_a_run_is_a_graph_of_its_tasks(
-    window: Window, pages: Services, flow_runs: dict[str, str], learned: dict[str, Run]
+    window: Window, pages: Services, flow_runs: dict[str, str], deployed: dict[str, Run]
 ) -> None:
     shows_the_run(window, pages, flow_runs["cpg"])
     assert window.painted_green() > GREEN
-    window.sees(learned["cpg"].spec.name)
+    window.sees(deployed["cpg"].spec.name)
 
 
 def test_a_run_that_is_not_there_shows_nothing(window: Window, pages: Services) -> None:
@@ -43,7 +43,7 @@ def test_a_run_that_is_not_there_shows_nothing(window: Window, pages: Services) 
 
 
 def test_a_task_is_a_graph_of_its_stages(
-    window: Window, pages: Services, flow_runs: dict[str, str], learned: dict[str, Run]
+    window: Window, pages: Services, flow_runs: dict[str, str], deployed: dict[str, Run]
 ) -> None:
     """From the run's page, as a person goes there: the list of subflows, and a click on one."""
     window.open(f"{pages.prefect}/runs/flow-run/{flow_runs['cpg']}")
@@ -53,7 +53,7 @@ def test_a_task_is_a_graph_of_its_stages(
     drawn = window.draws("freeze two-three")
     stages = [text for text in drawn if " two-three" in text and "/" not in text]
     assert [text.split()[0] for text in stages] == [
-        stage.stage.replace("_", "-") for stage in learned["cpg"].record(2).stages
+        stage.stage.replace("_", "-") for stage in deployed["cpg"].record(2).stages
     ]
     assert {text.split()[0] for text in stages} == {"pick-train", "check", "grow", "prune", "retrain", "freeze"}
     assert {"grow two-three x1.0 -> x1.5", "pick-train two-three x1.5"} <= set(stages)
@@ -63,7 +63,7 @@ def test_a_task_is_a_graph_of_its_stages(
 
 
 def test_results_are_a_table(
-    window: Window, pages: Services, flow_runs: dict[str, str], learned: dict[str, Run]
+    window: Window, pages: Services, flow_runs: dict[str, str], deployed: dict[str, Run]
 ) -> None:
     window.open(f"{pages.prefect}/runs/flow-run/{flow_runs['cpg']}")
     window.choose("Artifacts")
@@ -71,7 +71,7 @@ def test_results_are_a_table(
     window.sees("seen-cpg: 3 of 3 tasks, average accuracy", "at freeze %", "redundancy x")
     rows = window.page.locator("tbody tr").all_inner_texts()
     assert len(rows) == 3
-    for row, record in zip(rows, learned["cpg"].records(), strict=True):
+    for row, record in zip(rows, deployed["cpg"].records(), strict=True):
         cells = row.split()
         assert cells[:2] == [record.name, f"{100 * record.test_accuracy:.4g}"]
         assert str(record.delta_bytes) in cells

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable
 
 import pytest
 from core.tiny import ROOT
-from tiny_results import tiny_plan, tiny_results
+from tiny_results import tiny_plan
 
-from cpg_core.run import Run
 from flows.reproduce.claims import claims
 from flows.reproduce.frames import frames
 from flows.reproduce.page import page, sections
@@ -26,11 +24,6 @@ TITLES = [
     "Pruning",
     "Goals and orderings",
 ]
-
-
-@pytest.fixture(scope="module")
-def results(learned: Callable[..., Run]) -> dict[str, RunResult]:
-    return tiny_results(learned)
 
 
 @pytest.fixture(scope="module")
