@@ -25,7 +25,7 @@ class Answers:
     """What earlier tasks answer, by the network as it was and as it is.
 
     Attributes:
-        strength: of all earlier tasks together, over the number of them.
+        strength: of the mean over the earlier tasks.
         temperature: T; higher is softer.
         seed: of which task is asked at which step.
         before: the network as the last task left it.
@@ -39,7 +39,7 @@ class Answers:
     tasks: tuple[Layers, ...]
 
     def __call__(self, network: Network, images: Tensor, step: int) -> Tensor:
-        """The distillation loss of one earlier task, drawn anew each step, times their number: the sum's estimate."""
+        """The distillation loss of one earlier task, drawn anew each step: an estimate of the mean over all of them."""
         private = random.Random(derive(self.seed, step)).choice(self.tasks)
         with torch.no_grad():
             wanted = (functional_call(self.before, private, (images,)) / self.temperature).softmax(dim=1)
@@ -47,8 +47,8 @@ class Answers:
         network.eval()  # an earlier task's batch norm has its own statistics
         found = (functional_call(network, private, (images,)) / self.temperature).log_softmax(dim=1)
         network.train(training)
-        loss: Tensor = -(wanted * found).sum(dim=1).mean() * self.temperature**2
-        return loss * (self.strength * len(self.tasks))
+        loss: Tensor = -(wanted * found).sum(dim=1).mean()
+        return loss * self.strength
 
 
 def answers(context: TaskContext, network: Network) -> Answers:

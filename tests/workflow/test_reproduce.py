@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from core.tiny import ROOT
+from core.tiny import ROOT, learn, spec
 
 from cpg_core.errors import CpgError
 from cpg_core.run import Run
@@ -245,3 +245,13 @@ def test_the_manifest_of_a_sequence_changes_with_its_images_alone(project: Path)
     definition.write_text(definition.read_text().replace('["0", "1"]', '["1", "0"]'))
     after = manifest("digits-5", project / "data")
     assert [task for task in before if before[task] != after[task]] == ["zero-one"]
+
+
+def test_two_runs_with_one_seed_give_the_same_tables_and_another_seed_gives_others(tmp_path: Path) -> None:
+    def tables_of(folder: str, seed: int) -> list[str]:
+        result = result_of(learn(tmp_path / folder, spec(tasks="1-2", seed=seed))).model_copy(update={"goal": "avg"})
+        compared = comparison({"cpg": result}).drop(columns="seconds")
+        return [table("table1", {"cpg": result}, PUBLISHED).to_csv(), compared.to_csv()]
+
+    assert tables_of("first", 1) == tables_of("again", 1)
+    assert tables_of("first", 1) != tables_of("other", 2)
