@@ -61,10 +61,10 @@ def goals(root: options.Root = HERE) -> None:
 @app.command()
 def tables(root: options.Root = HERE) -> None:
     """Make the tables and figures from the results that are there."""
-    from flows.reproduce.drawing import save_png, styled
-    from flows.reproduce.figures import accuracy_and_size, figure_2, followed
     from flows.reproduce.frames import frames
     from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.report.drawing import save_png, styled
+    from flows.reproduce.report.figures import accuracy_and_size, figure_2, followed
     from flows.reproduce.tables import with_differences
 
     plan = read_plan(root)
@@ -83,8 +83,8 @@ def tables(root: options.Root = HERE) -> None:
 def report(root: options.Root = HERE) -> None:
     """Make the report, one HTML file that shows it all."""
     from flows.reproduce.frames import frames
-    from flows.reproduce.page import page
     from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.report.page import page
 
     plan = read_plan(root)
     results = read_results(plan, root)

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tiny_results import tiny_plan
 
-from flows.reproduce.drawing import SMALLEST_PT, figure, styled, svg_uri
 from flows.reproduce.frames import frames
-from flows.reproduce.page import page, sections
+from flows.reproduce.report.drawing import SMALLEST_PT, figure, styled, svg_uri
+from flows.reproduce.report.page import page, sections
 from flows.reproduce.result import RunResult
 
 from .window import Window

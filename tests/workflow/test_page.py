@@ -9,10 +9,10 @@ import pytest
 from core.tiny import ROOT
 from tiny_results import tiny_plan
 
-from flows.reproduce.claims import claims
 from flows.reproduce.frames import frames
-from flows.reproduce.page import page, sections
-from flows.reproduce.prune_curves import curve
+from flows.reproduce.report.claims import claims
+from flows.reproduce.report.page import page, sections
+from flows.reproduce.report.prune_curves import curve
 from flows.reproduce.result import RunResult
 
 TITLES = [

@@ -12,16 +12,16 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from flows.reproduce.choices import by_goal, by_ordering
-from flows.reproduce.claims import claims
-from flows.reproduce.drawing import styled, svg_uri
-from flows.reproduce.figures import accuracy_and_size, figure_2, followed
-from flows.reproduce.layers import ownership
 from flows.reproduce.plan import Plan
-from flows.reproduce.prune_curves import prune_curves
+from flows.reproduce.report.choices import by_goal, by_ordering
+from flows.reproduce.report.claims import claims
+from flows.reproduce.report.drawing import styled, svg_uri
+from flows.reproduce.report.figures import accuracy_and_size, figure_2, followed
+from flows.reproduce.report.layers import ownership
+from flows.reproduce.report.prune_curves import prune_curves
+from flows.reproduce.report.triangles import accuracy_matrix, picks
 from flows.reproduce.result import RunResult
 from flows.reproduce.tables import with_differences
-from flows.reproduce.triangles import accuracy_matrix, picks
 
 TEMPLATE = "page.html"
 TABLE_TITLES = {

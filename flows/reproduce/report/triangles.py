@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from flows.reproduce.drawing import SMALLEST_PT, figure, look
+from flows.reproduce.report.drawing import SMALLEST_PT, figure, look
 from flows.reproduce.result import RunResult
 
 WRITTEN_UP_TO = 10

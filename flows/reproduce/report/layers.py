@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
-from flows.reproduce.drawing import TASK_COLOURS, figure, look
+from flows.reproduce.report.drawing import TASK_COLOURS, figure, look
 from flows.reproduce.result import RunResult
 
 RELEASED_COLOUR = "#dddddd"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cpg_core.methods import METHODS
-from flows.reproduce.drawing import WIDTH_IN, figure, look
+from flows.reproduce.report.drawing import WIDTH_IN, figure, look
 from flows.reproduce.result import RunResult
 
 FOLLOWED = (1, 5, 10, 15)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from flows.reproduce.drawing import SMALLEST_PT, figure, look
+from flows.reproduce.report.drawing import SMALLEST_PT, figure, look
 from flows.reproduce.result import RunResult, TaskResult
 
 COLUMNS = 4

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from flows.reproduce.drawing import figure, look
+from flows.reproduce.report.drawing import figure, look
 from flows.reproduce.result import RunResult
 
 SHADES = ("#1f5fbf", "#e07b00", "#2a8f3c", "#7b4fb5")

@@ -1,0 +1,1 @@
+"""The page that shows the results, and the figures in it."""
