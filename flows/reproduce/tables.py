@@ -80,6 +80,8 @@ def beside_published(rows: list[dict[str, object]], results: Mapping[str, RunRes
         return pd.DataFrame(rows)
     paper = pd.read_csv(paper_csv)
     whole = pd.concat([paper, pd.DataFrame(rows)], ignore_index=True)
+    if "n" in whole:
+        whole["n"] = whole["n"].astype("Int64")  # whole numbers, missing for the paper
     order = {method: place for place, method in enumerate(paper["method"])}
     return whole.sort_values("method", key=lambda column: column.map(order), kind="stable", ignore_index=True)
 

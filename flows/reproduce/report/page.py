@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from flows.reproduce.plan import Plan
 from flows.reproduce.report.choices import by_goal, by_ordering
 from flows.reproduce.report.claims import claims
-from flows.reproduce.report.drawing import styled, svg_uri
+from flows.reproduce.report.drawing import look, styled, svg_uri
 from flows.reproduce.report.figures import accuracy_and_size, figure_2, followed
 from flows.reproduce.report.layers import ownership
 from flows.reproduce.report.prune_curves import prune_curves
@@ -24,6 +24,7 @@ from flows.reproduce.result import RunResult
 from flows.reproduce.tables import with_differences
 
 TEMPLATE = "page.html"
+SPLITS = {"val": "a validation split of the training images", "test": "the test split itself"}
 TABLE_TITLES = {
     "table1": "Table 1: PackNet, PAE and CPG",
     "table2": "Table 2: independent and fine-tuned models, and CPG with three goals",
@@ -63,7 +64,7 @@ def page(plan: Plan, results: Mapping[str, RunResult], tables: Mapping[str, pd.D
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(TEMPLATE)
     return template.render(
         plan=plan,
-        splits=sorted({result.goal_split for result in results.values()}),
+        splits=sorted({SPLITS[result.goal_split] for result in results.values()}),
         seeds=sorted({result.seed for result in results.values()}),
         commits=sorted({(result.git_commit or "unknown")[:8] for result in results.values()}),
         claims=claims(results),
@@ -99,23 +100,25 @@ def sections(results: Mapping[str, RunResult]) -> list[Section]:
         Section(
             "Accuracy of every task after every task",
             "Read down a column: one colour is a task that is recalled as it was learned.",
-            _pictures((accuracy_matrix(result, lowest), f"accuracy matrix of {result.run}") for result in first_seed),
+            _pictures(
+                (accuracy_matrix(result, lowest), f"accuracy matrix of {look(result).label}") for result in first_seed
+            ),
         ),
         Section(
             "Where each task's weights live",
             "Each bar is a layer, with how many weights it has.",
-            _pictures((ownership(result), f"owners in {result.run}") for result in first_seed if result.owned),
+            _pictures((ownership(result), f"owners in {look(result).label}") for result in first_seed if result.owned),
         ),
         Section(
             "What each task picks of each earlier one",
             "Methods that do not learn what to pick use all of it.",
-            _pictures((picks(result), f"picks of {result.run}") for result in cpg),
+            _pictures((picks(result), f"picks of {look(result).label}") for result in cpg),
         ),
         Section(
             "Pruning",
             "A panel a task: accuracy on the split that decides, above or below the goal (red), at each sparsity that "
             "was tried. The black point is what was frozen, before picks were learned again.",
-            _pictures((prune_curves(result), f"prune curves of {result.run}") for result in first_seed),
+            _pictures((prune_curves(result), f"prune curves of {look(result).label}") for result in first_seed),
         ),
         Section(
             "Goals and orderings",
