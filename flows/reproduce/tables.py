@@ -104,7 +104,10 @@ def _row(method: str, chosen: Sequence[RunResult], combine: Combine) -> dict[str
 
 
 def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with a row of reproduced minus paper below each pair, for people; one without sources as it is."""
+    """The table for people: a row of reproduced minus paper below each pair, what sums it up before the tasks.
+
+    One without sources is as it was.
+    """
     if "source" not in frame:
         return frame
     parts = []
@@ -114,7 +117,8 @@ def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
             numbers = pair.set_index("source").drop(columns=["method", "sd", "n"], errors="ignore").astype(float)
             difference = (numbers.loc["reproduced"] - numbers.loc["paper"]).round(2)
             parts.append(pd.DataFrame([{"method": pair["method"].iloc[0], "source": "difference", **difference}]))
-    return pd.concat(parts, ignore_index=True)
+    tasks = [name for name in frame if str(name).isdecimal()]
+    return pd.concat(parts, ignore_index=True)[[*frame.columns.difference(tasks, sort=False), *tasks]]
 
 
 def comparison(results: Mapping[str, RunResult]) -> pd.DataFrame:
@@ -122,6 +126,7 @@ def comparison(results: Mapping[str, RunResult]) -> pd.DataFrame:
 
     Accuracies are in percent. Backward transfer and forgetting are as in `cpg_core.report.summary`; forward transfer
     is the mean, over the tasks after the first, of test accuracy at freeze minus that of the independent models.
+    `average_after_N` compares runs of different lengths: the mean over tasks 1 to N once N are learned, as all did.
     """
     scratch = [result for result in results.values() if result.method == "scratch"]
     alone = {
@@ -132,10 +137,13 @@ def comparison(results: Mapping[str, RunResult]) -> pd.DataFrame:
     groups: dict[tuple[str, str, str], list[RunResult]] = {}
     for result in results.values():
         groups.setdefault((result.method, result.goal, result.ordering), []).append(result)
-    return pd.DataFrame([_costs(key, group, alone) for key, group in groups.items()])
+    common = min((len(result.tasks) for result in results.values()), default=0)
+    return pd.DataFrame([_costs(key, group, alone, common) for key, group in groups.items()])
 
 
-def _costs(key: tuple[str, str, str], group: list[RunResult], alone: dict[str, float]) -> dict[str, object]:
+def _costs(
+    key: tuple[str, str, str], group: list[RunResult], alone: dict[str, float], common: int
+) -> dict[str, object]:
     def mean(name: str, scale: float = 1.0) -> float:
         return round(scale * float(np.mean([result.summary[name] for result in group])), 2)
 
@@ -146,6 +154,8 @@ def _costs(key: tuple[str, str, str], group: list[RunResult], alone: dict[str, f
     return {
         **dict(zip(("method", "goal", "ordering"), key, strict=True)),
         "n": len(group),
+        "tasks": len(group[0].tasks),
+        f"average_after_{common}": round(100 * float(np.mean([result.matrix[common - 1] for result in group])), 1),
         "average": round(float(np.mean(averages)), 1),
         "sd": round(float(np.std(averages, ddof=1)), 1) if len(group) > 1 else None,
         "backward_transfer": mean("backward_transfer", 100),

@@ -64,7 +64,7 @@ def test_two_reports_of_the_same_results_are_the_same(results: dict[str, RunResu
 def test_tables_and_claims_are_those_of_the_results(html: str, results: dict[str, RunResult]) -> None:
     for frame in frames(tiny_plan(), results, ROOT).values():
         for name in frame.columns:
-            assert f"<th>{name}</th>" in html
+            assert f"<th>{str(name).replace('_', ' ')}</th>" in html
     for claim in claims(results):
         assert claim.figures in html
     assert html.count("does not hold</td>") == sum(not claim.holds for claim in claims(results))

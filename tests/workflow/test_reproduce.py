@@ -37,7 +37,8 @@ def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: s
     summary = {"average_accuracy": sum(accuracies) / len(accuracies), "expansion_x": 1.5, "redundancy_x": 0.25}
     return RunResult(
         run=method, sequence="cifar100-20", profile="p", method=method, goal=goal, ordering=ordering, seed=seed,
-        goal_split="val", git_commit=None, tasks=tasks, matrix=(), owned={},
+        goal_split="val", git_commit=None, tasks=tasks, owned={},
+        matrix=tuple(tuple(accuracies[: place + 1]) for place in range(len(accuracies))),
         summary=summary | dict.fromkeys(names, 0.0),
     )  # fmt: skip
 
@@ -105,6 +106,7 @@ def test_the_difference_is_reproduced_minus_paper() -> None:
     assert row(frame, "PAE", "difference")["1"] == pytest.approx(0.0)
     assert row(frame, "PAE", "difference")["average"] == pytest.approx(67.2 - 77.1)
     assert list(frame[frame["method"] == "PAE"]["source"]) == ["paper", "reproduced", "difference"]
+    assert list(frame.columns[:5]) == ["method", "source", "average", "expansion", "redundancy"]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -141,6 +143,13 @@ def test_the_comparison_takes_the_mean_over_seeds_and_forward_transfer_over_inde
     assert (frame.loc["cpg", "n"], frame.loc["cpg", "average"]) == (2, 80.0)
     assert frame.loc["cpg", "forward_transfer"] == pytest.approx(20.0)  # task b: 70 and 90 over 60
     assert frame.loc["scratch", "forward_transfer"] == 0.0
+
+
+def test_runs_of_different_lengths_are_compared_where_all_have_been() -> None:
+    results = {"cpg": made("cpg", [0.8, 0.6, 0.1]), "den": made("den", [0.5, 0.3])}
+    frame = comparison(results).set_index("method")
+    assert frame["tasks"].to_dict() == {"cpg": 3, "den": 2}
+    assert frame["average_after_2"].to_dict() == {"cpg": 70.0, "den": 40.0}
 
 
 def test_a_result_holds_what_the_run_found(unbroken: Run) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from cpg_core.methods import METHODS
 from flows.reproduce.report.drawing import WIDTH_IN, figure, look
@@ -44,6 +44,9 @@ def accuracy_and_size(results: Mapping[str, RunResult]) -> Figure:
         size, accuracy = result.summary["model_mb"], 100 * result.summary["average_accuracy"]
         panel.plot(size, accuracy, seen.mark, color=seen.colour, label=label, markersize=6, alpha=0.85)
     panel.set(xscale="log", xlabel="model, MB (log scale)", ylabel="average test accuracy, %")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
     drawn.legend(loc="outside lower center", ncols=2, frameon=False)
     return drawn
 

@@ -84,7 +84,8 @@ def sections(results: Mapping[str, RunResult]) -> list[Section]:
     cpg = [result for result in first_seed if result.method == "cpg"]
     goals = [result for result in cpg if result.ordering == "0"]
     orderings = [result for result in cpg if result.goal == "avg"]
-    lowest = min(min(row) for result in runs for row in result.matrix)
+    seen = [accuracy for result in runs for row in result.matrix for accuracy in row]
+    ends = min(seen), max(seen)
     return [
         Section(
             "Forgetting",
@@ -101,7 +102,7 @@ def sections(results: Mapping[str, RunResult]) -> list[Section]:
             "Accuracy of every task after every task",
             "Read down a column: one colour is a task that is recalled as it was learned.",
             _pictures(
-                (accuracy_matrix(result, lowest), f"accuracy matrix of {look(result).label}") for result in first_seed
+                (accuracy_matrix(result, *ends), f"accuracy matrix of {look(result).label}") for result in first_seed
             ),
         ),
         Section(
@@ -141,4 +142,5 @@ def _pictures(drawn: Iterable[tuple[Figure | None, str]]) -> list[Picture]:
 def _html(frame: pd.DataFrame) -> Markup:
     """Numbers as the CSV has them: each with the digits that it was rounded to."""
     text = with_differences(frame).astype(object).map(lambda value: "" if pd.isna(value) else str(value))
+    text.columns = [str(name).replace("_", " ") for name in text.columns]
     return Markup(text.to_html(index=False, border=0))

@@ -25,10 +25,12 @@ class Curve:
 
 def curve(task: TaskResult) -> Curve | None:
     """From the unpruned state on, at the width that the task was frozen at; None for a task that was not pruned."""
-    check = next(stage for stage in reversed(task.stages) if stage.stage == "check")
-    pruned = [stage for stage in task.stages if stage.stage == "prune" and stage.number > check.number]
+    checks = [place for place, stage in enumerate(task.stages) if stage.stage == "check"]
+    last = checks[-1] if checks else len(task.stages)
+    pruned = [stage for stage in task.stages[last:] if stage.stage == "prune"]
     if not pruned:
         return None
+    check = task.stages[last]
     frozen = next(stage.source for stage in task.stages if stage.stage in AFTER_PRUNING)
     numbers = [check.source, *(stage.number for stage in pruned)]
     tried = [(0.0, check.accuracy), *((stage.sparsity, stage.accuracy) for stage in pruned)]

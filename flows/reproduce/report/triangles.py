@@ -14,10 +14,10 @@ WRITTEN_UP_TO = 10
 """Tasks for which a cell has room for its number."""
 
 
-def accuracy_matrix(result: RunResult, lowest: float) -> Figure:
-    """Test accuracy of each task (columns) once each task was learned (rows), in percent, from `lowest` on."""
+def accuracy_matrix(result: RunResult, lowest: float, highest: float) -> Figure:
+    """Test accuracy of each task (columns) once each task was learned (rows); the colours' ends are in [0, 1]."""
     title = f"{look(result).label}: test accuracy, %"
-    return _triangle(result.matrix, title, "task", "after task", 100 * lowest, 100.0)
+    return _triangle(result.matrix, title, "task", "after task", 100 * lowest, 100 * highest)
 
 
 def picks(result: RunResult) -> Figure:
