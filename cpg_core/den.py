@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softshrink
 
 from cpg_core.beginning import first_state, fresh_network
 from cpg_core.config import STEADY
@@ -32,16 +33,16 @@ def pick_train(context: TaskContext, request: Request, state: TaskState | None, 
     plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
     if context.index == 1:
         moves = {name: torch.ones_like(own) for name, own in begun.own.items()}
-        plan = replace(plan, before_step=Shrink(den.l1 * config.lr))
+        plan = replace(plan, after_step=Shrink(den.l1))
     elif state is None:
         moves = {name: torch.zeros_like(own) for name, own in begun.own.items()}
         batches = batch_count(len(context.data.train), context.settings.batch_size, context.ranks.share.of)
-        select = Select(min(den.head_epochs, config.epochs - 1) * batches, den.l1 * config.lr)
-        plan = replace(plan, before_step=select)
+        select = Select(min(den.head_epochs, config.epochs - 1) * batches, den.l1)
+        plan = replace(plan, after_step=select)
     else:
         moves = _added(context, begun.own)
         units = {name: weight.shape[0] for name, weight in context.before.weight.items()}
-        plan = replace(plan, before_step=ShrinkUnits(den.group * config.lr, units))
+        plan = replace(plan, after_step=ShrinkUnits(den.group, units))
     outcome = trained(context, begun, plan, place, learns_picks=False, moves=moves)
     assert outcome.state is not None
     found = drifted(context, outcome.state) if context.index > 1 else {}
@@ -81,36 +82,39 @@ def split(context: TaskContext, request: Request, state: TaskState | None, place
 
 @dataclass(frozen=True)
 class Shrink:
-    """After each step every trained weight goes towards 0 by `amount`, and stays there if it would pass it (l1)."""
+    """The proximal step of an l1 penalty: every trained weight goes towards 0, and stays there if it would pass it.
 
-    amount: float
+    It comes after each step of the optimizer, so that what is 0 is 0 when training ends.
+    """
 
-    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int) -> None:  # noqa: ARG002
+    strength: float
+
+    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int, lr: float) -> None:  # noqa: ARG002
         """Shrink what is trained."""
         held = optimizer.held()
         for name, weight in shared_parameters(network).items():
             data = weight.data
-            data.copy_(torch.where(held[name].isnan(), torch.nn.functional.softshrink(data, self.amount), data))
+            data.copy_(torch.where(held[name].isnan(), softshrink(data, self.strength * lr), data))
 
 
 @dataclass(frozen=True)
 class ShrinkUnits:
-    """After each step each added unit's weights shrink together by `amount` of their norm's length (group lasso).
+    """The proximal step of a group lasso: the weights into each added unit shrink together.
 
     Attributes:
         units: how many units each layer had before.
     """
 
-    amount: float
+    strength: float
     units: dict[str, int]
 
-    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int) -> None:  # noqa: ARG002
+    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int, lr: float) -> None:  # noqa: ARG002
         """Shrink the added units."""
         for name, weight in shared_parameters(network).items():
             added = weight.data[self.units[name] :]
             if added.numel():
                 norm = added.flatten(1).norm(dim=1).clamp_min(1e-12)
-                left = (1 - self.amount / norm).clamp_min(0.0)
+                left = (1 - self.strength * lr / norm).clamp_min(0.0)
                 added.mul_(left.view(-1, *[1] * (added.dim() - 1)))
 
 
@@ -119,14 +123,14 @@ class Select:
     """For `steps` steps the head alone learns, sparsely; then the weights that it rests on may move (algorithm 2)."""
 
     steps: int
-    amount: float
+    strength: float
 
-    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int) -> None:
-        """Shrink the head, or select."""
-        if done < self.steps:
+    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int, lr: float) -> None:
+        """Shrink the head, and select once it has learned."""
+        if done <= self.steps:
             head = network.head.weight.data
-            head.copy_(torch.nn.functional.softshrink(head, self.amount))
-        elif done == self.steps:
+            head.copy_(softshrink(head, self.strength * lr))
+        if done == self.steps:
             for name, positions in selected(network).items():
                 optimizer.free(name, positions)
 

@@ -69,7 +69,7 @@ def _may_grow(budget_x: float, rules: Rules) -> bool:
 
 def _grown(budget_x: float, rules: Rules) -> float:
     step = rules.settings.den.step_x if rules.method.grows == "once" else rules.settings.grow.step_x
-    return min(budget_x + step, rules.settings.grow.max_x)
+    return min(round(budget_x + step, 6), rules.settings.grow.max_x)
 
 
 def _with_a_column(rules: Rules) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch.nn.functional import cross_entropy
 
 from cpg_core.config import STEADY, Schedule
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
@@ -42,6 +42,7 @@ class Plan:
         freeze_picks_epoch: from this epoch on the picks stand still; None: never.
         patience: stop after so many epochs without a better accuracy, and go back to the best; None: run to the end.
         before_step: called with the network, the optimizer and the number of steps done: where pruning takes place.
+        after_step: called with these, the new step counted, and the step's learning rate: where proximal steps do.
         penalty: given the network, the images of the step and the number of steps done, what is added to the loss.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     freeze_picks_epoch: int | None = None
     patience: int | None = None
     before_step: Callable[[Network, TaskOptimizer, int], None] | None = None
+    after_step: Callable[[Network, TaskOptimizer, int, float], None] | None = None
     penalty: Penalty = no_penalty
 
 
@@ -90,7 +92,6 @@ def train(
         Interrupted: the reporter asked to stop; a snapshot holds the place.
     """
     device = next(network.parameters()).device
-    loss_of = nn.CrossEntropyLoss()
     batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
     position, best = _resume(network, optimizer, snapshots, reporter)
     ranks.same(lambda: _gather(network, optimizer, best))
@@ -110,8 +111,7 @@ def train(
         network.train()
         seed = derive(*plan.seed, plan.stage, epoch)
         loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)
-        right = torch.tensor(position.right, device=device)
-        seen, lr = position.seen, 0.0
+        right, seen, lr = torch.tensor(position.right, device=device), position.seen, 0.0
         shares = train_batches(data, plan.batch_size, seed, device, position.batch, ranks.share)
         for batch, (images, labels) in enumerate(shares, position.batch):
             if ranks.stop(reporter.stop_requested()):
@@ -123,10 +123,12 @@ def train(
             lr = plan.lr * factor(plan.schedule, at, plan.epochs)
             in_batch = min(plan.batch_size, len(data.train) - batch * plan.batch_size)
             logits = forward(images)
-            loss = loss_of(logits, labels)
+            loss = cross_entropy(logits, labels)
             penalty = plan.penalty(network, images, epoch * batches + batch)
             torch.autograd.backward(ranks.weigh(loss, len(labels), in_batch) + penalty)
             optimizer.step(lr, plan.score_lr * factor(plan.score_schedule, at, plan.epochs))
+            if plan.after_step is not None:
+                plan.after_step(network, optimizer, epoch * batches + batch + 1, lr)
             hits = (logits.detach().argmax(dim=1) == labels).sum()
             loss_of_batch, hits_of_batch = ranks.total(loss.detach() * len(labels), hits)
             loss_sum += loss_of_batch

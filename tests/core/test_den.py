@@ -126,3 +126,28 @@ def restored(run: Run) -> int:
     name = list(before)[-1]
     same = corner(after[name], before[name].shape) == before[name]
     return int((same | (before[name] == 0)).all(dim=1).sum())
+
+
+def zeros(run: Run) -> float:
+    """The share of the shared weights of task 1 that are exactly 0."""
+    weights = torch.cat([weight.flatten() for weight in run.rebuild(1).weight.values()])
+    return float((weights == 0).float().mean())
+
+
+def test_what_is_shrunk_to_0_is_0_when_training_ends(learned: Callable[..., Run]) -> None:
+    """At a constant learning rate, where the last step moves as far as any."""
+    steady = ("pick_train.schedule={kind: constant}", "pick_train.lr=0.005")
+    sparse, dense = (learned(method="den", tasks="1", overrides=(*steady, f"den.l1={l1}")) for l1 in ("0.3", "0.0"))
+    assert 0.1 < zeros(sparse) < 0.9
+    assert zeros(dense) == 0
+
+
+def test_less_is_selected_the_more_heads_are_shrunk(learned: Callable[..., Run]) -> None:
+    def changed(l1: str) -> float:
+        run = learned(method="den", tasks="1-2", overrides=("grow.max_x=1.0", f"den.l1={l1}"))
+        before, after = run.rebuild(1).weight, run.rebuild(2).weight
+        moved = torch.cat([(after[name] != before[name]).flatten() for name in before])
+        return float(moved.float().mean())
+
+    assert changed("0.0") > 0.99
+    assert 0 < changed("0.3") < 0.8
