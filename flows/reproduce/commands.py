@@ -65,14 +65,14 @@ def tables(root: options.Root = HERE) -> None:
     from flows.reproduce.plan import read_plan, read_results
     from flows.reproduce.report.drawing import save_png, styled
     from flows.reproduce.report.figures import accuracy_and_size, figure_2, followed
-    from flows.reproduce.tables import with_differences
+    from flows.reproduce.tables import as_text
 
     plan = read_plan(root)
     results = read_results(plan, root)
     folder = root / plan.folder
     for name, frame in frames(plan, results, root).items():
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
-        _write(folder / f"{name}.md", _markdown(with_differences(frame)))
+        _write(folder / f"{name}.md", _markdown(as_text(frame)))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
     with styled():
         save_png(figure_2(results, followed(results)), folder / "figure2.png")
@@ -94,7 +94,7 @@ def report(root: options.Root = HERE) -> None:
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    return str(frame.to_markdown(index=False, missingval="")) + "\n"
+    return str(frame.to_markdown(index=False, disable_numparse=True)) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

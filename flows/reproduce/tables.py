@@ -121,6 +121,11 @@ def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[[*frame.columns.difference(tasks, sort=False), *tasks]]
 
 
+def as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table for people, with differences: numbers with the digits they were rounded to, nothing where none is."""
+    return with_differences(frame).astype(object).map(lambda value: "" if pd.isna(value) else str(value))
+
+
 def comparison(results: Mapping[str, RunResult]) -> pd.DataFrame:
     """Every method with every goal and ordering: mean and standard deviation over seeds, and all that it costs.
 

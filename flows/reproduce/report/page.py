@@ -21,7 +21,7 @@ from flows.reproduce.report.layers import ownership
 from flows.reproduce.report.prune_curves import prune_curves
 from flows.reproduce.report.triangles import accuracy_matrix, picks
 from flows.reproduce.result import RunResult
-from flows.reproduce.tables import with_differences
+from flows.reproduce.tables import as_text
 
 TEMPLATE = "page.html"
 SPLITS = {"val": "a validation split of the training images", "test": "the test split itself"}
@@ -140,7 +140,6 @@ def _pictures(drawn: Iterable[tuple[Figure | None, str]]) -> list[Picture]:
 
 
 def _html(frame: pd.DataFrame) -> Markup:
-    """Numbers as the CSV has them: each with the digits that it was rounded to."""
-    text = with_differences(frame).astype(object).map(lambda value: "" if pd.isna(value) else str(value))
+    text = as_text(frame)
     text.columns = [str(name).replace("_", " ") for name in text.columns]
     return Markup(text.to_html(index=False, border=0))
