@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cpg_core import sharing
 from cpg_core.records import StageName, TaskRecord
 from cpg_core.report import matrix, summary
@@ -70,6 +72,14 @@ class RunResult(Strict):
     matrix: tuple[tuple[float, ...], ...]
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
+
+
+def first_seeds(results: Mapping[str, RunResult]) -> dict[str, RunResult]:
+    """Of each method the runs of its first seed: what figures draw, where tables have the mean over seeds."""
+    firsts: dict[str, int] = {}
+    for result in results.values():
+        firsts[result.method] = min(result.seed, firsts.get(result.method, result.seed))
+    return {key: result for key, result in results.items() if result.seed == firsts[result.method]}
 
 
 def result_of(run: Run) -> RunResult:

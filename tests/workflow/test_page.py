@@ -133,6 +133,28 @@ def test_claims_follow_the_figures(results: dict[str, RunResult]) -> None:
     assert not said(0.6, 0.6)[words]
 
 
+def test_claims_compare_means_over_seeds(results: dict[str, RunResult]) -> None:
+    def seeds(key: str, *averages: float) -> dict[str, RunResult]:
+        summary = results[key].summary
+        return {
+            f"{key}-{seed}": results[key].model_copy(
+                update={"seed": seed, "summary": summary | {"average_accuracy": average}}
+            )
+            for seed, average in enumerate(averages, 1)
+        }
+
+    claim = claims(seeds("cpg-avg", 0.62, 0.66) | seeds("pae", 0.65, 0.61, 0.60))[0]
+    assert claim.holds  # whose first seed is below
+    assert claim.figures == "64.0 % (sd 2.8, n 2) against 62.0 % (sd 2.6, n 3)"
+
+
+def test_figures_draw_the_first_seed_of_each_method(results: dict[str, RunResult]) -> None:
+    again = {f"{key}-again": result.model_copy(update={"seed": result.seed + 1}) for key, result in results.items()}
+    uris = [{s.title: [p.uri for p in s.pictures] for s in sections(found)} for found in (results, again | results)]
+    assert uris[0].pop("Accuracy and size") != uris[1].pop("Accuracy and size")
+    assert uris[0] == uris[1]
+
+
 def test_a_changed_bit_is_told(results: dict[str, RunResult]) -> None:
     first, *rest = results["pae"].tasks
     broken = results["pae"].model_copy(update={"tasks": (first.model_copy(update={"changed_by": 1}), *rest)})

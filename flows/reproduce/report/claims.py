@@ -31,7 +31,7 @@ def claims(results: Mapping[str, RunResult]) -> list[Claim]:
 
 
 def _runs(results: Mapping[str, RunResult], method: str, goal: str | None) -> list[RunResult]:
-    """Its runs in the sequence's own order."""
+    """Its runs in the sequence's own order, of all seeds."""
     return [
         result
         for result in results.values()
@@ -39,8 +39,13 @@ def _runs(results: Mapping[str, RunResult], method: str, goal: str | None) -> li
     ]
 
 
-def _average(runs: list[RunResult]) -> float:
-    return 100 * float(np.mean([run.summary["average_accuracy"] for run in runs]))
+def _averages(runs: list[RunResult]) -> list[float]:
+    return [100 * run.summary["average_accuracy"] for run in runs]
+
+
+def _said(averages: list[float]) -> str:
+    spread = f" (sd {np.std(averages, ddof=1):.1f}, n {len(averages)})" if len(averages) > 1 else ""
+    return f"{np.mean(averages):.1f} %{spread}"
 
 
 Side = tuple[str, str, str | None]
@@ -68,8 +73,9 @@ def _compared(
     ours, theirs = _runs(results, *left[1:]), _runs(results, *right[1:])
     if not ours or not theirs:
         return None
-    one, other = _average(ours), _average(theirs)
-    return Claim(f"{left[0]} {words} {right[0]}", order(one, other), f"{one:.1f} % against {other:.1f} %")
+    one, other = _averages(ours), _averages(theirs)
+    holds = order(float(np.mean(one)), float(np.mean(other)))
+    return Claim(f"{left[0]} {words} {right[0]}", holds, f"{_said(one)} against {_said(other)}")
 
 
 def _changed(results: list[RunResult]) -> int:

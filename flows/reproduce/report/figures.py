@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from cpg_core.methods import METHODS
 from flows.reproduce.report.drawing import WIDTH_IN, figure, look
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, first_seeds
 
 FOLLOWED = (1, 5, 10, 15)
 """The tasks that Figure 2 follows, as far as the sequence has them."""
@@ -53,7 +53,8 @@ def accuracy_and_size(results: Mapping[str, RunResult]) -> Figure:
 
 def _of_one_network(results: Mapping[str, RunResult]) -> list[RunResult]:
     """Runs in the sequence's own order; models apart have nothing to forget."""
-    return [r for r in results.values() if not METHODS[r.method].apart and r.ordering == "0" and r.goal == "avg"]
+    runs = first_seeds(results).values()
+    return [r for r in runs if not METHODS[r.method].apart and r.ordering == "0" and r.goal == "avg"]
 
 
 def _follow(panel: Axes, lines: list[RunResult], task: int) -> None:

@@ -20,7 +20,7 @@ from flows.reproduce.report.figures import accuracy_and_size, figure_2, followed
 from flows.reproduce.report.layers import ownership
 from flows.reproduce.report.prune_curves import prune_curves
 from flows.reproduce.report.triangles import accuracy_matrix, picks
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, first_seeds
 from flows.reproduce.tables import as_text
 
 TEMPLATE = "page.html"
@@ -79,12 +79,11 @@ def sections(results: Mapping[str, RunResult]) -> list[Section]:
     """All figures. One whose results are not there is left out."""
     if not results:
         return []
-    runs = list(results.values())
-    first_seed = [result for result in runs if result.seed == min(r.seed for r in runs if r.method == result.method)]
+    first_seed = list(first_seeds(results).values())
     cpg = [result for result in first_seed if result.method == "cpg"]
     goals = [result for result in cpg if result.ordering == "0"]
     orderings = [result for result in cpg if result.goal == "avg"]
-    seen = [accuracy for result in runs for row in result.matrix for accuracy in row]
+    seen = [accuracy for result in first_seed for row in result.matrix for accuracy in row]
     ends = min(seen), max(seen)
     return [
         Section(
