@@ -182,7 +182,9 @@ class Compute(Strict):
     compile: Literal["auto", "always", "never"] = Field(
         description="Compile the optimizer's pass; auto: from a million shared weights on, where a compiler is found"
     )
-    workers: Annotated[int, Field(ge=0)] = Field(description="Processes that stream large images")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        description="Threads that decode large images ahead; 0: one a processor"
+    )
 
 
 class Settings(Strict):

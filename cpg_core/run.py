@@ -97,6 +97,7 @@ class Run:
             channels=self.input.channels,
             val_fraction=self.spec.settings.val_fraction,
             seed=self.spec.seed,
+            workers=self.spec.settings.compute.workers,
         )
 
     def label(self, index: int) -> str:

@@ -1,22 +1,25 @@
-"""Rows of a split -> batches of uint8 images; files are decoded ahead in worker processes."""
+"""Rows of a split -> batches of uint8 images; files are decoded ahead in threads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from cpg_core.data.decode import decode
 from cpg_core.data.resize import fit, random_resized_crop
 from cpg_core.data.split import Split
-from cpg_core.errors import CpgError
 
 MOST_WORKERS = 8
+BATCHES_AHEAD = 2
+"""Of each worker: decoded or being decoded before they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -54,50 +57,44 @@ def fetch(split: Split, orders: Sequence[Order]) -> Iterator[Tensor]:
 
     Raises `CpgError` for a streamed image that cannot be read.
     """
-    batches = _Batches(split, orders)
-    in_memory = split.images is not None
-    for batch in (batches[place] for place in range(len(orders))) if in_memory else _in_workers(batches):
-        if isinstance(batch, str):
-            raise CpgError(batch)
-        yield batch
+    taken = partial(_batch, split)
+    if split.images is not None:
+        yield from map(taken, orders)
+    else:
+        yield from _ahead(taken, orders, split.workers or min(MOST_WORKERS, os.cpu_count() or 1))
 
 
-def _in_workers(batches: _Batches) -> DataLoader[Tensor | str]:
-    workers = min(MOST_WORKERS, os.cpu_count() or 1, len(batches))
-    # A generator of its own: a loader would otherwise draw from the global one, which training may draw from as well.
-    return DataLoader(batches, batch_size=None, num_workers=workers, generator=torch.Generator())
+def _ahead(batch: Callable[[Order], Tensor], orders: Sequence[Order], workers: int) -> Iterator[Tensor]:
+    """Threads: decoding lets go of the interpreter, and a process that runs Prefect cannot be forked safely."""
+    pool, waiting = ThreadPoolExecutor(workers, "decode"), deque[Future[Tensor]]()
+    try:
+        for order in orders:
+            waiting.append(pool.submit(batch, order))
+            if len(waiting) > BATCHES_AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-@dataclass(frozen=True, eq=False)
-class _Batches(Dataset[Tensor | str]):
-    """The ordered batches by number; the message of an error instead of a batch, for it to leave a worker unchanged."""
+def _batch(split: Split, order: Order) -> Tensor:
+    """The share of one batch."""
+    rows, crop_seed = order.share.take(order.rows), order.crop_seed
+    if split.images is not None and crop_seed is None:
+        return split.images[rows]
+    images, size = (_image(split, row) for row in rows.tolist()), split.shape[-1]
+    if crop_seed is None:
+        return torch.stack([fit(image, size) for image in images])
+    places = order.places().tolist()
+    return torch.stack(
+        [random_resized_crop(image, size, crop_seed, k) for k, image in zip(places, images, strict=True)]
+    )
 
-    split: Split
-    orders: Sequence[Order]
 
-    def __len__(self) -> int:
-        return len(self.orders)
-
-    def __getitem__(self, place: int) -> Tensor | str:
-        order = self.orders[place]
-        rows, crop_seed = order.share.take(order.rows), order.crop_seed
-        if self.split.images is not None and crop_seed is None:
-            return self.split.images[rows]
-        try:
-            images = [self._image(row) for row in rows.tolist()]
-        except CpgError as error:
-            return str(error)
-        size = self.split.shape[-1]
-        if crop_seed is None:
-            return torch.stack([fit(image, size) for image in images])
-        places = order.places().tolist()
-        return torch.stack(
-            [random_resized_crop(image, size, crop_seed, k) for k, image in zip(places, images, strict=True)]
-        )
-
-    def _image(self, row: int) -> Tensor:
-        """One image in full: uint8 [C, h, w]."""
-        if self.split.images is not None:
-            return self.split.images[row]
-        file = self.split.files[row]
-        return torch.from_numpy(decode(file, self.split.shape[0], str(file))).permute(2, 0, 1)
+def _image(split: Split, row: int) -> Tensor:
+    """One image in full: uint8 [C, h, w]."""
+    if split.images is not None:
+        return split.images[row]
+    file = split.files[row]
+    return torch.from_numpy(decode(file, split.shape[0], str(file))).permute(2, 0, 1)

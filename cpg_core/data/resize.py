@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torchvision.transforms import v2
+import math
+
+import torch
+from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as F
 
-from cpg_core.seeds import seeded
+from cpg_core.seeds import derive
 
 SMALL_SIDE = 64  # pixels
+CROP_AREA = 0.08, 1.0
+CROP_RATIO = 3 / 4, 4 / 3
+CROP_TRIES = 10
+"""After these the largest crop of the middle is taken, as of an image that is far from square."""
 
 
 def fit(image: Tensor, size: int) -> Tensor:
@@ -24,11 +30,37 @@ def fit(image: Tensor, size: int) -> Tensor:
     return cropped
 
 
-def random_resized_crop(image: Tensor, size: int, *seed: int) -> Tensor:
+def random_resized_crop(image: Tensor, size: int, *seed: int | str) -> Tensor:
     """Crop 8 to 100 % of the area of uint8 [C, H, W] in a ratio of 3:4 to 4:3, resized to [C, size, size].
 
-    The same seed gives the same crop, whatever random numbers were drawn before.
+    The same seed gives the same crop, whatever random numbers were drawn before or are drawn meanwhile.
     """
-    with seeded(*seed):
-        cropped: Tensor = v2.RandomResizedCrop(size, antialias=True)(image)
+    height, width = image.shape[1:]
+    box = _random_box(height, width, torch.Generator().manual_seed(derive(*seed)))
+    cropped: Tensor = F.resized_crop(image, *box, [size, size], antialias=True)
     return cropped
+
+
+def _random_box(height: int, width: int, generator: Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a crop, with the draws of torchvision's RandomResizedCrop.
+
+    That one has only the generator that all threads share.
+    """
+    lowest, highest = (math.log(ratio) for ratio in CROP_RATIO)
+    for _ in range(CROP_TRIES):
+        area = height * width * _uniform(*CROP_AREA, generator)
+        ratio = math.exp(_uniform(lowest, highest, generator))
+        wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < high <= height:
+            return _below(height - high + 1, generator), _below(width - wide + 1, generator), high, wide
+    wide = min(width, round(height * CROP_RATIO[1]))
+    high = min(height, round(width / CROP_RATIO[0]))
+    return (height - high) // 2, (width - wide) // 2, high, wide
+
+
+def _uniform(low: float, high: float, generator: Generator) -> float:
+    return torch.empty(1).uniform_(low, high, generator=generator).item()
+
+
+def _below(end: int, generator: Generator) -> int:
+    return int(torch.randint(0, end, (1,), generator=generator))

@@ -69,10 +69,11 @@ def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:
     return rows, labels[rows]
 
 
-def load(listing: Listing, classes: Sequence[str], *, image_size: int, channels: int) -> Split:
+def load(listing: Listing, classes: Sequence[str], *, image_size: int, channels: int, workers: int = 0) -> Split:
     """Read the images of these classes for a backbone that takes `channels` x `image_size` x `image_size`.
 
-    Files stream if `image_size` is large or the pixels would not fit in memory; everything else is decoded now.
+    Files stream, decoded by `workers` (see `Split`), if `image_size` is large or the pixels would not fit in memory;
+    everything else is decoded now.
     Raises `CpgError` as `choose` does, and for images that cannot be read or do not fit in memory.
     """
     if channels not in MODE_OF_CHANNELS:
@@ -81,7 +82,8 @@ def load(listing: Listing, classes: Sequence[str], *, image_size: int, channels:
     shape = (channels, image_size, image_size)
     fits = len(rows) * channels * image_size**2 <= MEMORY_LIMIT
     if listing.files and not (fits and image_size <= SMALL_SIDE):
-        return Split(torch.from_numpy(labels), shape, files=tuple(listing.files[row] for row in rows))
+        files = tuple(listing.files[row] for row in rows)
+        return Split(torch.from_numpy(labels), shape, files=files, workers=workers)
     if not fits:
         raise CpgError(
             f"{listing.where}: {len(rows)} images of {image_size}x{image_size} pixels need more than "

@@ -21,12 +21,14 @@ class Split:
     shape:  (C, H, W) that the backbone takes
     images: uint8 [N, C, H, W], or None when the images stream from `files`
     files:  N paths, or () when the images are in memory
+    workers: threads that decode files ahead; 0: one a processor, eight at the most
     """
 
     labels: Tensor
     shape: tuple[int, int, int]
     images: Tensor | None = None
     files: tuple[Path, ...] = ()
+    workers: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)

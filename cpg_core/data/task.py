@@ -64,8 +64,10 @@ class TaskData:
         return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def load_task_data(spec: TaskSpec, *, image_size: int, channels: int, val_fraction: float, seed: int) -> TaskData:
-    """Read a task for a backbone that takes `channels` x `image_size` x `image_size`.
+def load_task_data(
+    spec: TaskSpec, *, image_size: int, channels: int, val_fraction: float, seed: int, workers: int = 0
+) -> TaskData:
+    """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; `workers` as of `Split`.
 
     `val_fraction` of each class is held out of the training data; the same seed and task name hold out the same
     images. With 0, only for comparison with runs that had no validation split, `val` is empty.
@@ -79,7 +81,7 @@ def load_task_data(spec: TaskSpec, *, image_size: int, channels: int, val_fracti
     for listing in listings:  # before any image is decoded
         choose(listing, classes)
     read_train, read_test = (
-        partial(load, part, classes, image_size=image_size, channels=channels) for part in listings
+        partial(load, part, classes, image_size=image_size, channels=channels, workers=workers) for part in listings
     )
     everything = read_train()
     kept, held = hold_out(everything.labels.numpy(), val_fraction, derive(seed, "validation", spec.name))

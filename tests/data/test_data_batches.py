@@ -6,7 +6,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, current_thread
+from threading import enumerate as enumerate_threads
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +18,7 @@ from torch import Tensor
 
 from cpg_core.data.augment import cutout, normalise, random_crop, random_flip
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
+from cpg_core.data.decode import decode
 from cpg_core.data.fetch import Share
 from cpg_core.data.fields import Augment, DigitsSource, FolderSource
 from cpg_core.data.spec import TaskSpec
@@ -112,6 +117,30 @@ def test_streamed_batches_replay_and_enter_in_the_middle(streamed: TaskData) -> 
     assert _equal(list(train_batches(streamed, 4, 1, "cpu", start=1)), epoch[1:])
     assert not torch.equal(next(iter(train_batches(streamed, 4, 2, "cpu")))[0], epoch[0][0])
     assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in epoch)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_so_many_threads_decode_ahead(streamed: TaskData, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    """Each waits for the others: fewer than `workers` would wait in vain, and more are not there."""
+    threads, together = set[str](), Barrier(workers)
+
+    def decode_together(*given: Any) -> Any:  # noqa: ANN401
+        threads.add(current_thread().name)
+        together.wait(timeout=20)
+        return decode(*given)
+
+    monkeypatch.setattr("cpg_core.data.fetch.decode", decode_together)
+    train = replace(streamed.train.take(np.arange(6)), workers=workers)
+    list(eval_batches(train, streamed.mean, streamed.std, 2, "cpu"))
+    assert len(threads) == workers
+
+
+def test_threads_end_with_who_asks(streamed: TaskData) -> None:
+    batches = train_batches(streamed, 4, 1, "cpu")
+    next(batches)
+    assert [thread for thread in enumerate_threads() if thread.name.startswith("decode")]
+    batches.close()
+    assert not [thread for thread in enumerate_threads() if thread.name.startswith("decode")]
 
 
 def _shuffled_together(shares: list[Epoch]) -> Epoch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import RandomResizedCrop
 
 from cpg_core.data.decode import decode
 from cpg_core.data.resize import fit, random_resized_crop
+from cpg_core.seeds import seeded
 
 Tells = Callable[..., AbstractContextManager[None]]
 RED_LUMA = 76  # 0.299 * 255
@@ -138,3 +141,22 @@ def test_random_resized_crop_follows_its_seed_alone() -> None:
     torch.rand(3)
     assert torch.equal(random_resized_crop(image, 16, 1, 5), first)
     assert not torch.equal(random_resized_crop(image, 16, 1, 6), first)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (1, 50), (50, 1), (96, 96)])
+def test_crops_are_those_of_torchvision(height: int, width: int) -> None:
+    """Which draws from the one generator that all threads share."""
+    image = torch.randint(0, 256, (1, height, width), dtype=torch.uint8)
+    theirs = RandomResizedCrop(16, antialias=True)
+    for number in range(200):
+        with seeded("crop", number):
+            expected = theirs(image)
+        assert torch.equal(random_resized_crop(image, 16, "crop", number), expected)
+
+
+def test_crops_in_threads_are_those_in_turn() -> None:
+    image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
+    in_turn = [random_resized_crop(image, 16, number) for number in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda number: random_resized_crop(image, 16, number), range(200)))
+    assert all(map(torch.equal, together, in_turn))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
+from itertools import pairwise, product
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from core.tiny import GROWS, frozen_bytes
+from PIL import Image
 
 from cpg_core.audit import audit
 from cpg_core.errors import CpgError
@@ -17,6 +19,14 @@ from cpg_core.run import Run, open_run
 from .asking import parameters, tiny_request
 from .listeners import at, silently
 from .shown import names, run_flow, shown, states
+
+GREYS = """
+name: greys
+backbone: digits_cnn
+profile: digits
+source: {kind: folder, folder: images}
+tasks: [{name: greys}]
+"""
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -158,6 +168,26 @@ def test_a_task_is_added_to_a_run(first: tuple[Path, UUID], tmp_path: Path) -> N
         name: content for name, content in before.items() if name != "run.json"
     }
     assert "003-more/delta.safetensors" in after
+
+
+def test_images_that_stream_are_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are decoded beside the flow: processes forked from one under Prefect die as they end."""
+    monkeypatch.setattr("cpg_core.data.source.MEMORY_LIMIT", 0)
+    for part, shade in product(("train", "test"), (40, 200)):
+        folder = tmp_path / "images" / part / f"grey-{shade}"
+        folder.mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (10, 10), shade + number).save(folder / f"{number}.png")
+    sequence = tmp_path / "greys.yaml"
+    sequence.write_text(GREYS)
+    asked = tiny_request("compute.workers=3", tasks="1", goal=0.1, run="greys")
+    request = replace(asked, sequence=str(sequence))
+    from flows.sequence import sequence_flow
+
+    found = shown(run_flow(sequence_flow(silently), parameters(request, tmp_path)))["greys"]
+    assert {task.state for task in found} == {"Completed"}
+    train = open_run(tmp_path, "greys").data(1).train
+    assert (train.images, train.workers) == (None, 3)
 
 
 def test_two_processes_show_as_one_run(tmp_path: Path) -> None:
