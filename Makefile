@@ -18,7 +18,7 @@ deploy: .venv/ready  ## the deployments of prefect.yaml, and their work pool, on
 	@echo "A worker, in another terminal:  $(BIN)/prefect worker start --pool local"
 
 test: .venv/ready  ## all tests; those on the real CIFAR-100 too where CPG_DATA names its folder
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/ready
 	$(BIN)/ruff check .

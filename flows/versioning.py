@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, TypeVar
 
 from cpg_core.run import Run
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds to wait for another process that works in the same repository, such as one that pushes."""
+MOST_CHARACTERS = 600
+"""Of an error of DVC in a note: its longest ones name two paths."""
 
 T = TypeVar("T")
 Version = Callable[[Run, Note], None]
@@ -123,4 +126,4 @@ def _is_repository(root: Path) -> bool:
 
 
 def _why(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return shorten(str(error), MOST_CHARACTERS, placeholder=" ...") or type(error).__name__

@@ -15,6 +15,13 @@ from cpg_core.run import Run, begin
 from flows.reproduce.result import RunResult
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those of one file share its fixtures, and those of tests/browser their servers."""
+    for item in items:
+        group = item.path.parent if item.path.parent.name == "browser" else item.path
+        item.add_marker(pytest.mark.xdist_group(group.stem))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Torch on one thread: fast for tiny tensors, and the bits of a sum depend on it."""
