@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from cpg_core.den import selected
 from cpg_core.errors import CpgError
 from cpg_core.layers import corner
 from cpg_core.network import Network, build, shared_parameters
+from cpg_core.optimizer import TaskOptimizer
 from cpg_core.policy import Request
 from cpg_core.progress import Silent
 from cpg_core.records import StageRecord
@@ -45,6 +48,17 @@ def test_what_leads_to_the_head_by_weights_other_than_0_is_selected() -> None:
     with torch.no_grad():
         network.head.weight[0, 0] = 1.0
     assert int(selected(network)["9.weight"].sum()) > 1, "another unit that the head rests on adds what leads to it"
+
+
+def test_the_head_is_shrunk_until_the_selection_and_not_after_it() -> None:
+    network = build("digits_cnn", 0.5, 2, "den")
+    freed: list[str] = []
+    optimizer = cast(TaskOptimizer, SimpleNamespace(free=lambda name, _: freed.append(name)))
+    select, before = den.Select(steps=3, strength=0.1), network.head.weight.detach().clone()
+    for done in (3, 4):
+        select(network, optimizer, done, 0.5)
+        assert torch.equal(network.head.weight, torch.nn.functional.softshrink(before, 0.05))
+        assert freed == list(shared_parameters(network))
 
 
 def test_a_backbone_that_is_no_chain_is_told() -> None:

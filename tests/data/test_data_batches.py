@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, current_thread
-from threading import enumerate as enumerate_threads
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -135,12 +135,32 @@ def test_so_many_threads_decode_ahead(streamed: TaskData, monkeypatch: pytest.Mo
     assert len(threads) == workers
 
 
-def test_threads_end_with_who_asks(streamed: TaskData) -> None:
-    batches = train_batches(streamed, 4, 1, "cpu")
+def test_no_file_is_decoded_for_nobody(streamed: TaskData, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[object] = []
+
+    def slowly(*given: Any) -> Any:  # noqa: ANN401
+        sleep(0.05)
+        decoded.append(given[0])
+        return decode(*given)
+
+    monkeypatch.setattr("cpg_core.data.fetch.decode", slowly)
+    batches = eval_batches(replace(streamed.train, workers=1), streamed.mean, streamed.std, 1, "cpu")
     next(batches)
-    assert [thread for thread in enumerate_threads() if thread.name.startswith("decode")]
     batches.close()
-    assert not [thread for thread in enumerate_threads() if thread.name.startswith("decode")]
+    then = len(decoded)
+    sleep(0.2)
+    assert len(decoded) == then < len(streamed.train)
+    assert len(list(eval_batches(replace(streamed.train, workers=1), streamed.mean, streamed.std, 1, "cpu"))) > then
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_streamed_batches_come_in_order(streamed: TaskData, workers: int) -> None:
+    train = replace(streamed.train, workers=workers)
+    labels = torch.cat([labels for _, labels in eval_batches(train, streamed.mean, streamed.std, 1, "cpu")])
+    images = torch.cat([images for images, _ in eval_batches(train, streamed.mean, streamed.std, 1, "cpu")])
+    at_once = next(iter(eval_batches(train, streamed.mean, streamed.std, len(train), "cpu")))
+    assert torch.equal(labels, at_once[1])
+    assert torch.equal(images, at_once[0])
 
 
 def _shuffled_together(shares: list[Epoch]) -> Epoch:

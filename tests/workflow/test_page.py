@@ -13,7 +13,8 @@ from flows.reproduce.frames import frames
 from flows.reproduce.report.claims import claims
 from flows.reproduce.report.page import page, sections
 from flows.reproduce.report.prune_curves import curve
-from flows.reproduce.result import RunResult
+from flows.reproduce.report.triangles import accuracy_matrix
+from flows.reproduce.result import RunResult, StageResult
 
 TITLES = [
     "Forgetting",
@@ -102,6 +103,31 @@ def test_figures_of_a_run_are_of_that_run(results: dict[str, RunResult]) -> None
     picture = next(section for section in sections(one) if section.title.startswith("Accuracy of every")).pictures[0]
     drawn = b64decode(picture.uri.partition(",")[2]).decode()
     assert [text for text in (">12<", ">46<", ">79<") if text not in drawn] == []
+
+
+def test_rows_of_a_matrix_are_in_the_order_of_the_tasks(results: dict[str, RunResult]) -> None:
+    drawn = accuracy_matrix(results["scratch"].model_copy(update={"matrix": ((0.1,), (0.2, 0.3))}), 0.0, 1.0)
+    cells = drawn.axes[0].collections[0].get_array()
+    assert cells.filled(-1).flatten().tolist() == pytest.approx([10, -1, 20, 30])
+
+
+def test_a_curve_stops_where_the_goal_was_last_met(results: dict[str, RunResult]) -> None:
+    """Of three sparsities the second was frozen, as its number in `source` says."""
+    row = {"target": None, "met": None, "budget_x": 1.0, "seconds": 1.0}
+    stages = [
+        StageResult(number=1, stage="pick_train", source=None, accuracy=None, sparsity=None, **row),
+        StageResult(number=2, stage="check", source=1, accuracy=0.9, sparsity=None, **row),
+        *(
+            StageResult(number=place + 2, stage="prune", source=place + 1, accuracy=0.9 - place / 10, sparsity=s, **row)
+            for place, s in enumerate((0.3, 0.5, 0.7), 1)
+        ),
+        StageResult(number=6, stage="freeze", source=4, accuracy=None, sparsity=0.5, **row),
+    ]
+    found = curve(results["cpg-avg"].tasks[0].model_copy(update={"stages": tuple(stages)}))
+    assert found is not None
+    assert found.sparsity == (0.0, 0.3, 0.5, 0.7)
+    assert found.accuracy == pytest.approx((0.9, 0.8, 0.7, 0.6))
+    assert found.chosen == 2
 
 
 def test_the_chosen_point_is_the_sparsity_that_was_frozen(results: dict[str, RunResult]) -> None:

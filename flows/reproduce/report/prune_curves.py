@@ -25,12 +25,10 @@ class Curve:
 
 def curve(task: TaskResult) -> Curve | None:
     """From the unpruned state on, at the width that the task was frozen at; None for a task that was not pruned."""
-    checks = [place for place, stage in enumerate(task.stages) if stage.stage == "check"]
-    last = checks[-1] if checks else len(task.stages)
-    pruned = [stage for stage in task.stages[last:] if stage.stage == "prune"]
+    pruned = [stage for stage in task.stages if stage.stage == "prune"]
     if not pruned:
         return None
-    check = task.stages[last]
+    check = [stage for stage in task.stages if stage.stage == "check"][-1]  # a task is pruned after its last
     frozen = next(stage.source for stage in task.stages if stage.stage in AFTER_PRUNING)
     numbers = [check.source, *(stage.number for stage in pruned)]
     tried = [(0.0, check.accuracy), *((stage.sparsity, stage.accuracy) for stage in pruned)]
