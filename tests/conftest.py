@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from core import tiny
+from PIL import Image
 from tiny_results import tiny_results
 
 from cpg_core.run import Run, begin
@@ -61,3 +63,19 @@ def results(learned: Callable[..., Run]) -> dict[str, RunResult]:
 def damageable(tmp_path: Path, learned: Callable[..., Run]) -> Callable[..., Run]:
     """A copy of a learned run, to be changed at will."""
     return lambda **how: tiny.copy(learned(**how), tmp_path)
+
+
+@pytest.fixture
+def write_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write `images/PART/CLASS/0.png` and so on, from {"train/cat": count, ...}; noise that differs a file."""
+
+    def write(counts: Mapping[str, int], size: tuple[int, int] = (12, 12), root: str = "images") -> Path:
+        rng = np.random.default_rng(0)
+        for home, count in counts.items():
+            (tmp_path / root / home).mkdir(parents=True)
+            for k in range(count):
+                noise = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(tmp_path / root / home / f"{k}.png")
+        return tmp_path / root
+
+    return write

@@ -30,7 +30,7 @@ def fit(image: Tensor, size: int) -> Tensor:
     return cropped
 
 
-def random_resized_crop(image: Tensor, size: int, *seed: int | str) -> Tensor:
+def random_resized_crop(image: Tensor, size: int, *seed: int) -> Tensor:
     """Crop 8 to 100 % of the area of uint8 [C, H, W] in a ratio of 3:4 to 4:3, resized to [C, size, size].
 
     The same seed gives the same crop, whatever random numbers were drawn before or are drawn meanwhile.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, 
             raise CpgError(f"{listing.where}: folder '{name}' is no class of the task{hint} Classes: {list(classes)}")
     split = load(listing, listing.names, image_size=image_size, channels=channels)
     number = torch.tensor([classes.index(name) for name in listing.names])
-    return Split(number[split.labels], split.shape, split.images, split.files)
+    return replace(split, labels=number[split.labels])
 
 
 def _need_all_classes(task: str, classes: tuple[str, ...], train: Split, val: Split, fraction: float) -> None:

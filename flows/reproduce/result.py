@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 from cpg_core import sharing
 from cpg_core.records import StageName, TaskRecord
@@ -72,6 +74,16 @@ class RunResult(Strict):
     matrix: tuple[tuple[float, ...], ...]
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
+
+
+def averages(runs: Iterable[RunResult]) -> list[float]:
+    """The average test accuracy of each run after its last task, in percent."""
+    return [100 * run.summary["average_accuracy"] for run in runs]
+
+
+def sd(values: Sequence[float]) -> float | None:
+    """The standard deviation over runs that differ in their seed; None of a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def first_seeds(results: Mapping[str, RunResult]) -> dict[str, RunResult]:

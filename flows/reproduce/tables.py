@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, averages, sd
 
 Combine = Callable[[np.ndarray], np.ndarray]
 """From `[runs, tasks]` to `[tasks]`."""
@@ -98,7 +98,7 @@ def _row(method: str, chosen: Sequence[RunResult], combine: Combine) -> dict[str
         **tasks,
         "average": round(float(combined.mean()), 1),
         **figures,
-        "sd": round(float(100 * accuracies.mean(axis=1).std(ddof=1)), 1) if len(chosen) > 1 else None,
+        "sd": _rounded(sd(averages(chosen))),
         "n": len(chosen),
     }
 
@@ -152,7 +152,7 @@ def _costs(
     def mean(name: str, scale: float = 1.0) -> float:
         return round(scale * float(np.mean([result.summary[name] for result in group])), 2)
 
-    averages = [100 * result.summary["average_accuracy"] for result in group]
+    found = averages(group)
     forward = [
         task.test_accuracy - alone[task.name] for result in group for task in result.tasks[1:] if task.name in alone
     ]
@@ -161,8 +161,8 @@ def _costs(
         "n": len(group),
         "tasks": len(group[0].tasks),
         f"average_after_{common}": round(100 * float(np.mean([result.matrix[common - 1] for result in group])), 1),
-        "average": round(float(np.mean(averages)), 1),
-        "sd": round(float(np.std(averages, ddof=1)), 1) if len(group) > 1 else None,
+        "average": round(float(np.mean(found)), 1),
+        "sd": _rounded(sd(found)),
         "backward_transfer": mean("backward_transfer", 100),
         "forward_transfer": round(100 * float(np.mean(forward)), 2) if forward else None,
         "forgetting": mean("forgetting", 100),
@@ -173,3 +173,7 @@ def _costs(
         "mb": mean("model_mb"),
         "seconds": round(mean("seconds")),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

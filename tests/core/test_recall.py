@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.tiny import data_of
 from cpg_core.errors import CpgError
 from cpg_core.recall import evaluate
 from cpg_core.run import Run
@@ -33,7 +32,7 @@ def test_a_folder_of_images_is_judged_by_its_own_labels(
 ) -> None:
     """The task's training images under their own names, then under each other's: what was right is now wrong."""
     run = learned()
-    data = data_of(run, 1)
+    data = run.data(1)
     assert data.train.images is not None
     for number, (pixels, label) in enumerate(zip(data.train.images, data.train.labels.tolist(), strict=True)):
         folder = tmp_path / "test" / data.classes[label if right else 1 - label]

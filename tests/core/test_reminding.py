@@ -52,7 +52,7 @@ def network_after(run: Run, index: int) -> Network:
 def test_the_fisher_information_is_the_mean_square_of_single_gradients(learned: Callable[..., Run]) -> None:
     """Over many images it nears the expectation over both answers, worked out here from its definition."""
     run = learned(method="sequential", tasks="1-2")
-    network, data = network_after(run, 1), tiny.data_of(run, 1)
+    network, data = network_after(run, 1), run.data(1)
     name, weight = list(shared_parameters(network).items())[-1]
     count = 100
     found = fisher(network, data.train, data.mean, data.std, count, 5)[name]
@@ -69,7 +69,7 @@ def test_the_fisher_information_is_the_mean_square_of_single_gradients(learned: 
 
 def test_a_weight_that_no_answer_depends_on_has_no_spring(learned: Callable[..., Run]) -> None:
     run = learned(method="sequential", tasks="1-2")
-    network, data = network_after(run, 1), tiny.data_of(run, 1)
+    network, data = network_after(run, 1), run.data(1)
     with torch.no_grad():
         network.head.weight[:, 0] = 0  # the first feature reaches no answer
     last = list(shared_parameters(network))[-1]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cpg_core.config import Settings, load_settings
 from cpg_core.data.spec import load_sequence, select
-from cpg_core.data.task import TaskData, load_task_data
 from cpg_core.machine import versions
 from cpg_core.methods import METHODS
 from cpg_core.progress import Silent
@@ -86,16 +85,6 @@ def copy(run: Run, to: Path) -> Run:
     for folder in ("checkpoints", "work"):
         shutil.copytree(run.root / folder, to / folder)
     return open_run(to, run.spec.name)
-
-
-def data_of(run: Run, index: int) -> TaskData:
-    return load_task_data(
-        run.spec.tasks[index - 1],
-        image_size=run.input.size,
-        channels=run.input.channels,
-        val_fraction=run.spec.settings.val_fraction,
-        seed=run.spec.seed,
-    )
 
 
 def frozen_bytes(run: Run) -> dict[str, bytes]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from core import tiny
 from cpg_core import delta as deltas
 from cpg_core.beginning import fresh_network
 from cpg_core.data.batches import eval_batches
@@ -42,7 +41,7 @@ def recalled_network(run: Run, index: int, shared: Shared, delta: Delta) -> Netw
 
 def recalled(run: Run, index: int, shared: Shared | None = None, delta: Delta | None = None) -> Tensor:
     """Task `index` on the current model (or on another), all of it read from disk."""
-    data = tiny.data_of(run, index)
+    data = run.data(index)
     shared = shared or run.rebuild(run.frozen())
     network = recalled_network(run, index, shared, delta or run.delta(index))
     return look(network, run, data.test, data.mean, data.std)

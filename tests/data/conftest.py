@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -59,21 +59,5 @@ def write_parquet() -> Callable[..., Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table.replace_schema_metadata(metadata), path, row_group_size=group)
         return path
-
-    return write
-
-
-@pytest.fixture
-def write_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Write `images/PART/CLASS/0.png` and so on, from {"train/cat": count, ...}; noise that differs a file."""
-
-    def write(counts: Mapping[str, int], size: tuple[int, int] = (12, 12), root: str = "images") -> Path:
-        rng = np.random.default_rng(0)
-        for home, count in counts.items():
-            (tmp_path / root / home).mkdir(parents=True)
-            for k in range(count):
-                noise = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-                Image.fromarray(noise).save(tmp_path / root / home / f"{k}.png")
-        return tmp_path / root
 
     return write

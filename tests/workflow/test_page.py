@@ -11,6 +11,7 @@ from tiny_results import tiny_plan
 
 from flows.reproduce.frames import frames
 from flows.reproduce.report.claims import claims
+from flows.reproduce.report.figures import accuracy_and_size
 from flows.reproduce.report.page import page, sections
 from flows.reproduce.report.prune_curves import curve
 from flows.reproduce.report.triangles import accuracy_matrix
@@ -179,6 +180,14 @@ def test_figures_draw_the_first_seed_of_each_method(results: dict[str, RunResult
     uris = [{s.title: [p.uri for p in s.pictures] for s in sections(found)} for found in (results, again | results)]
     assert uris[0].pop("Accuracy and size") != uris[1].pop("Accuracy and size")
     assert uris[0] == uris[1]
+
+
+def test_seeds_are_points_of_one_mark(results: dict[str, RunResult]) -> None:
+    again = {f"{key}-again": result.model_copy(update={"seed": result.seed + 1}) for key, result in results.items()}
+    one, both = (accuracy_and_size(found).axes[0].lines for found in (results, results | again))
+    assert [line.get_label() for line in both] == [line.get_label() for line in one]
+    assert [len(line.get_xdata()) for line in both] == [2 * len(line.get_xdata()) for line in one]
+    assert sum(len(line.get_xdata()) for line in one) == len(results)
 
 
 def test_a_changed_bit_is_told(results: dict[str, RunResult]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from core.tiny import GROWS, frozen_bytes
-from PIL import Image
 
 from cpg_core.audit import audit
 from cpg_core.errors import CpgError
@@ -20,12 +20,12 @@ from .asking import parameters, tiny_request
 from .listeners import at, silently
 from .shown import names, run_flow, shown, states
 
-GREYS = """
-name: greys
+NOISE = """
+name: noise
 backbone: digits_cnn
 profile: digits
 source: {kind: folder, folder: images}
-tasks: [{name: greys}]
+tasks: [{name: noise}]
 """
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -170,23 +170,21 @@ def test_a_task_is_added_to_a_run(first: tuple[Path, UUID], tmp_path: Path) -> N
     assert "003-more/delta.safetensors" in after
 
 
-def test_images_that_stream_are_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_stream_are_learned(
+    tmp_path: Path, write_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are decoded beside the flow: processes forked from one under Prefect die as they end."""
     monkeypatch.setattr("cpg_core.data.source.MEMORY_LIMIT", 0)
-    for part, shade in product(("train", "test"), (40, 200)):
-        folder = tmp_path / "images" / part / f"grey-{shade}"
-        folder.mkdir(parents=True)
-        for number in range(12):
-            Image.new("L", (10, 10), shade + number).save(folder / f"{number}.png")
-    sequence = tmp_path / "greys.yaml"
-    sequence.write_text(GREYS)
-    asked = tiny_request("compute.workers=3", tasks="1", goal=0.1, run="greys")
+    write_folder({f"{part}/{name}": 12 for part in ("train", "test") for name in ("a", "b")})
+    sequence = tmp_path / "noise.yaml"
+    sequence.write_text(NOISE)
+    asked = tiny_request("compute.workers=3", tasks="1", goal=0.1, run="noise")
     request = replace(asked, sequence=str(sequence))
     from flows.sequence import sequence_flow
 
-    found = shown(run_flow(sequence_flow(silently), parameters(request, tmp_path)))["greys"]
+    found = shown(run_flow(sequence_flow(silently), parameters(request, tmp_path)))["noise"]
     assert {task.state for task in found} == {"Completed"}
-    train = open_run(tmp_path, "greys").data(1).train
+    train = open_run(tmp_path, "noise").data(1).train
     assert (train.images, train.workers) == (None, 3)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from core.tiny import ROOT, data_of
+from core.tiny import ROOT
 from PIL import Image
 from torch import Tensor
 
@@ -117,7 +117,7 @@ def test_an_unfinished_or_untracked_run_is_not(client: MlflowClient, tmp_path: P
 
 def recalled_logits(run: Run, index: int) -> tuple[Tensor, Tensor]:
     """The test images of a task, and their logits as `cpg eval` computes them."""
-    record, split, settings = run.record(index), data_of(run, index).test, run.spec.settings
+    record, split, settings = run.record(index), run.data(index).test, run.spec.settings
     with exactly(record.machine.threads):
         network = network_of(run, run.shared(), record, run.delta(index, record))
         mean, std = torch.tensor(record.mean), torch.tensor(record.std)
@@ -145,7 +145,7 @@ def test_an_answer_has_the_bits_of_eval(run: Run) -> None:
 
 
 def data_images(run: Run, index: int) -> Any:  # noqa: ANN401
-    images = data_of(run, index).test.images
+    images = run.data(index).test.images
     assert images is not None
     return images.permute(0, 2, 3, 1).numpy()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cpg_core.methods import METHODS
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, averages, sd
 
 LARGEST_X = 1.5
 """The expansion of the paper's CPG on CIFAR-100 (Tables 1 and 2)."""
@@ -39,13 +39,9 @@ def _runs(results: Mapping[str, RunResult], method: str, goal: str | None) -> li
     ]
 
 
-def _averages(runs: list[RunResult]) -> list[float]:
-    return [100 * run.summary["average_accuracy"] for run in runs]
-
-
-def _said(averages: list[float]) -> str:
-    spread = f" (sd {np.std(averages, ddof=1):.1f}, n {len(averages)})" if len(averages) > 1 else ""
-    return f"{np.mean(averages):.1f} %{spread}"
+def _said(found: list[float]) -> str:
+    spread = sd(found)
+    return f"{np.mean(found):.1f} %" + (f" (sd {spread:.1f}, n {len(found)})" if spread is not None else "")
 
 
 Side = tuple[str, str, str | None]
@@ -73,7 +69,7 @@ def _compared(
     ours, theirs = _runs(results, *left[1:]), _runs(results, *right[1:])
     if not ours or not theirs:
         return None
-    one, other = _averages(ours), _averages(theirs)
+    one, other = averages(ours), averages(theirs)
     holds = order(float(np.mean(one)), float(np.mean(other)))
     return Claim(f"{left[0]} {words} {right[0]}", holds, f"{_said(one)} against {_said(other)}")
 

@@ -64,15 +64,13 @@ class Look:
 
 
 def look(result: RunResult) -> Look:
-    """A run's look: its method's, told apart by goal, ordering and seed where there are several."""
+    """A run's look: its method's, told apart by goal and ordering where there are several; seeds look alike."""
     name, colour = LOOKS.get(result.method, (result.method, "#000000"))
     parts = [name]
     if result.method == "cpg":
         parts.append(result.goal)
     if result.ordering != "0":
         parts.append(f"ord. {result.ordering}")
-    if result.seed != 1:
-        parts.append(f"seed {result.seed}")
     dash = "-" if result.ordering == "0" else ":"
     mark = MARKS.get(result.goal, "o") if result.ordering == "0" else "x" if result.ordering == "1" else "+"
     return Look(" ".join(parts), colour, mark, dash if result.goal != "max" else "--")

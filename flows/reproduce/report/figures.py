@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from cpg_core.methods import METHODS
-from flows.reproduce.report.drawing import WIDTH_IN, figure, look
-from flows.reproduce.result import RunResult, first_seeds
+from flows.reproduce.report.drawing import WIDTH_IN, Look, figure, look
+from flows.reproduce.result import RunResult, averages, first_seeds
 
 FOLLOWED = (1, 5, 10, 15)
 """The tasks that Figure 2 follows, as far as the sequence has them."""
@@ -38,11 +38,13 @@ def accuracy_and_size(results: Mapping[str, RunResult]) -> Figure:
     """Average test accuracy against the bytes that recall needs: a point a run."""
     drawn = figure(4.4)
     panel = drawn.subplots()
+    alike: dict[Look, list[RunResult]] = {}
     for result in results.values():
-        seen = look(result)
-        label = f"{seen.label}, {len(result.tasks)} tasks"
-        size, accuracy = result.summary["model_mb"], 100 * result.summary["average_accuracy"]
-        panel.plot(size, accuracy, seen.mark, color=seen.colour, label=label, markersize=6, alpha=0.85)
+        alike.setdefault(look(result), []).append(result)
+    for seen, runs in alike.items():
+        sizes = [run.summary["model_mb"] for run in runs]
+        label = f"{seen.label}, {len(runs[0].tasks)} tasks"
+        panel.plot(sizes, averages(runs), seen.mark, color=seen.colour, label=label, markersize=6, alpha=0.85)
     panel.set(xscale="log", xlabel="model, MB (log scale)", ylabel="average test accuracy, %")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

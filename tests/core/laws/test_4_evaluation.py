@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.tiny import FORGETTING, GROWS, KEEPING, bits, data_of, frozen_bytes
+from core.tiny import FORGETTING, GROWS, KEEPING, bits, frozen_bytes
 from cpg_core.audit import audit
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
@@ -45,7 +45,7 @@ def changes_nothing(run: Run, network: Network, evaluation: Callable[[Network, R
 
 
 def count_right(network: Network, run: Run) -> float:
-    data = data_of(run, 1)
+    data = run.data(1)
     return accuracy(network, eval_batches(data.val, data.mean, data.std, 8, "cpu"))
 
 

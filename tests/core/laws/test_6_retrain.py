@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from core.tiny import bits, data_of
+from core.tiny import bits
 from core.witness import recalled_network
 from cpg_core.beginning import fresh_network
 from cpg_core.network import Network
@@ -54,7 +54,7 @@ def network_of(context: TaskContext, state: TaskState) -> Network:
 
 
 def val_accuracy(run: Run, network: Network) -> float:
-    return decide_accuracy(network, data_of(run, 2), "val", 250)
+    return decide_accuracy(network, run.data(2), "val", 250)
 
 
 def watch(run: Run, do: Execute) -> Seen:
