@@ -18,8 +18,8 @@ from typing import Any
 
 from faults_sequence import RUN, Starter, arguments, content, unbroken
 
-from cpg_core.run import RECORD, Run, open_run
-from cpg_core.run import RUN as RUN_FILE
+from cpg_core.storage.run import RECORD, Run, open_run
+from cpg_core.storage.run import RUN as RUN_FILE
 
 KINDS = {
     "checkpoints/run.json": 3,

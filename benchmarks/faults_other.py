@@ -19,7 +19,7 @@ from faults_rows import MISTAKE, STOPPED, Bench, Harm, Row, cut, told
 from faults_sequence import ROOT, RUN, Attempt, Starter, arguments, content, environment, unbroken
 from PIL import Image
 
-from cpg_core.run import open_run
+from cpg_core.storage.run import open_run
 
 CHANGED = "settings, data, code or the model before it changed"
 TASKS = {"one": ("0", "1"), "two": ("2", "3"), "three": ("4", "5")}
@@ -80,7 +80,7 @@ def two_at_once(bench: Bench) -> Iterator[Row]:
     """A second process on the folder of a run that is being learned."""
     root = bench.folder / "twice"
     words = arguments(root, "--plain", "--no-track")
-    command = [sys.executable, "-c", "from flows.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from flows.cli.app import main; main()", *words]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL) as first:
         while first.poll() is None and not list((root / "work").rglob("at-*.json")):
             time.sleep(0.01)
@@ -127,7 +127,7 @@ def _changed_code(bench: Bench) -> Iterator[Row]:
     training.write_text(f"{training.read_text()}# another version\n")
     frozen = {name: found for name, found in content(run).items() if name.startswith("001-")}
     finished = subprocess.run(
-        [sys.executable, "-c", "from flows.cli import main; main()", *arguments(run.root, "--plain", "--no-track")],
+        [sys.executable, "-c", "from flows.cli.app import main; main()", *arguments(run.root, "--plain", "--no-track")],
         cwd=copied, env=environment(PYTHONPATH=str(copied)), capture_output=True, text=True, check=False,
     )  # fmt: skip
     attempt = Attempt(finished.returncode, False, [], finished.stdout + finished.stderr)

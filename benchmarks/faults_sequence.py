@@ -13,7 +13,7 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from cpg_core.run import Run, open_run
+from cpg_core.storage.run import Run, open_run
 
 ROOT = Path(__file__).parents[1]
 RUN = "tiny"
@@ -34,8 +34,8 @@ SETTINGS = (
 )
 """The check always fails, so that every task but the first grows; each stage takes a fraction of a second."""
 
-PLAIN = "sklearn.datasets,flows.cli,flows.launch,flows.plain,flows.request"
-WITH_PREFECT = f"{PLAIN},flows.sequence"
+PLAIN = "sklearn.datasets,flows.cli.app,flows.launch,flows.local_runner,flows.request"
+WITH_PREFECT = f"{PLAIN},flows.orchestration.sequence"
 
 
 def arguments(root: Path, *more: str, sequence: str = "digits-5", tasks: str = "1-3") -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from faults_rows import Bench, Row, told
 from faults_sequence import ROOT, RUN, Attempt, arguments, content, environment, unbroken
 
-from cpg_core.run import open_run
+from cpg_core.storage.run import open_run
 
 SLOW = ("--set", "pick_train.epochs=200", "--set", "pick_train.score_freeze_epoch=140")
 """A task takes some seconds, in which a server may go and come."""
@@ -154,7 +154,7 @@ def mlflow_database(bench: Bench) -> Iterator[Row]:
 def _cpg(root: Path, *more: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`cpg run` on the slow sequence, in a process of its own."""
     words = arguments(root, *more, *SLOW, tasks=LONG)
-    command = [sys.executable, "-c", "from flows.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from flows.cli.app import main; main()", *words]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

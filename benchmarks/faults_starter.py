@@ -62,7 +62,7 @@ def _child(request: dict[str, Any]) -> None:
         if largest := request.get("largest_file_bytes"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
         _watch(Path(request["root"]), request["ledger"], request.get("moment"))
-        from flows.cli import main as cpg
+        from flows.cli.app import main as cpg
 
         sys.argv = ["cpg", *request["arguments"]]
         cpg()

@@ -22,16 +22,16 @@ import pandas as pd
 import psutil
 from output import show
 
-from cpg_core.audit import audit
-from cpg_core.config import load_settings
+from cpg_core.config.settings import load_settings
 from cpg_core.data.fields import DigitsSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.machine import exactly, versions
-from cpg_core.progress import Silent
-from cpg_core.records import TaskRecord
-from cpg_core.run import Run, RunSpec, begin
+from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_task
-from cpg_core.stages import open_task
+from cpg_core.stages.context import open_task
+from cpg_core.storage.records import TaskRecord
+from cpg_core.storage.run import Run, RunSpec, begin
+from cpg_core.training.reporter import Silent
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 MEGABYTE = 2**20

@@ -25,11 +25,11 @@ from statistics import median
 import pandas as pd
 from output import show
 
-from cpg_core.progress import Reporter, Silent
-from cpg_core.run import Run
+from cpg_core.storage.run import Run
+from cpg_core.training.reporter import Reporter, Silent
 from flows import launch
+from flows.console.signals import Stop
 from flows.request import SequenceRequest, begun
-from flows.stopping import Stop
 
 PROJECT = Path(__file__).parents[1]
 TASKS = 2

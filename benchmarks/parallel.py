@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 from output import show
 
-from cpg_core.run import Run, open_run
+from cpg_core.storage.run import Run, open_run
 
 PROJECT = Path(__file__).parents[1]
 
@@ -33,7 +33,7 @@ def compare(root: Path, seeds: int, epochs: int, workers: int, *, plain: bool) -
     words += ["--set", f"pick_train.epochs={epochs}", "--set", "compute.threads=1", *(["--plain"] if plain else [])]
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-c", "from flows.cli import main; main()", *words],
+        [sys.executable, "-c", "from flows.cli.app import main; main()", *words],
         cwd=PROJECT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.DEVNULL,

@@ -25,16 +25,16 @@ import torch
 from output import show
 from torch import Tensor, nn
 
-from cpg_core.config import Optimizer
+from cpg_core.config.settings import Optimizer
 from cpg_core.data.batches import train_batches
 from cpg_core.data.fields import Augment, DigitsSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
-from cpg_core.evaluation import reading
-from cpg_core.network import Network, build, shared_parameters
-from cpg_core.optimizer import TaskOptimizer
-from cpg_core.pruning import Release
+from cpg_core.model.network import Network, build, shared_parameters
+from cpg_core.stages.prune_schedule import Release
+from cpg_core.training.evaluation import reading
+from cpg_core.training.optimizer import TaskOptimizer
 
 MEGABYTE = 2**20
 SGD = Optimizer(kind="sgd", momentum=0.9, weight_decay=4e-5)

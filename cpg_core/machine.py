@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from cpg_core.records import Machine
+from cpg_core.storage.records import Machine
 
 
 def device_of(choice: str) -> torch.device:

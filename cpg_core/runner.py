@@ -7,17 +7,17 @@ from contextlib import contextmanager, nullcontext
 
 from filelock import FileLock, Timeout
 
+from cpg_core.distributed.rank_worker import started
 from cpg_core.errors import CpgError
-from cpg_core.following import started
-from cpg_core.freezing import freeze
 from cpg_core.machine import exactly
-from cpg_core.policy import Request, next_stage
-from cpg_core.progress import Reporter
-from cpg_core.ranks import ALONE
-from cpg_core.records import StageRecord
-from cpg_core.run import Run
-from cpg_core.stages import TaskContext, open_task, run_stage
-from cpg_core.work import work_of
+from cpg_core.stages.context import TaskContext, open_task, run_stage
+from cpg_core.stages.freeze import freeze
+from cpg_core.stages.next_stage import Request, next_stage
+from cpg_core.stages.registry import work_of
+from cpg_core.storage.records import StageRecord
+from cpg_core.storage.run import Run
+from cpg_core.training.ranks import ALONE
+from cpg_core.training.reporter import Reporter
 
 Execute = Callable[[TaskContext, Request], StageRecord]
 """Does one stage, or finds it done."""

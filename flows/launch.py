@@ -9,13 +9,13 @@ from typing import Any, Literal
 import typer
 
 from cpg_core.errors import CpgError
-from cpg_core.run import Run
-from flows.comparison import Comparison
+from cpg_core.storage.run import Run
+from flows.console.reporters import Listen
+from flows.console.tables import summary_line
+from flows.console.terminal import on_terminal
 from flows.environment import prepare, quiet
-from flows.reporters import Listen
-from flows.server import server
-from flows.tables import summary_line
-from flows.terminal import on_terminal
+from flows.orchestration.server import server
+from flows.sweep.comparison import Comparison
 
 
 def learn(
@@ -45,16 +45,16 @@ def learn(
     """
     prepare(root)
     if plain:
-        from flows.keeping import keeping
-        from flows.plain import learn as learn_plainly
+        from flows.local_runner import learn as learn_plainly
+        from flows.persist import keeping
 
         learn_plainly(run, listen, keeping(root, track=track))
     else:
         with server(root / ".prefect") as wait:
-            from flows.logs import also_in_logs
-            from flows.outage import despite_outage
-            from flows.sequence import add_flow, sequence_flow
-            from flows.tracking import open_store
+            from flows.orchestration.outage import despite_outage
+            from flows.orchestration.run_log import also_in_logs
+            from flows.orchestration.sequence import add_flow, sequence_flow
+            from flows.tracking.sync import open_store
 
             quiet()
             if track:
@@ -83,9 +83,9 @@ def learn_side_by_side(
         CpgError: something asked for is wrong and nothing was begun, or a run is not finished at the end.
         Interrupted: a signal came; the same call goes on from there.
     """
-    from flows.comparing import compare, local_crew
-    from flows.comparison import plan
-    from flows.pool import PlainSlot
+    from flows.sweep.comparing import compare, local_crew
+    from flows.sweep.comparison import plan
+    from flows.sweep.worker_pool import PlainSlot
 
     prepare(root)
     if plain and dask:
@@ -99,7 +99,7 @@ def learn_side_by_side(
             raise results.error
         return
     with server(root / ".prefect") as wait:
-        from flows.compare import compare_flow
+        from flows.orchestration.compare import compare_flow
 
         quiet()
         wait()

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpg_core.backbones import find as find_backbone
-from cpg_core.config import Settings, load_settings
+from cpg_core.config.goals import resolve as resolve_goals
+from cpg_core.config.settings import Settings, load_settings
 from cpg_core.data.spec import SequenceSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
-from cpg_core.goals import resolve as resolve_goals
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
-from cpg_core.run import Run, RunSpec, extend, open_run
-from flows.pointers import begin_here, require_here
+from cpg_core.storage.run import Run, RunSpec, extend, open_run
+from flows.versioning.dvc_pointers import begin_here, require_here
 
 COMPUTED_GOALS = ("avg", "max", "top")
 """Of models learned apart, by the pipeline: `results/<profile>/goals/<name>.json`."""

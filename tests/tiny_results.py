@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from core.tiny import GROWS, ROOT
 
-from cpg_core.run import Run
+from cpg_core.storage.run import Run
 from flows.reproduce.plan import Plan, read_plan
 from flows.reproduce.result import RunResult, result_of
 

@@ -19,7 +19,7 @@ from typing import Protocol, cast
 
 from torch import nn
 
-from cpg_core.hints import unknown
+from cpg_core.config.suggestions import unknown
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from cpg_core.schema import Strict
+from cpg_core.config.schema import Strict
 
 Part = Literal["train", "test"]
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import decode
 from cpg_core.data.fields import ParquetSource, Part
 from cpg_core.data.listing import Listing, Pixels, Rows
 from cpg_core.errors import CpgError
-from cpg_core.hints import did_you_mean
 
 DOWNLOADS = Path("data/raw")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import MODE_OF_CHANNELS
 from cpg_core.data.digits import list_digits
 from cpg_core.data.fields import DigitsSource, FolderSource, ParquetSource, Part, Source, TorchvisionSource
@@ -18,7 +19,6 @@ from cpg_core.data.resize import SMALL_SIDE, fit
 from cpg_core.data.split import Split
 from cpg_core.data.torchvision_sets import list_torchvision
 from cpg_core.errors import CpgError
-from cpg_core.hints import did_you_mean
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of pixels in one part
 

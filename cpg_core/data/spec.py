@@ -13,10 +13,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from cpg_core.config.schema import Strict, read_yaml
+from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.fields import Augment, Normalise, Source
 from cpg_core.errors import CpgError
-from cpg_core.hints import did_you_mean
-from cpg_core.schema import Strict, read_yaml
 
 INHERITED = ("source", "augment", "normalise")
 

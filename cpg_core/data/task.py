@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.fetch import Order, fetch
 from cpg_core.data.fields import Augment, MeanStd, Normalise
 from cpg_core.data.folder import list_classes
@@ -19,7 +20,6 @@ from cpg_core.data.source import choose, list_part, load
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
 from cpg_core.errors import CpgError
-from cpg_core.hints import did_you_mean
 from cpg_core.seeds import derive
 
 STATISTICS_FILES = 4096  # streamed images that mean and standard deviation are computed from, at the most

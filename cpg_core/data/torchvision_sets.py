@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import to_pixels
 from cpg_core.data.fields import Part, TorchvisionSource
 from cpg_core.data.listing import Listing, Pixels, Rows
 from cpg_core.errors import CpgError
-from cpg_core.hints import did_you_mean
 
 
 def list_torchvision(source: TorchvisionSource, part: Part) -> Listing:

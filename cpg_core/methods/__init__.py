@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from cpg_core.config import Settings
-from cpg_core.hints import unknown
+from cpg_core.config.settings import Settings
+from cpg_core.config.suggestions import unknown
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import options
+from flows.cli import options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +24,8 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or
 @app.command()
 def prepare(root: options.Root = HERE) -> None:
     """Fetch and check the images of the sequence; write what there is, and the settings of each method."""
-    from flows.prepare import manifest, version_images
     from flows.reproduce.plan import read_plan, write_settings
+    from flows.versioning.prepare import manifest, version_images
 
     plan = read_plan(root)
     for path in write_settings(plan, root):

@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from cpg_core.config import load_settings
+from cpg_core.config.schema import Strict, check, read_mapping
+from cpg_core.config.settings import load_settings
+from cpg_core.config.suggestions import unknown
 from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
-from cpg_core.files import read_record, write_json
-from cpg_core.hints import unknown
 from cpg_core.methods import METHODS, settings_of
 from cpg_core.methods import find as find_method
-from cpg_core.run import COMPARED, Run
-from cpg_core.schema import Strict, check, read_mapping
-from flows.pointers import begin_here
+from cpg_core.storage.files import read_record, write_json
+from cpg_core.storage.run import COMPARED, Run
 from flows.reproduce.result import RunResult, result_of
 from flows.request import SequenceRequest, definitions, resolve
+from flows.versioning.dvc_pointers import begin_here
 
 PARAMS = "params.yaml"
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from cpg_core import sharing
-from cpg_core.records import StageName, TaskRecord
-from cpg_core.report import matrix, summary
-from cpg_core.run import Run
-from cpg_core.schema import Strict
+from cpg_core.config.schema import Strict
+from cpg_core.recall import weight_usage as sharing
+from cpg_core.recall.metrics import matrix, summary
+from cpg_core.storage.records import StageName, TaskRecord
+from cpg_core.storage.run import Run
 
 
 class StageResult(Strict):
@@ -58,7 +58,7 @@ class RunResult(Strict):
         matrix: row i holds the test accuracies of tasks 1 to i once task i was frozen.
         owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
             not stand side by side in one network.
-        summary: the figures of `cpg_core.report.summary`.
+        summary: the figures of `cpg_core.recall.metrics.summary`.
     """
 
     run: str

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cpg_core.config import load_settings
+from cpg_core.config.settings import load_settings
 from cpg_core.data.spec import load_sequence
 from cpg_core.methods import METHODS
-from cpg_core.network import shared_shapes
-from cpg_core.report import MEGABYTE
+from cpg_core.model.network import shared_shapes
+from cpg_core.recall.metrics import MEGABYTE
 from flows.reproduce.plan import PARAMS, Plan
 from flows.reproduce.result import RunResult
 from flows.reproduce.tables import PAPER_SEQUENCE, beside_published

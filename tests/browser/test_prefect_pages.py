@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 from core.tiny import ROOT
 
+from cpg_core.config.schema import read_mapping
 from cpg_core.methods import METHODS
-from cpg_core.run import Run
-from cpg_core.schema import read_mapping
+from cpg_core.storage.run import Run
 
 from .services import Services
 from .window import Window

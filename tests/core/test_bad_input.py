@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from core.tiny import frozen_bytes, spec
-from cpg_core import files
-from cpg_core.audit import audit
 from cpg_core.errors import CpgError
-from cpg_core.progress import Silent
-from cpg_core.run import Run, begin, extend
+from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
+from cpg_core.storage import files
+from cpg_core.storage.run import Run, begin, extend
+from cpg_core.training.reporter import Silent
 
 DIVERGES = ("pick_train.lr=1.0e+30", "pick_train.schedule={kind: constant}")
 

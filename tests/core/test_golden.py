@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from golden.regenerate import HOW, PATH, figures
 
-from cpg_core.run import Run
+from cpg_core.storage.run import Run
 
 ONE_VAL_IMAGE, ONE_TRAIN_IMAGE, ONE_TEST_IMAGE = 1 / 28, 1 / 254, 1 / 70
 """Of the smallest split: another processor adds in another order, which may turn one image that lies on the edge."""

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cpg_core.config import Settings, load_settings
+from cpg_core.config.settings import Settings, load_settings
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.machine import versions
 from cpg_core.methods import METHODS
-from cpg_core.progress import Silent
-from cpg_core.run import Run, RunSpec, begin, open_run
 from cpg_core.runner import learn_sequence
+from cpg_core.storage.run import Run, RunSpec, begin, open_run
+from cpg_core.training.reporter import Silent
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cpg_core import delta as deltas
-from cpg_core.beginning import fresh_network
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
-from cpg_core.delta import Delta
-from cpg_core.evaluation import probe_images, reading
-from cpg_core.network import Network, build
-from cpg_core.policy import Request
-from cpg_core.progress import Silent
-from cpg_core.records import StageRecord
-from cpg_core.run import Run, open_run
+from cpg_core.model.network import Network, build
+from cpg_core.model.state import Shared, TaskState, effective, install
 from cpg_core.runner import execute, learn_sequence, learn_task
-from cpg_core.stages import TaskContext, read_state, stage_folder
-from cpg_core.state import Shared, TaskState, effective, install
+from cpg_core.stages.context import TaskContext, read_state, stage_folder
+from cpg_core.stages.initial_state import fresh_network
+from cpg_core.stages.next_stage import Request
+from cpg_core.storage import delta as deltas
+from cpg_core.storage.delta import Delta
+from cpg_core.storage.records import StageRecord
+from cpg_core.storage.run import Run, open_run
+from cpg_core.training.evaluation import probe_images, reading
+from cpg_core.training.reporter import Silent
 
 
 def look(network: Network, run: Run, split: Split, mean: Tensor, std: Tensor) -> Tensor:

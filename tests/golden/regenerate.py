@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cpg_core.run import Run
+from cpg_core.storage.run import Run
 
 PATH = Path(__file__).parent / "tiny.json"
 HOW: dict[str, Any] = {"tasks": "1-2"}

@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 from core.tiny import ROOT
 
-from cpg_core.run import Run
+from cpg_core.storage.run import Run
 from flows.environment import prepare
-from flows.plain import learn
+from flows.local_runner import learn
+from flows.orchestration.server import server
 from flows.request import SequenceRequest, begun
-from flows.server import server
-from flows.tracking import untracked
-
-from .asking import tiny_request
-from .listeners import silently
+from flows.tracking.sync import untracked
+from workflow.asking import tiny_request
+from workflow.listeners import silently
 
 
 @pytest.fixture(autouse=True)

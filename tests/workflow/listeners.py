@@ -7,10 +7,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cpg_core.progress import Reporter, Silent
-from cpg_core.run import Run
-from flows.reporters import Listen
-from flows.stopping import Stop
+from cpg_core.storage.run import Run
+from cpg_core.training.reporter import Reporter, Silent
+from flows.console.reporters import Listen
+from flows.console.signals import Stop
 
 
 class Keeping(Silent):

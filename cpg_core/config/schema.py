@@ -1,0 +1,109 @@
+"""Typed records that refuse what they do not know, read from YAML, with faults told in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from cpg_core.config.suggestions import did_you_mean
+from cpg_core.errors import CpgError
+
+SHOWN_ERRORS = 5
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A record that cannot change and knows no other keys than its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def read_yaml(path: Path, model: type[M]) -> M:
+    """Read `path` as a `model`; relative paths in it are relative to the file.
+
+    Raises `CpgError` naming the file and field: no such file, not YAML, a key given twice, a wrong or unknown field.
+    """
+    return check(read_mapping(path), model, str(path), context={"folder": path.parent})
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML (or JSON) file.
+
+    Raises `CpgError`: no such file, not YAML, a key given twice, or no keys at all.
+    """
+    if not path.is_file():
+        raise CpgError(f"{path}: there is no such file; check the path")
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CpgError(f"{path}: this is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise CpgError(f"{path}: expected keys and values, such as 'name: ...'")
+    return raw
+
+
+def check(raw: dict[str, Any], model: type[M], where: str, context: dict[str, Any] | None = None) -> M:
+    """`raw` as a `model`. Raises `CpgError` with a line for each wrong field, each beginning with `where`."""
+    try:
+        return model.model_validate(raw, context=context)
+    except ValidationError as error:
+        raise CpgError("\n".join(f"{where}: {line}" for line in _explain(error, raw, model))) from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Plain YAML keeps the last of two equal keys in silence; here it is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        for place, (key, _) in enumerate(node.value):
+            if key.value in keys[:place]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' is given twice; keep one", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _explain(error: ValidationError, raw: dict[str, Any], model: type[BaseModel]) -> list[str]:
+    """One line a mistake. One that tasks inherit from the sequence is told once, where it stands."""
+    distinct = {(e["type"], e["loc"][-1:], repr(e["input"])): e for e in reversed(error.errors())}
+    details = list(reversed(distinct.values()))
+    lines = [f"{_where(e, raw)}{_what(e, model)}" for e in details[:SHOWN_ERRORS]]
+    left = len(details) - len(lines)
+    return [*lines, f"and {left} more"] if left else lines
+
+
+def _where(error: ErrorDetails, raw: Any) -> str:  # noqa: ANN401  (anything a YAML file can hold)
+    """Walk down the raw YAML along the error's location; parts that name no key are pydantic's own union tags."""
+    parts: list[str] = []
+    for depth, part in enumerate(error["loc"]):
+        if isinstance(part, int) and isinstance(raw, list) and part < len(raw):
+            raw = raw[part]
+            name = raw.get("name") if isinstance(raw, dict) else None
+            parts.append(f"item {part + 1} ('{name}')" if name else f"item {part + 1}")
+        elif isinstance(raw, dict) and (found := [key for key in raw if str(key) == str(part)]):
+            raw = raw[found[0]]
+            parts.append(str(part))
+        elif error["type"] == "missing" and depth == len(error["loc"]) - 1:
+            parts.append(str(part))
+    return " > ".join(parts) + ": " if parts else ""
+
+
+def _what(error: ErrorDetails, model: type[BaseModel]) -> str:
+    value = error["input"]
+    if error["type"] == "extra_forbidden":
+        return f"unknown key{did_you_mean(str(error['loc'][-1]), _keys(model))}"
+    if error["type"] == "string_type" and isinstance(value, int | float):
+        return f"expected text, got {value!r}; write it in quotes"
+    message = error["msg"].removeprefix("Value error, ")
+    return message if error["type"] == "value_error" or isinstance(value, dict | list) else f"{message}, got {value!r}"
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    """All keys of the model and of the models inside it."""
+    schema = model.model_json_schema()
+    return {key for part in [schema, *schema.get("$defs", {}).values()] for key in part.get("properties", {})}

@@ -1,0 +1,276 @@
+"""Every setting of a run, typed and checked: what `params.yaml` may say and what it must say.
+
+There are no defaults in code: a profile in `params.yaml` names every value, or extends one that does, so what a run
+used can be read in one place. The `paper` profile holds the published values of experiment 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import Field, model_validator
+
+from cpg_core.config.schema import Strict, check, read_mapping
+from cpg_core.config.suggestions import unknown
+from cpg_core.errors import CpgError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Steps(Strict):
+    """The rate times `factor` at each epoch of `at_epochs` (counted from 0)."""
+
+    kind: Literal["steps"]
+    at_epochs: tuple[int, ...]
+    factor: Positive
+
+
+class OneCycle(Strict):
+    """Linear rise over the `warmup` fraction of all steps, then half a cosine down to `final` times the rate."""
+
+    kind: Literal["one_cycle"]
+    warmup: Fraction
+    final: Fraction
+
+
+class Constant(Strict):
+    """The same rate throughout."""
+
+    kind: Literal["constant"]
+
+
+STEADY = Constant(kind="constant")
+Schedule = Annotated[Steps | OneCycle | Constant, Field(discriminator="kind")]
+
+
+class PickTrain(Strict):
+    """Pick scores by Adam and released weights by the weight optimizer, together (section 3; Algorithm 1)."""
+
+    epochs: Count
+    lr: Positive
+    schedule: Schedule
+    score_lr: Positive
+    score_schedule: Schedule
+    score_init: float
+    score_threshold: float
+    score_freeze_epoch: int | None = Field(
+        description="From this epoch on the picks stand still, unless no weight is released"
+    )
+
+    @model_validator(mode="after")
+    def _all_picked_at_first(self) -> PickTrain:
+        if self.score_init <= self.score_threshold:
+            raise ValueError("score_init must exceed score_threshold: every older weight starts picked")
+        return self
+
+
+class Check(Strict):
+    """What the accuracy check asks for besides the goal."""
+
+    min_train_accuracy: Fraction | None = Field(description="The check fails at or below it; null: no such gate")
+    tolerance: Fraction = Field(description="An accuracy this far below the goal still passes")
+
+
+class Grow(Strict):
+    """How the network grows when the goal is missed."""
+
+    step_x: Positive
+    max_x: Annotated[float, Field(ge=1)]
+    first_task: bool = Field(description="May task 1 grow the network too")
+
+
+class Prune(Strict):
+    """Gradual pruning (Zhu and Gupta, 2018) towards rising sparsity targets."""
+
+    targets: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
+    epochs: Count = Field(description="Per target, the pruning epochs included")
+    prune_epochs: Count
+    every_steps: Count
+    lr: Positive
+    schedule: Schedule
+    min_train_accuracy: Fraction | None = Field(description="No further target at or below it; null: no such gate")
+    misses_allowed: Annotated[int, Field(ge=0)] | None = Field(
+        description="No further target after so many in a row below the goal; null: try them all"
+    )
+    leave_room: bool = Field(description="With the goal missed at the largest width, prune to 1 - 1/(tasks left + 1)")
+
+    @model_validator(mode="after")
+    def _targets_rise(self) -> Prune:
+        if list(self.targets) != sorted(set(self.targets)):
+            raise ValueError("targets must rise, none twice")
+        if self.prune_epochs > self.epochs:
+            raise ValueError("prune_epochs must not exceed epochs")
+        return self
+
+
+class OneShot(Strict):
+    """PackNet's prune: one cut of the task's weights by magnitude, then recovery."""
+
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    epochs: Count
+    lr: Positive
+
+
+class Finetune(Strict):
+    """A model apart that begins from an earlier task's: as `pick_train`, at another rate."""
+
+    lr: Positive
+
+
+class Ewc(Strict):
+    """Elastic weight consolidation (Kirkpatrick et al., 2017)."""
+
+    strength: Positive = Field(description="lambda: how stiff the springs are")
+    images: Count = Field(description="Of each earlier task, to find its Fisher information with")
+
+
+class Lwf(Strict):
+    """Learning without forgetting (Li and Hoiem, 2016)."""
+
+    strength: Positive = Field(
+        description="lambda_o: the loss of each earlier task's answers over that of the new task"
+    )
+    temperature: Positive
+
+
+class Den(Strict):
+    """Dynamically expandable networks (Yoon et al., 2018)."""
+
+    l1: Annotated[float, Field(ge=0)] = Field(description="Sparsity of task 1's weights and of each head at first")
+    head_epochs: Count = Field(
+        description="In which the head alone learns, to tell what the task needs; all but one at most"
+    )
+    group: Annotated[float, Field(ge=0)] = Field(description="Sparsity of added units, each as a group")
+    step_x: Positive = Field(description="Budget that a task adds, once, when it misses its goal or has units to split")
+    drift: Positive = Field(description="A unit is split whose weights moved further than this share of their norm")
+    split_epochs: Count = Field(description="In which copies of units are trained, at prune.lr")
+
+
+class Progressive(Strict):
+    """Progressive neural networks (Rusu et al., 2016)."""
+
+    column_width: Positive = Field(description="Channels of each later task's column over the base network's")
+
+
+class Retrain(Strict):
+    """Picks learned again, from the start, beside the compact model's own weights; kept only if better."""
+
+    epochs: Annotated[int, Field(ge=0)] = Field(description="0: no retrain")
+    lr: Positive
+    score_lr: Positive
+    patience: Count = Field(description="Stop after so many epochs without a better accuracy")
+
+
+class Optimizer(Strict):
+    """How weights move. Decay acts only on the shared weights that the task may change."""
+
+    kind: Literal["sgd", "adamw"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class Compute(Strict):
+    """Where and how it is computed; part of what decides the bits."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Count = Field(description="Of each process")
+    processes: Count = Field(description="Processes that share each batch of a task: one a GPU, or 1")
+    compile: Literal["auto", "always", "never"] = Field(
+        description="Compile the optimizer's pass; auto: from a million shared weights on, where a compiler is found"
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(
+        description="Threads that decode large images ahead; 0: one a processor"
+    )
+
+
+class Settings(Strict):
+    """All of them: one profile of `params.yaml`, resolved."""
+
+    goal: float | str = Field(description="What tasks must reach: a number in [0, 1], or a file with one a task")
+    base_width: Positive = Field(description="Channels of the base network over the published network's")
+    batch_size: Count
+    eval_batch_size: Count
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    goal_split: Literal["val", "test"] = Field(description="test: the paper's protocol, for comparison only")
+    released_init: Literal["zero", "random"] = Field(description="What released weights start from in a later task")
+    private_init: Literal["previous", "fresh"] = Field(description="What batch norm and biases start from")
+    optimizer: Optimizer
+    pick_train: PickTrain
+    check: Check
+    grow: Grow
+    prune: Prune
+    one_shot: OneShot
+    retrain: Retrain
+    finetune: Finetune
+    ewc: Ewc
+    lwf: Lwf
+    progressive: Progressive
+    den: Den
+    compute: Compute
+
+
+def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> Settings:
+    """The settings of one profile of `params.yaml`.
+
+    Args:
+        path: the parameter file; its `profiles` maps a name to settings, which may `extend` another profile.
+        profile: which one.
+        overrides: `prune.lr=0.001` strings, their values read as YAML.
+
+    Raises:
+        CpgError: naming the file, the profile and each field that is unknown, missing or out of range.
+    """
+    profiles = read_mapping(path).get("profiles")
+    if not isinstance(profiles, dict):
+        raise CpgError(f"{path}: expected a `profiles` mapping")
+    values = _extended(path, profiles, profile, ())
+    for override in overrides:
+        _set(values, override)
+    return check(values, Settings, f"{path}, profile '{profile}'")
+
+
+def _extended(path: Path, profiles: dict[str, Any], name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name not in profiles:
+        raise unknown("profile", name, profiles)
+    if not isinstance(profiles[name], dict):
+        raise CpgError(f"{path}, profile '{name}': expected names and values, found {profiles[name]!r:.80}")
+    if name in seen:
+        raise CpgError(f"{path}: profiles extend each other in a circle: {' -> '.join((*seen, name))}")
+    own = dict(profiles[name])
+    base = own.pop("extends", None)
+    if base is not None and not isinstance(base, str):
+        raise CpgError(f"{path}, profile '{name}': extends: expected the name of a profile, found {base!r:.80}")
+    return _merged(_extended(path, profiles, base, (*seen, name)), own) if base else own
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Groups merge by field; a schedule is one value, since its fields depend on its kind."""
+    out = dict(base)
+    for key, value in over.items():
+        group = isinstance(value, dict) and isinstance(base.get(key), dict) and "kind" not in value
+        out[key] = _merged(base[key], value) if group else value
+    return out
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator:
+        raise CpgError(f"override {override!r}: expected NAME=VALUE, such as prune.lr=0.001")
+    *groups, field = name.strip().split(".")
+    place = values
+    for group in groups:
+        inner = place.get(group)
+        if not isinstance(inner, dict):
+            raise unknown("group of settings", group, [key for key, value in place.items() if isinstance(value, dict)])
+        place[group] = dict(inner)
+        place = cast(dict[str, Any], place[group])
+    if field not in place:
+        raise unknown("setting", name, [".".join([*groups, key]) for key in place])
+    try:
+        place[field] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CpgError(f"override {override!r}: the value is not valid YAML") from error

@@ -1,0 +1,146 @@
+"""The life of the ranks besides the leader: processes of their own, which do each stage that they are called to.
+
+They read what the leader has written, and write nothing. They end when the leader does, however it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from cpg_core.config.settings import Compute
+from cpg_core.data.fetch import Share
+from cpg_core.distributed.process_group import GRACE, Follower, Leader, Other, joined, lost
+from cpg_core.errors import CpgError
+from cpg_core.machine import device_of, exactly
+from cpg_core.stages.context import Call, TaskContext, do_work, open_task
+from cpg_core.stages.registry import work_of
+from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.snapshot import ReadOnly
+from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.reporter import Interrupted, Silent
+
+READY = b"ready"
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+@contextmanager
+def started(run: Run) -> Iterator[Ranks]:
+    """The ranks that the settings ask for, for as long as the block lasts; this process leads them.
+
+    Raises:
+        CpgError: there are fewer GPUs than processes asked for, or a process does not start.
+    """
+    compute = run.spec.settings.compute
+    if compute.processes == 1:
+        yield ALONE
+        return
+    _enough_devices(compute)
+    from accelerate.utils.other import get_free_port
+
+    port, others = get_free_port(), list[Other]()
+    try:
+        for index in range(1, compute.processes):
+            others.append(_start(run, Share(index, compute.processes), port))
+        _wait_for(others)
+        with joined(Share(0, compute.processes), port, compute) as device:
+            try:
+                yield Leader(device, others)
+            except BaseException:
+                _kill(others)  # there is nothing to save: the leader has done so
+                raise
+            for other in others:
+                other.link.close()
+    finally:
+        for other in others:
+            other.process.join(GRACE)
+        _kill(others)
+
+
+def follow(share: Share, root: str, spec: str, port: int, link: Connection) -> None:
+    """Be a rank that follows, until the leader lets go of the other end of `link`."""
+    logging.disable(logging.WARNING)  # the leader has the same to say
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    # Without its leader a rank could wait for ever inside an exchange.
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    run = Run(Path(root), RunSpec.model_validate_json(spec))
+    compute = run.spec.settings.compute
+    link.send_bytes(READY)
+    with exactly(compute.threads), joined(share, port, compute) as device:
+        try:
+            _follow(run, Follower(share, device, link))
+        except Interrupted:
+            return
+        except CpgError as error:
+            link.send_bytes(str(error).encode())
+            raise SystemExit(1) from None
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _follow(run: Run, ranks: Follower) -> None:
+    context: TaskContext | None = None
+    for text in ranks.calls():
+        call = Call.model_validate_json(text)
+        if context is None or context.index != call.index:
+            context = open_task(run, call.index, Silent(), ranks)
+        do_work(context, call, work_of(context.run.method, call.request.stage), ReadOnly)
+
+
+def _start(run: Run, share: Share, port: int) -> Other:
+    """A new interpreter: a fork would inherit the threads and the GPU of this one in an unknown state."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    args = (share, str(run.root.resolve()), run.spec.model_dump_json(), port, there)
+    process = spawn.Process(target=follow, args=args, name=f"rank {share.index}")
+    # Blocked signals stay so in a child: Ctrl-C and SIGTERM reach the leader alone, which stops all at one batch.
+    resource_tracker.ensure_running()  # started later, it would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    there.close()
+    return Other(process, here)
+
+
+def _wait_for(others: list[Other]) -> None:
+    """Whoever joins a group waits for all of it, so see first that all are there."""
+    for other in others:
+        multiprocessing.connection.wait([other.link, other.process.sentinel])
+        try:
+            other.link.recv_bytes()
+        except (EOFError, OSError):
+            raise lost(others) or EOFError from None
+
+
+def _kill(others: list[Other]) -> None:
+    for other in others:
+        if other.process.is_alive():
+            other.process.kill()
+            other.process.join()
+        other.link.close()
+
+
+def _enough_devices(compute: Compute) -> None:
+    if device_of(compute.device).type == "cuda" and torch.cuda.device_count() < compute.processes:
+        raise CpgError(
+            f"compute.processes is {compute.processes}, one a GPU, and this machine has {torch.cuda.device_count()}; "
+            "ask for so many at the most, or for compute.device=cpu"
+        )

@@ -1,0 +1,196 @@
+"""Dynamically expandable networks: retrain what is needed, expand on a miss, split what drifted (Yoon et al., 2018).
+
+The one network is trained in place, so an earlier task may change; it runs on the slice of its own width, so units that
+came later are none of its business ("timestamped inference").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softshrink
+
+from cpg_core.config.settings import STEADY
+from cpg_core.data.batches import batch_count
+from cpg_core.errors import CpgError
+from cpg_core.model.layers import Layers, copy_corner, corner
+from cpg_core.model.network import Network, private_tensors, shared_parameters
+from cpg_core.model.state import TaskState
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.initial_state import first_state, fresh_network
+from cpg_core.stages.learning import plan_of, trained
+from cpg_core.stages.next_stage import Request
+from cpg_core.training.optimizer import TaskOptimizer
+
+
+def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Selective retraining (section 3.1), or after a growth the training of the added units (section 3.2)."""
+    config, den = context.settings.pick_train, context.settings.den
+    begun = state or first_state(context, request.budget_x, context.settings.released_init)
+    plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
+    if context.index == 1:
+        moves = {name: torch.ones_like(own) for name, own in begun.own.items()}
+        plan = replace(plan, after_step=Shrink(den.l1))
+    elif state is None:
+        moves = {name: torch.zeros_like(own) for name, own in begun.own.items()}
+        batches = batch_count(len(context.data.train), context.settings.batch_size, context.ranks.share.of)
+        select = Select(min(den.head_epochs, config.epochs - 1) * batches, den.l1)
+        plan = replace(plan, after_step=select)
+    else:
+        moves = _added(context, begun.own)
+        units = {name: weight.shape[0] for name, weight in context.before.weight.items()}
+        plan = replace(plan, after_step=ShrinkUnits(den.group, units))
+    outcome = trained(context, begun, plan, place, learns_picks=False, moves=moves)
+    assert outcome.state is not None
+    found = drifted(context, outcome.state) if context.index > 1 else {}
+    return replace(outcome, fields={**outcome.fields, "drifted": sum(map(len, found.values()))})
+
+
+def grow(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:  # noqa: ARG001
+    """Add units to every layer; what the task has learned so far stays (section 3.2)."""
+    assert state is not None
+    return Outcome(_wider(context, state, request.budget_x))
+
+
+def split(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Double units that drifted: the copy keeps what the task made of it, the unit gets its weights back (section 3.3).
+
+    The units that drifted most come first, as far as the wider network has units that nobody uses; then the copies,
+    and whatever else this task has added, are trained.
+    """
+    assert state is not None
+    found, now = drifted(context, state), _wider(context, state, request.budget_x)
+    value = {name: weight.clone() for name, weight in now.value.items()}
+    names = list(value)
+    for place_in_chain, name in enumerate(names):
+        old = context.before.weight[name]
+        spare = [unit for unit in range(old.shape[0], value[name].shape[0]) if _unused(state, name, unit)]
+        for unit, copy in zip(found[name], spare, strict=False):
+            value[name][copy] = value[name][unit]
+            corner(value[name][unit], old[unit].shape).copy_(old[unit])
+            if place_in_chain + 1 < len(names):
+                after = value[names[place_in_chain + 1]]
+                inputs = _inputs(after, value[name].shape[0])
+                inputs[:, copy] = inputs[:, unit]
+    begun = replace(now, value=value)
+    plan = plan_of(context, request, context.settings.den.split_epochs, context.settings.prune.lr, STEADY)
+    return trained(context, begun, plan, place, learns_picks=False, moves=_added(context, now.own))
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """The proximal step of an l1 penalty: every trained weight goes towards 0, and stays there if it would pass it.
+
+    It comes after each step of the optimizer, so that what is 0 is 0 when training ends.
+    """
+
+    strength: float
+
+    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int, lr: float) -> None:  # noqa: ARG002
+        """Shrink what is trained."""
+        held = optimizer.held()
+        for name, weight in shared_parameters(network).items():
+            data = weight.data
+            data.copy_(torch.where(held[name].isnan(), softshrink(data, self.strength * lr), data))
+
+
+@dataclass(frozen=True)
+class ShrinkUnits:
+    """The proximal step of a group lasso: the weights into each added unit shrink together.
+
+    Attributes:
+        units: how many units each layer had before.
+    """
+
+    strength: float
+    units: dict[str, int]
+
+    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int, lr: float) -> None:  # noqa: ARG002
+        """Shrink the added units."""
+        for name, weight in shared_parameters(network).items():
+            added = weight.data[self.units[name] :]
+            if added.numel():
+                norm = added.flatten(1).norm(dim=1).clamp_min(1e-12)
+                left = (1 - self.strength * lr / norm).clamp_min(0.0)
+                added.mul_(left.view(-1, *[1] * (added.dim() - 1)))
+
+
+@dataclass(frozen=True)
+class Select:
+    """For `steps` steps the head alone learns, sparsely; then the weights that it rests on may move (algorithm 2)."""
+
+    steps: int
+    strength: float
+
+    def __call__(self, network: Network, optimizer: TaskOptimizer, done: int, lr: float) -> None:
+        """Shrink the head, and select once it has learned."""
+        if done <= self.steps:
+            head = network.head.weight.data
+            head.copy_(softshrink(head, self.strength * lr))
+        if done == self.steps:
+            for name, positions in selected(network).items():
+                optimizer.free(name, positions)
+
+
+def selected(network: Network) -> Layers:
+    """Where the weights lie that a path of weights other than 0 leads from to the head (algorithm 2).
+
+    Raises:
+        CpgError: the backbone is no chain of layers.
+    """
+    needed = (network.head.weight.detach() != 0).any(dim=0)
+    found: Layers = {}
+    for name, weight in reversed(shared_parameters(network).items()):
+        if needed.numel() % weight.shape[0]:
+            raise CpgError(f"den needs a backbone that is a chain of layers; {name} does not lead into the next")
+        units = needed.view(weight.shape[0], -1).any(dim=1)
+        positions = units.view(-1, *[1] * (weight.dim() - 1)) & (weight.detach() != 0)
+        found[name] = positions
+        needed = positions.flatten(2).any(dim=2).any(dim=0) if positions.dim() > 2 else positions.any(dim=0)
+    return dict(reversed(found.items()))
+
+
+def drifted(context: TaskContext, state: TaskState) -> dict[str, list[int]]:
+    """Units of earlier tasks whose weights moved by more than `den.drift` of their norm, the furthest first."""
+    found = {}
+    for name, old in context.before.weight.items():
+        before, moved = old.flatten(1), (corner(state.value[name], old.shape) - old).flatten(1).norm(dim=1)
+        norm = before.norm(dim=1)
+        share = torch.where(norm > 0, moved / norm.clamp_min(1e-12), torch.where(moved > 0, math.inf, 0.0))
+        order = torch.argsort(share, descending=True, stable=True)
+        found[name] = [unit for unit in order.tolist() if share[unit] > context.settings.den.drift]
+    return found
+
+
+def _wider(context: TaskContext, state: TaskState, budget_x: float) -> TaskState:
+    """The state in the leading corner of a fresh network of a budget; itself where that is its own."""
+    if budget_x == state.budget_x:
+        return replace(state, own={name: torch.ones_like(own) for name, own in state.own.items()})
+    network = fresh_network(context, budget_x)
+    value = {name: weight.detach().clone() for name, weight in shared_parameters(network).items()}
+    private = {name: tensor.clone() for name, tensor in private_tensors(network).items()}
+    for wide, narrow in ((value, state.value), (private, state.private)):
+        for name, tensor in narrow.items():
+            copy_corner(wide[name], tensor)
+    none = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in value.items()}
+    return TaskState(budget_x, {name: ~mask for name, mask in none.items()}, value, none, private)
+
+
+def _added(context: TaskContext, layers: Layers) -> Layers:
+    """Where the weights lie that no earlier task's network has."""
+    added = {name: torch.ones_like(layer, dtype=torch.bool) for name, layer in layers.items()}
+    for name, old in context.before.weight.items():
+        corner(added[name], old.shape).fill_(False)
+    return added
+
+
+def _unused(state: TaskState, name: str, unit: int) -> bool:
+    return unit >= state.value[name].shape[0] or not bool(state.value[name][unit].any())
+
+
+def _inputs(weight: Tensor, units: int) -> Tensor:
+    """A layer's weight as `[out, units, ...]`, as a view: a linear layer after a flattened map has several a unit."""
+    return weight.view(weight.shape[0], units, -1)

@@ -1,0 +1,1 @@
+"""A task's network, the shared weights, and who owns each of them."""

@@ -1,0 +1,59 @@
+"""A task's network: a backbone that knows nothing of tasks, and the task's own head."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from cpg_core import backbones
+from cpg_core.model.layers import Layers
+from cpg_core.seeds import seeded
+
+
+class Network(nn.Module):
+    """`head(backbone(images))`: images `[N, C, H, W]` to logits `[N, classes]`."""
+
+    def __init__(self, backbone: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(cast(int, backbone.out_features), classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[N, classes]`."""
+        return cast(Tensor, self.head(self.backbone(images)))
+
+
+def width(base_width: float, budget_x: float) -> float:
+    """The channel width of a budget: shared weights grow with its square."""
+    return base_width * math.sqrt(budget_x)
+
+
+def build(backbone: str, width: float, classes: int, *seed: int | str) -> Network:
+    """A freshly initialised network; the same seed words give the same weights."""
+    with seeded(*seed):
+        return Network(backbones.find(backbone).build(width), classes)
+
+
+def shared_parameters(network: Network) -> dict[str, nn.Parameter]:
+    """The weights of the backbone's convolutions and linear layers: what tasks compete for."""
+    return {
+        f"{name}.weight": cast(nn.Parameter, module.weight)
+        for name, module in network.backbone.named_modules()
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+    }
+
+
+def shared_shapes(backbone: str, width: float) -> dict[str, torch.Size]:
+    """The shapes of the shared layers at a width, with no weight made."""
+    with torch.device("meta"):
+        network = build(backbone, width, 2)
+    return {name: parameter.shape for name, parameter in shared_parameters(network).items()}
+
+
+def private_tensors(network: Network) -> Layers:
+    """Everything else that a task keeps alone: batch norm, biases, PReLU and the head, as the live tensors."""
+    shared = {f"backbone.{name}" for name in shared_parameters(network)}
+    return {name: value for name, value in network.state_dict().items() if name not in shared}

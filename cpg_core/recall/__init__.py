@@ -1,0 +1,1 @@
+"""Old tasks on the current model: recalled, audited, measured, served."""

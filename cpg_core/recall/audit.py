@@ -1,0 +1,91 @@
+"""Prove from the checkpoints alone that every task of a run is as it was at its freeze."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cpg_core.errors import CpgError
+from cpg_core.machine import device_of, exactly, machine
+from cpg_core.model.state import Shared, nothing_yet
+from cpg_core.recall.recall import network_of, probe_of
+from cpg_core.storage.delta import Delta
+from cpg_core.storage.files import digest, sha256
+from cpg_core.storage.records import TaskRecord
+from cpg_core.storage.run import RECORD, Run
+from cpg_core.training.evaluation import probe_logits
+
+ROUNDING = 1e-3
+"""Logits of another processor, device or torch differ in their last bits; by more than this they differ in earnest."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of one task."""
+
+    task: str
+    check: str
+    ok: bool
+    detail: str
+
+
+def audit(run: Run) -> list[Finding]:
+    """Check every frozen task's files, place in the chain, and logits on the model that all of them make up.
+
+    A task whose files are damaged is named; tasks before it are still checked on the model up to it, and tasks after
+    it, whose weights rest on it, are named as not recallable.
+    """
+    findings: list[Finding] = []
+    sound: list[tuple[TaskRecord, Delta]] = []
+    shared = nothing_yet(run.shapes(1.0))
+    parent: str | None = None
+    for index in range(1, run.frozen() + 1):
+        label = run.label(index)
+        try:
+            record = run.record(index)
+            delta = run.delta(index, record)
+            if record.parent_sha256 != parent:
+                raise CpgError(f"{run.task_folder(index) / RECORD}: made after another model than the tasks before it")
+            shared = run.joined(shared, record, delta)
+        except CpgError as error:
+            findings.append(Finding(label, "files", ok=False, detail=str(error)))
+            rest = (run.label(later) for later in range(index + 1, run.frozen() + 1))
+            findings += [
+                Finding(later, "files", ok=False, detail=f"rests on {label}, which is damaged") for later in rest
+            ]
+            break
+        findings.append(Finding(label, "files", ok=True, detail=f"delta {record.delta_sha256[:12]}"))
+        parent = sha256(run.task_folder(index) / RECORD)
+        sound.append((record, delta))
+        findings += _results(run, index)
+    for record, delta in sound:
+        findings.append(_probe(run, shared, record, delta))
+    return findings
+
+
+def _results(run: Run, index: int) -> list[Finding]:
+    """What is wrong with the files of a task that no later task rests on."""
+    found = []
+    for read in (run.recalls, run.seconds):
+        try:
+            read(index)
+        except CpgError as error:
+            found.append(Finding(run.label(index), "files", ok=False, detail=str(error)))
+    return found
+
+
+def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:
+    label = run.label(record.index)
+    with exactly(record.machine.threads):
+        logits = probe_logits(network_of(run, shared, record, delta), probe_of(run))
+        here = machine(device_of(run.spec.settings.compute.device), torch.get_num_threads())
+    if digest(logits) == record.probe_sha256:
+        return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")
+    apart = float((logits - delta.probe).abs().max())
+    if here != record.machine and torch.allclose(logits, delta.probe, rtol=ROUNDING, atol=ROUNDING):
+        where = f"{record.machine.processor}, torch {record.machine.torch}"
+        return Finding(
+            label, "probe", ok=True, detail=f"logits agree to {apart:.1e} (frozen on another machine: {where})"
+        )
+    return Finding(label, "probe", ok=False, detail=f"logits differ from those at the freeze by up to {apart:.3g}")

@@ -1,0 +1,90 @@
+"""A run's results as tables: read from its records, with nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from cpg_core.storage.files import Damaged
+from cpg_core.storage.records import TaskRecord
+from cpg_core.storage.run import DELTA, RECALL, RECORD, Run
+
+MEGABYTE = 2**20
+
+
+def table(run: Run, recall: Callable[[str], float] | None = None) -> pd.DataFrame:
+    """A row a frozen task; accuracies in percent, as tables have them.
+
+    Args:
+        run: the run.
+        recall: gives a task's accuracy on the current model; None leaves that column out.
+    """
+    rows = []
+    for record in run.records():
+        row: dict[str, object] = {"task": record.name, "at freeze %": _percent(record.test_accuracy)}
+        if recall is not None:
+            row["recalled %"] = _percent(recall(record.name))
+        row |= {
+            f"{record.goal_split} %": _percent(record.accuracy),
+            "goal %": _percent(record.goal),
+            "goal": "met" if record.goal_met else "missed",
+            "budget x": round(record.budget_x, 3),
+            "redundancy x": round(record.redundancy_x, 3),
+            "picked %": None if record.picked is None else _percent(record.picked),
+            "sparsity": round(record.sparsity, 3),
+            "bytes": record.delta_bytes,
+            "seconds": round(sum(run.seconds(record.index).values()), 1),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def matrix(run: Run) -> pd.DataFrame:
+    """Test accuracy in [0, 1]: row i holds tasks 1..i once task i was frozen; NaN above the diagonal."""
+    records = run.records()
+    names = [record.name for record in records]
+    rows = []
+    for record in records:
+        earlier = {recall.task: recall.test_accuracy for recall in run.recalls(record.index)}
+        rows.append({**earlier, record.name: record.test_accuracy})
+    return pd.DataFrame(rows, index=pd.Index(names, name="after"), columns=names, dtype=float)
+
+
+def summary(run: Run) -> dict[str, float]:
+    """The figures of a run as it stands; accuracies in [0, 1].
+
+    `backward_transfer` is the mean over earlier tasks of final minus freeze accuracy, `forgetting` the mean of best
+    minus final (Lopez-Paz and Ranzato, 2017; Chaudhry et al., 2018). `model_mb` is everything that recall needs.
+
+    Raises:
+        Damaged: no task is frozen yet.
+    """
+    records = run.records()
+    if not records:
+        raise Damaged(f"run {run.spec.name}: no task is frozen yet")
+    accuracies = matrix(run)
+    final = accuracies.iloc[-1]
+    at_freeze = pd.Series({record.name: record.test_accuracy for record in records})
+    earlier = list(at_freeze.index[:-1])
+    last = records[-1]
+    return {
+        "tasks": len(records),
+        "average_accuracy": float(final.mean()),
+        "backward_transfer": float((final - at_freeze)[earlier].mean()) if earlier else 0.0,
+        "forgetting": float((accuracies.max() - final)[earlier].mean()) if earlier else 0.0,
+        "expansion_x": last.expansion_x,
+        "redundancy_x": last.redundancy_x,
+        "model_mb": sum(_bytes(run, record) for record in records) / MEGABYTE,
+        "goals_met": sum(record.goal_met for record in records),
+        "seconds": sum(sum(run.seconds(record.index).values()) for record in records),
+    }
+
+
+def _bytes(run: Run, record: TaskRecord) -> int:
+    folder = run.task_folder(record.index)
+    return sum((folder / name).stat().st_size for name in (DELTA, RECORD, RECALL))
+
+
+def _percent(accuracy: float) -> float:
+    return round(100 * accuracy, 1)

@@ -1,0 +1,160 @@
+"""A run answers: images as a request gives them in, classes and probabilities out, for any of its tasks.
+
+Nothing is written, so that a run may be served from a place that is read only.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from cpg_core.backbones import Input
+from cpg_core.config.suggestions import unknown
+from cpg_core.data.batches import eval_batches
+from cpg_core.data.decode import decode, to_pixels
+from cpg_core.data.resize import fit
+from cpg_core.data.split import Split
+from cpg_core.errors import CpgError
+from cpg_core.machine import exactly
+from cpg_core.model.network import Network
+from cpg_core.recall.recall import network_of
+from cpg_core.storage.run import Run
+from cpg_core.training.evaluation import reading
+
+NETWORKS = 4
+"""Networks kept ready; that of another task is put together again from the shared weights."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a task says of images: float32 logits `[N, classes]`, on the CPU."""
+
+    classes: tuple[str, ...]
+    logits: Tensor
+
+    @property
+    def probabilities(self) -> list[list[float]]:
+        """A row an image, in the order of the classes."""
+        rows: list[list[float]] = self.logits.softmax(dim=1).tolist()
+        return rows
+
+    @property
+    def predicted(self) -> list[str]:
+        """The likeliest class of each image."""
+        return [self.classes[label] for label in self.logits.argmax(dim=1).tolist()]
+
+
+class Serving:
+    """The frozen tasks of a run, ready to answer; may be asked from several threads.
+
+    Raises:
+        Damaged: naming the checkpoint file that is damaged or missing.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
+        self._shared = run.rebuild(run.frozen())
+        self._networks: dict[str, Network] = {}
+        # The number of torch's threads is one for the whole process.
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks, in the order in which they were learned."""
+        return tuple(self._tasks)
+
+    def answer(self, task: str, images: object) -> Answer:
+        """What a task says of images.
+
+        Args:
+            task: the task's name.
+            images: as for `read_images`.
+
+        Raises:
+            CpgError: there is no such task, or an image cannot be read.
+            Damaged: the task's checkpoint is damaged.
+        """
+        if task not in self._tasks:
+            raise unknown("task", task, self.tasks)
+        run = self._run
+        pixels = read_images(images, run.input)
+        shape = (run.input.channels, run.input.size, run.input.size)
+        split = Split(torch.zeros(len(pixels), dtype=torch.int64), shape, pixels)
+        with self._one_at_a_time:
+            record, _ = run.recallable(self._tasks[task])
+            with exactly(record.machine.threads), reading(self._network(task)) as network:
+                device = next(network.parameters()).device
+                mean, std = torch.tensor(record.mean), torch.tensor(record.std)
+                batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)
+                logits = torch.cat([network(batch).cpu() for batch, _ in batches])
+        return Answer(record.classes, logits)
+
+    def _network(self, task: str) -> Network:
+        if task not in self._networks:
+            while len(self._networks) >= NETWORKS:
+                self._networks.pop(next(iter(self._networks)))
+            self._networks[task] = network_of(self._run, self._shared, *self._run.recallable(self._tasks[task]))
+        return self._networks[task]
+
+
+def read_images(images: object, wanted: Input) -> Tensor:
+    """Images of any size as uint8 `[N, C, size, size]`, made to fit as the images of a data set are.
+
+    Args:
+        images: a list of images, each height x width x channels (1 grey, 3 RGB, 4 RGBA) whole numbers from 0 to 255,
+            as nested lists or an array, or the base64 text of an image file; or one such image alone.
+        wanted: what the backbone takes.
+
+    Raises:
+        CpgError: naming the image that cannot be read, counted from 1.
+    """
+    if isinstance(images, str) or _depth(images) == 3:
+        images = [images]
+    if not isinstance(images, Sequence | np.ndarray) or len(images) == 0:
+        raise CpgError(f"expected a list of one image or more, got {_shown(images)}")
+    read = [_pixels(image, wanted.channels, f"image {number}") for number, image in enumerate(images, 1)]
+    fitted = [fit(torch.from_numpy(pixels).permute(2, 0, 1), wanted.size) for pixels in read]
+    return torch.stack(fitted)
+
+
+def _pixels(image: object, channels: int, where: str) -> NDArray[np.uint8]:
+    """One image as uint8 `[H, W, C]`."""
+    if isinstance(image, str):
+        try:
+            return decode(base64.b64decode(image, validate=True), channels, where)
+        except binascii.Error as error:
+            raise CpgError(f"{where}: text that is not base64 ({error}); expected an image file in base64") from error
+    expected = f"{where}: expected height x width x channels (1, 3 or 4)"
+    try:
+        values: NDArray[Any] = np.asarray(image)
+    except ValueError as error:
+        raise CpgError(f"{expected}, got rows that differ in length") from error
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or values.size == 0:
+        raise CpgError(f"{expected}, got {_shown(image)} of shape {list(values.shape)}")
+    if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() > 255:
+        raise CpgError(f"{where}: expected whole numbers from 0 to 255; scale them, or send the image file as base64")
+    whole = values.astype(np.uint8)
+    return to_pixels(Image.fromarray(whole[:, :, 0] if whole.shape[2] == 1 else whole), channels)
+
+
+def _depth(item: object) -> int:
+    """How deep lists or arrays are nested."""
+    depth = 0
+    while isinstance(item, Sequence | np.ndarray) and not isinstance(item, str) and len(item):
+        depth, item = depth + 1, item[0]
+    return depth
+
+
+def _shown(item: object) -> str:
+    return "an empty list" if isinstance(item, Sequence) and len(item) == 0 else type(item).__name__

@@ -1,0 +1,52 @@
+"""Where the weights of each task lie, and what each task uses of every earlier one: read from a run's checkpoints."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cpg_core.model.layers import corner
+from cpg_core.model.ownership import RELEASED
+from cpg_core.storage import delta
+from cpg_core.storage.run import Run
+
+
+def shares(run: Run) -> bool:
+    """Whether the tasks of a run stand side by side in one network: models apart share nothing, forgetting ones all."""
+    return not (run.method.apart or run.method.forgets)
+
+
+def owned(run: Run) -> dict[str, list[int]]:
+    """How many weights of each shared layer are released (first) and each task's (from task 1 on); none if unshared.
+
+    Raises:
+        Damaged: naming the file that is damaged or missing.
+    """
+    if not shares(run):
+        return {}
+    tasks = run.frozen()
+    return {name: _counts(owner, tasks).tolist() for name, owner in run.shared().owner.items()}
+
+
+def picked(run: Run, index: int) -> list[float]:
+    """The share of each earlier task's weights that task `index` computes with (section 3, M); none if unshared.
+
+    A task that owns nothing has nothing to pick: its share is 0.
+
+    Raises:
+        Damaged: naming the file that is damaged or missing.
+    """
+    if not shares(run):
+        return []
+    added, owners = run.delta(index), run.shared().owner
+    using = delta.used(owners, added, index, in_place=False)
+    there, taken = torch.zeros(index), torch.zeros(index)
+    for name, mask in using.items():
+        owner = corner(owners[name], added.shapes[name])
+        there += _counts(owner, index)[:index]
+        taken += _counts(owner[mask], index)[:index]
+    return (taken / there.clamp(min=1))[RELEASED + 1 :].tolist()
+
+
+def _counts(owner: Tensor, tasks: int) -> Tensor:
+    return torch.bincount(owner.flatten().int(), minlength=tasks + 1)

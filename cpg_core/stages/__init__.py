@@ -1,0 +1,1 @@
+"""The stages of a task (Algorithm 1), and which is next."""

@@ -1,0 +1,151 @@
+"""Files that are whole or not there: written aside, synced and renamed; read back only if their hash agrees."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from cpg_core.config.schema import check
+from cpg_core.errors import CpgError
+from cpg_core.model.layers import Layers
+
+M = TypeVar("M", bound=BaseModel)
+SEAL = "sealed_sha256"
+
+
+class Damaged(CpgError):
+    """A file that is missing, cut short, or not the bytes that its record names."""
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, as hex.
+
+    Raises:
+        Damaged: the file is not there or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def write_json(path: Path, content: dict[str, Any], *, sync: bool = True) -> None:
+    """Write a sealed JSON file: keys sorted, so that the same content gives the same bytes, and its own hash in it."""
+    text = _canonical({**content, SEAL: _seal(content)})
+    _replace(path, lambda aside: _write_text(aside, text), sync)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a sealed JSON file.
+
+    Raises:
+        Damaged: missing, unreadable, or not what was written.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise Damaged(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict) or content.pop(SEAL, None) != _seal(content):
+        raise Damaged(f"{path}: damaged: not the content that was written; bring back this file from a copy (dvc pull)")
+    return content
+
+
+def read_record(path: Path, model: type[M]) -> M:
+    """The typed record in a JSON file.
+
+    Raises:
+        Damaged: missing, unreadable, or not such a record.
+    """
+    content = read_json(path)
+    try:
+        return check(content, model, str(path))
+    except CpgError as error:
+        raise Damaged(str(error)) from error
+
+
+def write_tensors(path: Path, tensors: Layers, *, sync: bool = True) -> str:
+    """Write tensors as safetensors (moved to the CPU, standard layout) and return the file's SHA-256."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _replace(path, lambda aside: save_file(ready, aside), sync)
+    return sha256(path)
+
+
+def read_tensors(path: Path, expected_sha256: str) -> Layers:
+    """The tensors in a safetensors file.
+
+    Raises:
+        Damaged: the file is not there, or its bytes are not those that were written.
+    """
+    found = sha256(path)
+    if found != expected_sha256:
+        raise Damaged(
+            f"{path}: damaged: its SHA-256 is {found[:12]}..., the record says {expected_sha256[:12]}...; "
+            "bring back this file from a copy (dvc pull)"
+        )
+    return load_file(path)
+
+
+def _canonical(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _seal(content: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def _replace(path: Path, write: Callable[[Path], None], sync: bool) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(aside)
+            if sync:
+                _sync(aside)
+            aside.replace(path)
+            if sync:
+                _sync(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        cause = "the disk is full" if full else str(error)
+        raise CpgError(
+            f"{path}: cannot be written: {cause}. Nothing finished is lost: mend the cause and give the same command."
+        ) from error
+
+
+def digest(tensor: torch.Tensor) -> str:
+    """SHA-256 of a tensor's bytes in standard layout, as hex: equal exactly when `torch.equal` and no NaN."""
+    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()

@@ -1,0 +1,133 @@
+"""What stages and tasks leave behind, as typed records. Nothing in them depends on the clock."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cpg_core.config.schema import Strict
+
+StageName = Literal["pick_train", "check", "grow", "prune", "retrain", "split", "freeze"]
+
+
+class Epoch(Strict):
+    """One epoch of a stage. `accuracy` is on the split that decides (validation, unless `goal_split` is test)."""
+
+    epoch: int
+    lr: float
+    loss: float
+    train_accuracy: float
+    accuracy: float
+
+
+class StageRecord(Strict):
+    """One finished stage.
+
+    Attributes:
+        number: its place in the task, from 1.
+        source: the number of the stage whose state it read; None: it began from the shared weights.
+        budget_x: the budget it worked at.
+        target: the sparsity that a prune aimed at.
+        accuracy: on the split that decides, of the state it wrote.
+        met: check: the goal and every gate were met; prune: the goal was met.
+        gate: check and prune: the training-accuracy gate was passed; None where there is no such gate.
+        drifted: pick_train of DEN: units of earlier tasks that moved further than its setting allows.
+        kept: retrain: its state is better than its source's.
+        sparsity: released over available weights, of the state it wrote.
+        own: weights that the task holds in the state it wrote.
+        picked: share of earlier tasks' weights that the task uses; None where there are none.
+        key: what the result depends on; a stage whose key has changed is done anew.
+        state_sha256: of the state it wrote; None where it wrote none.
+    """
+
+    number: int
+    stage: StageName
+    source: int | None
+    budget_x: float
+    target: float | None = None
+    accuracy: float | None = None
+    train_accuracy: float | None = None
+    met: bool | None = None
+    gate: bool | None = None
+    drifted: int | None = None
+    kept: bool | None = None
+    sparsity: float | None = None
+    own: int | None = None
+    picked: float | None = None
+    epochs: tuple[Epoch, ...] = ()
+    key: str
+    state_sha256: str | None = None
+
+
+class Machine(Strict):
+    """What the bits of a forward pass depend on besides the model."""
+
+    processor: str
+    device: str
+    threads: int
+    torch: str
+
+
+class TaskRecord(Strict):
+    """One frozen task: `record.json` beside its `delta.safetensors`.
+
+    Attributes:
+        goal: the accuracy it had to reach on the split that decides.
+        goal_met: whether the frozen state reaches it. A missed goal stays missed.
+        accuracy: on the split that decides; `test_accuracy` was read once, at freeze.
+        budget_x: budget after the task, nominal; `allocated` and `base` count the shared weights.
+        released: weights that no task owns after this one.
+        sparsity: of the task: released over what was available to it.
+        picked: share of earlier tasks' weights that it uses; None for the first.
+        images: how many in train, val and test; `data_sha256` is over all three.
+        delta_bytes: size of `delta.safetensors`.
+        probe_sha256: digest of the logits on the probe batch, on `machine`.
+        parent_sha256: of the previous task's record; the chain names the whole model.
+    """
+
+    index: int
+    name: str
+    task: dict[str, object]
+    method: str
+    goal: float
+    goal_split: Literal["val", "test"]
+    goal_met: bool
+    accuracy: float
+    test_accuracy: float
+    budget_x: float
+    allocated: int
+    base: int
+    own: int
+    released: int
+    sparsity: float
+    picked: float | None
+    backbone: str
+    width: float
+    classes: tuple[str, ...]
+    images: dict[str, int]
+    data_sha256: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    stages: tuple[StageRecord, ...]
+    delta_bytes: int
+    delta_sha256: str
+    probe_sha256: str
+    parent_sha256: str | None
+    machine: Machine
+
+    @property
+    def expansion_x(self) -> float:
+        """Shared weights allocated over the base network's."""
+        return self.allocated / self.base
+
+    @property
+    def redundancy_x(self) -> float:
+        """Released weights over the base network's shared weights."""
+        return self.released / self.base
+
+
+class Recall(Strict):
+    """An earlier task, looked at after a later one was learned."""
+
+    task: str
+    unchanged: bool
+    test_accuracy: float

@@ -1,0 +1,63 @@
+"""Reading a network without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from cpg_core.model.network import Network
+from cpg_core.seeds import derive
+from cpg_core.training.ranks import ALONE, Ranks
+
+PROBE_IMAGES = 8
+
+
+@contextmanager
+def reading(network: Network) -> Iterator[Network]:
+    """The network in evaluation mode and without gradients inside the block; its mode is put back after it."""
+    training = network.training
+    if training:  # a walk through all modules, which a network that is only recalled is spared
+        network.eval()
+    try:
+        with torch.inference_mode():
+            yield network
+    finally:
+        if training:
+            network.train()
+
+
+def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = ALONE) -> float:
+    """The fraction of images whose largest logit is their label's, in [0, 1], over the shares of all ranks."""
+    right, seen = 0, 0
+    with reading(network):
+        for images, labels in batches:
+            right += int((network(images).argmax(dim=1) == labels).sum())
+            seen += len(labels)
+    all_right, all_seen = ranks.total(torch.tensor(right), torch.tensor(seen))
+    return int(all_right) / int(all_seen)
+
+
+def probe_images(channels: int, size: int) -> Tensor:
+    """A fixed batch of noise, float32 `[8, C, H, W]`: the same for every task, run and version of torch's samplers.
+
+    A linear congruential sequence is used rather than a random generator, so that the probe can be made anew for as
+    long as checkpoints live.
+    """
+    count = PROBE_IMAGES * channels * size * size
+    state = derive("probe") % 2**31
+    values = []
+    for _ in range(count):
+        state = (1103515245 * state + 12345) % 2**31
+        values.append(state >> 16)
+    noise = torch.tensor(values, dtype=torch.float32).reshape(PROBE_IMAGES, channels, size, size)
+    return (noise / 2**14 - 1) * 1.7
+
+
+def probe_logits(network: Network, probe: Tensor) -> Tensor:
+    """Logits of the probe batch, float32 `[8, classes]` on the CPU."""
+    with reading(network):
+        logits: Tensor = network(probe)
+    return logits.cpu()

@@ -1,0 +1,208 @@
+"""The one training loop: every stage that trains is a `Plan` run by `train`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from cpg_core.config.settings import STEADY, Schedule
+from cpg_core.data.batches import batch_count, eval_batches, train_batches
+from cpg_core.data.task import TaskData
+from cpg_core.errors import CpgError
+from cpg_core.model.layers import Layers
+from cpg_core.model.network import Network
+from cpg_core.seeds import derive
+from cpg_core.storage.records import Epoch
+from cpg_core.storage.snapshot import Position, Snapshots
+from cpg_core.training.evaluation import accuracy
+from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.reporter import Interrupted, Reporter
+from cpg_core.training.schedules import factor
+
+Penalty = Callable[[Network, torch.Tensor, int], torch.Tensor]
+
+
+def no_penalty(network: Network, images: torch.Tensor, step: int) -> torch.Tensor:  # noqa: ARG001  (as every penalty)
+    """Nothing."""
+    return images.new_zeros(())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stage trains.
+
+    Attributes:
+        seed: words that, with the epoch, give the order and augmentation of its batches.
+        freeze_picks_epoch: from this epoch on the picks stand still; None: never.
+        patience: stop after so many epochs without a better accuracy, and go back to the best; None: run to the end.
+        before_step: called with the network, the optimizer and the number of steps done: where pruning takes place.
+        after_step: called with these, the new step counted, and the step's learning rate: where proximal steps do.
+        penalty: given the network, the images of the step and the number of steps done, what is added to the loss.
+    """
+
+    task: str
+    stage: str
+    seed: tuple[int | str, ...]
+    epochs: int
+    batch_size: int
+    eval_batch_size: int
+    split: str
+    lr: float
+    schedule: Schedule
+    score_lr: float = 0.0
+    score_schedule: Schedule = STEADY
+    freeze_picks_epoch: int | None = None
+    patience: int | None = None
+    before_step: Callable[[Network, TaskOptimizer, int], None] | None = None
+    after_step: Callable[[Network, TaskOptimizer, int, float], None] | None = None
+    penalty: Penalty = no_penalty
+
+
+def decide_accuracy(network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = ALONE) -> float:
+    """Accuracy on the split that decisions may look at: `val`, or `test` in the paper's protocol."""
+    device = next(network.parameters()).device
+    images = data.val if split == "val" else data.test
+    return accuracy(network, eval_batches(images, data.mean, data.std, batch_size, device, ranks.share), ranks)
+
+
+def train(
+    network: Network,
+    optimizer: TaskOptimizer,
+    data: TaskData,
+    plan: Plan,
+    snapshots: Snapshots,
+    reporter: Reporter,
+    ranks: Ranks = ALONE,
+) -> tuple[tuple[Epoch, ...], float]:
+    """Run the plan's epochs, or what is left of them since the newest snapshot.
+
+    Every rank runs this loop on its share of each batch, and each decision in it is one that all of them come to.
+
+    Returns:
+        The epochs, and the seconds they took over all attempts.
+
+    Raises:
+        CpgError: the loss is not finite, or the ranks have come apart.
+        Interrupted: the reporter asked to stop; a snapshot holds the place.
+    """
+    device = next(network.parameters()).device
+    batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
+    position, best = _resume(network, optimizer, snapshots, reporter)
+    ranks.same(lambda: _gather(network, optimizer, best))
+    forward = ranks.spread(network)
+    began = time.monotonic() - position.seconds
+    reporter.stage_begins(plan.task, plan.stage, plan.epochs)
+
+    def save(place: Position) -> None:
+        ranks.same(lambda: _gather(network, optimizer, best))
+        timed = place.model_copy(update={"seconds": time.monotonic() - began})
+        snapshots.save(timed, lambda: _gather(network, optimizer, best))
+
+    while position.epoch < plan.epochs and not _out_of_patience(position.epochs, plan.patience):
+        epoch = position.epoch
+        if epoch == plan.freeze_picks_epoch and position.batch == 0:
+            optimizer.freeze_picks()
+        network.train()
+        seed = derive(*plan.seed, plan.stage, epoch)
+        loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)
+        right, seen, lr = torch.tensor(position.right, device=device), position.seen, 0.0
+        shares = train_batches(data, plan.batch_size, seed, device, position.batch, ranks.share)
+        for batch, (images, labels) in enumerate(shares, position.batch):
+            if ranks.stop(reporter.stop_requested()):
+                save(position.model_copy(update=_sums(batch, loss_sum, right, seen)))
+                raise Interrupted
+            if plan.before_step is not None:
+                plan.before_step(network, optimizer, epoch * batches + batch)
+            at = epoch + batch / batches
+            lr = plan.lr * factor(plan.schedule, at, plan.epochs)
+            in_batch = min(plan.batch_size, len(data.train) - batch * plan.batch_size)
+            logits = forward(images)
+            loss = cross_entropy(logits, labels)
+            penalty = plan.penalty(network, images, epoch * batches + batch)
+            torch.autograd.backward(ranks.weigh(loss, len(labels), in_batch) + penalty)
+            optimizer.step(lr, plan.score_lr * factor(plan.score_schedule, at, plan.epochs))
+            if plan.after_step is not None:
+                plan.after_step(network, optimizer, epoch * batches + batch + 1, lr)
+            hits = (logits.detach().argmax(dim=1) == labels).sum()
+            loss_of_batch, hits_of_batch = ranks.total(loss.detach() * len(labels), hits)
+            loss_sum += loss_of_batch
+            right += hits_of_batch
+            seen += in_batch
+            reporter.batch_done((batch + 1) / batches)
+        done = Epoch(
+            epoch=epoch,
+            lr=lr,
+            loss=_finite(float(loss_sum) / seen, plan, epoch),
+            train_accuracy=int(right) / seen,
+            accuracy=decide_accuracy(network, data, plan.split, plan.eval_batch_size, ranks),
+        )
+        if plan.patience is not None and _is_best(position.epochs, done):
+            best = {name: tensor.clone() for name, tensor in _gather(network, optimizer, {}).items()}
+        position = Position(epoch=epoch + 1, epochs=(*position.epochs, done))
+        save(position)
+        reporter.epoch_done(plan.task, plan.stage, done)
+    if best:
+        _restore(network, optimizer, best)
+    return position.epochs, time.monotonic() - began
+
+
+def _sums(batch: int, loss_sum: torch.Tensor, right: torch.Tensor, seen: int) -> dict[str, object]:
+    return {"batch": batch, "loss_sum": float(loss_sum), "right": int(right), "seen": seen}
+
+
+def _is_best(epochs: tuple[Epoch, ...], latest: Epoch) -> bool:
+    return all(latest.accuracy > epoch.accuracy for epoch in epochs)
+
+
+def _out_of_patience(epochs: tuple[Epoch, ...], patience: int | None) -> bool:
+    if patience is None or not epochs:
+        return False
+    best = max(range(len(epochs)), key=lambda place: (epochs[place].accuracy, -place))
+    return len(epochs) - 1 - best >= patience
+
+
+def _finite(loss: float, plan: Plan, epoch: int) -> float:
+    if math.isfinite(loss):
+        return loss
+    raise diverged(plan, epoch + 1)
+
+
+def diverged(plan: Plan, epoch: int) -> CpgError:
+    """The error for a loss or a weight that is no finite number."""
+    return CpgError(
+        f"task {plan.task}, stage {plan.stage}, epoch {epoch}: the loss is not a finite number; "
+        f"the learning rate {plan.lr:g} is probably too high (earlier tasks are untouched)"
+    )
+
+
+def _gather(network: Network, optimizer: TaskOptimizer, best: Layers) -> Layers:
+    tensors = {f"network:{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"optimizer:{name}": tensor for name, tensor in optimizer.tensors().items()}
+    return tensors | {f"best:{name}": tensor for name, tensor in best.items()}
+
+
+def _restore(network: Network, optimizer: TaskOptimizer, tensors: Layers) -> None:
+    part = {prefix: _strip(tensors, prefix) for prefix in ("network:", "optimizer:")}
+    network.load_state_dict(part["network:"])
+    optimizer.load(part["optimizer:"])
+
+
+def _strip(tensors: Layers, prefix: str) -> Layers:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _resume(
+    network: Network, optimizer: TaskOptimizer, snapshots: Snapshots, reporter: Reporter
+) -> tuple[Position, Layers]:
+    found = snapshots.newest(reporter.note)
+    if found is None:
+        return Position(), {}
+    position, tensors = found
+    _restore(network, optimizer, tensors)
+    return position, _strip(tensors, "best:")

@@ -1,0 +1,217 @@
+"""Moves a task's network: shared weights by the one-pass update, private parameters by torch's own optimizer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from cpg_core.config.settings import Optimizer
+from cpg_core.model.layers import Layers
+from cpg_core.model.network import Network, shared_parameters
+from cpg_core.training.update_rules import Rule, adam, picks_pass, sgd, weights_pass
+
+BETA2 = 0.999
+COMPILE_FROM = 1_000_000
+EAGER_CHUNK = 1 << 16
+"""Weights a trip in the eager pass: small enough for its temporaries to stay in the processor's cache."""
+
+
+@dataclass
+class Slot:
+    """One shared layer and its buffers, all as flat views `[n]` in the parameter's own storage order."""
+
+    parameter: nn.Parameter
+    value: Tensor
+    held: Tensor
+    first: Tensor
+    second: Tensor | None
+    score: Tensor | None
+
+    def buffers(self) -> dict[str, Tensor]:
+        """What a snapshot must keep besides the network's own tensors."""
+        named = {"held": self.held, "first": self.first, "second": self.second, "score": self.score}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """A dense tensor's own storage as one dimension, in storage order, whatever its memory format.
+
+    No view of it: a compiled pass is made anew for each shape that a view is of, and one pass must serve all layers.
+    """
+    alike = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return alike.set_(tensor.untyped_storage(), tensor.storage_offset(), (tensor.numel(),), (1,))
+
+
+def compiles(choice: str, device: torch.device, shared_weights: int) -> bool:
+    """Whether the pass is compiled: as told, or by size where a compiler is found."""
+    if choice == "auto":
+        found = device.type == "cuda" or any(map(shutil.which, ("g++", "clang++", "c++")))
+        return found and shared_weights >= COMPILE_FROM
+    return choice == "always"
+
+
+class TaskOptimizer:
+    """Trains what a task may change, and holds what it must not.
+
+    Args:
+        network: its shared parameters hold the effective weights, and keep holding them after every step.
+        held: per layer, the value a weight must keep, NaN where the task trains it.
+        config: the weight rule.
+        scored: a pick score learns whether each held value is used; otherwise what is held is used as it is.
+        score_init: what pick scores start at.
+        score_threshold: a held value is used where its score exceeds this.
+        compiled: run the pass through `torch.compile`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        held: Layers,
+        config: Optimizer,
+        *,
+        scored: bool,
+        score_init: float,
+        score_threshold: float,
+        compiled: bool,
+    ) -> None:
+        self.config = config
+        self.threshold = score_threshold
+        self.steps = 0
+        self._rule = cast(Rule, sgd if config.kind == "sgd" else adam)
+        self.slots = {
+            name: self._slot(parameter, held[name], score_init if scored else None)
+            for name, parameter in shared_parameters(network).items()
+        }
+        self.parameters = [slot.parameter for slot in self.slots.values()]
+        shared = {id(parameter) for parameter in self.parameters}
+        self.private = _private_optimizer([p for p in network.parameters() if id(p) not in shared], config)
+        self._weights = _runner(weights_pass, compiled)
+        self._picks = _runner(picks_pass, compiled)
+
+    def _slot(self, parameter: nn.Parameter, held: Tensor, score_init: float | None) -> Slot:
+        layout = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(held)
+        value = flat(parameter.data)
+        adaptive = self.config.kind == "adamw" or score_init is not None
+        return Slot(
+            parameter=parameter,
+            value=value,
+            held=flat(layout),
+            first=torch.zeros_like(value),
+            second=torch.zeros_like(value) if adaptive else None,
+            score=None if score_init is None else torch.full_like(value, score_init),
+        )
+
+    @torch.no_grad()
+    def step(self, lr: float, score_lr: float = 0.0) -> None:
+        """One step at these rates, from the gradients that the backward pass left; the gradients are dropped."""
+        self.steps += 1
+        for group in self.private.param_groups:
+            group["lr"] = lr
+        self.private.step()
+        self.private.zero_grad()
+        device = self.parameters[0].device
+        hyper = torch.tensor(self._hyper(lr), device=device)
+        score_hyper = torch.tensor([*self._adam(score_lr, 0.9, 0.0), self.threshold], device=device)
+        for slot in self.slots.values():
+            grad = slot.parameter.grad
+            if grad is None:
+                continue
+            slot.parameter.grad = None
+            if grad.stride() != slot.parameter.stride():
+                grad = torch.empty_like(slot.parameter).copy_(grad)
+            if slot.score is None:
+                self._weights(self._rule, slot.value, flat(grad), slot.held, slot.first, slot.second, hyper)
+            else:
+                buffers = (slot.held, slot.score, slot.first, slot.second)
+                self._picks(self._rule, slot.value, flat(grad), *buffers, hyper, score_hyper)
+
+    def _hyper(self, lr: float) -> list[float]:
+        if self.config.kind == "sgd":
+            return [lr, self.config.momentum, self.config.weight_decay]
+        return self._adam(lr, self.config.momentum, self.config.weight_decay)
+
+    def _adam(self, lr: float, beta1: float, decay: float) -> list[float]:
+        return [lr, beta1, decay, BETA2, 1 - beta1**self.steps, 1 - BETA2**self.steps]
+
+    @torch.no_grad()
+    def freeze_picks(self) -> None:
+        """From now on the picks stand still: what is held is the picked value, or 0."""
+        for slot in self.slots.values():
+            slot.held = torch.where(slot.held.isnan(), slot.held, slot.value)
+            slot.score = None
+            slot.second = slot.second if self.config.kind == "adamw" else None
+
+    def held(self) -> Layers:
+        """Per layer, in the parameter's shape: the held values, NaN where the task trains. A live view."""
+        return {name: _shaped(slot, slot.held) for name, slot in self.slots.items()}
+
+    def free(self, name: str, positions: Tensor) -> None:
+        """Train the weights at `positions` (bool, in the layer's shape) from now on."""
+        slot = self.slots[name]
+        _shaped(slot, slot.held).masked_fill_(positions, torch.nan)
+
+    def hold(self, name: str, positions: Tensor, value: float) -> None:
+        """Hold `value` at `positions` (bool, in the layer's shape) from now on: how pruning takes weights out."""
+        slot = self.slots[name]
+        for tensor in (_shaped(slot, slot.held), slot.parameter.data):
+            tensor.masked_fill_(positions, value)
+        _shaped(slot, slot.first).masked_fill_(positions, 0.0)
+
+    def tensors(self) -> Layers:
+        """Everything that a later `load` needs to go on from here, in standard layout."""
+        out = {
+            f"shared.{key}.{name}": _shaped(slot, tensor).contiguous()
+            for name, slot in self.slots.items()
+            for key, tensor in slot.buffers().items()
+        }
+        for number, state in self.private.state_dict()["state"].items():
+            out |= {f"private.{number}.{key}": value for key, value in state.items() if value is not None}
+        return out | {"steps": torch.tensor(self.steps)}
+
+    def load(self, tensors: Layers) -> None:
+        """Go on from what `tensors` gave; the network's own tensors are restored by the caller."""
+        self.steps = int(tensors["steps"])
+        for name, slot in self.slots.items():
+            if f"shared.score.{name}" not in tensors and slot.score is not None:
+                self.freeze_picks()
+            for key, tensor in slot.buffers().items():
+                _shaped(slot, tensor).copy_(tensors[f"shared.{key}.{name}"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for path, tensor in tensors.items():
+            if path.startswith("private."):
+                _, number, key = path.split(".")
+                state.setdefault(int(number), {})[key] = tensor.clone()
+        self.private.load_state_dict({**self.private.state_dict(), "state": state})
+
+
+def _shaped(slot: Slot, storage_order: Tensor) -> Tensor:
+    """A flat buffer seen in the parameter's shape and memory format, as a view."""
+    return torch.as_strided(storage_order, slot.parameter.shape, slot.parameter.stride())
+
+
+def _private_optimizer(parameters: list[nn.Parameter], config: Optimizer) -> torch.optim.Optimizer:
+    if config.kind == "sgd":
+        return torch.optim.SGD(parameters, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
+    return torch.optim.AdamW(parameters, lr=0.0, betas=(config.momentum, BETA2), weight_decay=0.0, fused=True)
+
+
+def _runner(kernel: Callable[..., None], compiled: bool) -> Callable[..., None]:
+    """The pass as one compiled kernel for every layer size, or eagerly in chunks that fit the cache."""
+    if compiled:
+        return torch.compile(kernel, dynamic=True, fullgraph=True)
+
+    def in_chunks(rule: Rule, value: Tensor, *args: object) -> None:
+        if value.is_cuda or len(value) <= EAGER_CHUNK:
+            kernel(rule, value, *args)
+            return
+        for start in range(0, len(value), EAGER_CHUNK):
+            piece = slice(start, start + EAGER_CHUNK)
+            rest = (arg[piece] if isinstance(arg, Tensor) and len(arg) == len(value) else arg for arg in args)
+            kernel(rule, value[piece], *rest)
+
+    return in_chunks

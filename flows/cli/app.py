@@ -1,0 +1,216 @@
+"""The command line. What a command needs is imported when it runs, so that `cpg --help` is instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cpg_core.errors import CpgError
+from flows.cli import options
+from flows.reproduce.commands import app as reproduce
+
+if TYPE_CHECKING:
+    from cpg_core.storage.run import Run
+
+MISTAKE, STOPPED = 2, 130
+HERE = Path()
+
+
+class Messages(TyperGroup):
+    """Commands whose errors are messages: one line for a mistake, and how to go on after a stop."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (as in click)
+        """Run the command."""
+        from cpg_core.training.reporter import Interrupted
+
+        try:
+            return super().invoke(ctx)
+        except CpgError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(MISTAKE) from None
+        except (Interrupted, KeyboardInterrupt):
+            typer.echo("stopped; what was learned is saved. Give the same command again to go on.", err=True)
+            raise typer.Exit(STOPPED) from None
+
+
+app = typer.Typer(
+    cls=Messages,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn a sequence of image tasks into one compact network, and recall every one of them bit for bit.",
+)
+
+
+@app.command()
+def run(
+    sequence: options.Sequence,
+    profile: options.Profile = None,
+    tasks: options.Tasks = None,
+    goal: options.Goal = None,
+    seed: options.Seed = 1,
+    method: options.Method = "cpg",
+    ordering: options.Ordering = "0",
+    name: options.NewRun = None,
+    overrides: options.Overrides = None,
+    root: options.Root = HERE,
+    plain: options.Plain = False,
+    no_track: options.NoTrack = False,
+) -> None:
+    """Learn a sequence. The same command again goes on with a run that was stopped or killed.
+
+    It runs as a Prefect flow, on the server that PREFECT_API_URL names or one that lives with the command,
+    and is recorded in MLflow: in MLFLOW_TRACKING_URI, or in mlflow.db. Ctrl-C stops it with its state saved.
+    """
+    from dataclasses import asdict
+
+    from flows.launch import learn
+    from flows.request import SequenceRequest, begun
+
+    request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, name, tuple(overrides or ()))
+    given = {**asdict(request), "overrides": list(request.overrides)}
+    learn("sequence", begun(request, root), given, root, plain=plain, track=not no_track)
+
+
+@app.command()
+def add(
+    name: options.RunName,
+    task: options.TaskFile,
+    goal: options.Goal = None,
+    root: options.Root = HERE,
+    plain: options.Plain = False,
+    no_track: options.NoTrack = False,
+) -> None:
+    """Learn one more task at the end of a finished run; the tasks before it stay as they are, bit for bit."""
+    from flows.launch import learn
+    from flows.request import added
+
+    given = {"run": name, "task": str(task), "goal": goal}
+    learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track)
+
+
+@app.command()
+def compare(
+    sequence: options.Sequence,
+    methods: options.Methods = "cpg",
+    orderings: options.Orderings = "0",
+    goals: options.Goals = None,
+    seeds: options.Seeds = "1",
+    profile: options.Profile = None,
+    tasks: options.Tasks = None,
+    overrides: options.Overrides = None,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
+    root: options.Root = HERE,
+    plain: options.Plain = False,
+    no_track: options.NoTrack = False,
+) -> None:
+    """Learn a sequence by every method with every ordering, goal and seed, side by side.
+
+    Each is a run, named as `cpg run` names it. One that fails does not stop the others; Ctrl-C stops all with their
+    state saved; the same command again goes on with what is left. A run takes as many threads as its profile says,
+    or its share of the cores if that is less: the setting compute.threads of the run, which decides its bits.
+    """
+    from flows.launch import learn_side_by_side
+    from flows.sweep.comparison import Comparison, listed
+
+    names = listed(methods), listed(orderings), listed(goals), listed(seeds)
+    wanted = Comparison(sequence, *names, profile, tasks, tuple(overrides or ()))
+    learn_side_by_side(wanted, workers, dask, root, plain=plain, track=not no_track)
+
+
+@app.command()
+def prepare(sequence: options.Sequence, root: options.Root = HERE) -> None:
+    """Fetch and check the images of a sequence, and write down what they are: data/prepared/SEQUENCE.json.
+
+    What was downloaded to data/raw is put under DVC, so that `dvc push` shares it; data elsewhere are not copied.
+    """
+    from flows.environment import prepare as prepare_environment
+    from flows.versioning.prepare import prepare as prepare_images
+
+    prepare_environment(root)
+    typer.echo(f"wrote {prepare_images(sequence, root, typer.echo)}")
+
+
+@app.command()
+def show(name: options.RunName, no_recall: options.NoRecall = False, root: options.Root = HERE) -> None:
+    """Show a run, a row a task: its accuracy at its freeze and on the model as it is now, its goal, and its size."""
+    from cpg_core.recall.metrics import table
+    from cpg_core.recall.recall import evaluate
+    from flows.console.tables import print_table, summary_line
+
+    found = _open(root, name)
+    print_table(table(found, None if no_recall else lambda task: evaluate(found, task)))
+    typer.echo(summary_line(found))
+
+
+@app.command()
+def audit(name: options.RunName, root: options.Root = HERE) -> None:
+    """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not."""
+    from cpg_core.recall.audit import audit as check
+
+    findings = check(_open(root, name))
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<20} {finding.check:<8} {finding.detail}")
+    bad = sum(not finding.ok for finding in findings)
+    typer.echo(f"{len(findings)} checks, {bad or 'none'} failed")
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command("eval")
+def evaluate(
+    name: options.RunName, task: options.TaskName, data: options.Data = None, root: options.Root = HERE
+) -> None:
+    """Recall one task of a run and print its accuracy, on its test split or on a folder of images."""
+    from cpg_core.recall.recall import evaluate as recalled
+
+    typer.echo(f"{task}: accuracy {recalled(_open(root, name), task, data):.4f}")
+
+
+@app.command("list")
+def list_runs(root: options.Root = HERE) -> None:
+    """List the runs."""
+    from flows.console.tables import print_table, runs
+
+    found = runs(root)
+    if found.empty:
+        typer.echo(f"no runs in {root / 'checkpoints'} yet; learn one: cpg run digits-5")
+    else:
+        print_table(found)
+
+
+@app.command()
+def reap(root: options.Root = HERE) -> None:
+    """End flow runs whose process is gone, though the Prefect server takes them for running; then it can retry them.
+
+    The server is the one that PREFECT_API_URL or Prefect's profile names.
+    """
+    from flows.environment import prepare
+
+    prepare(root)
+    from flows.orchestration.reap import reap as end
+
+    ended = end(root)
+    for flow_run in ended:
+        typer.echo(f"{flow_run.name}: its process is gone; to go on: prefect flow-run retry {flow_run.id}")
+    typer.echo(f"{len(ended) or 'no'} flow runs had lost their process")
+
+
+app.add_typer(reproduce, name="reproduce")
+
+
+def _open(root: Path, name: str) -> Run:
+    from cpg_core.storage.run import open_run
+    from flows.versioning.dvc_pointers import require_here
+
+    require_here(root, name)
+    return open_run(root, name)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,91 @@
+"""Reporters: one that writes lines, and one that passes everything on to several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
+from cpg_core.storage.run import Run
+from cpg_core.training.reporter import Reporter, Silent
+from flows.console.signals import Stop
+from flows.console.stage_labels import title, verdict
+
+Listen = Callable[[Run, Stop], AbstractContextManager[Reporter]]
+"""Gives a run its reporter, for as long as it is learned."""
+
+
+class Lines(Silent):
+    """A line a stage and one a task; none an epoch."""
+
+    def __init__(self, run: Run, stop: Stop, write: Callable[[str], None]) -> None:
+        self._spec = run.spec
+        self._stop = stop
+        self._write = write
+        self._before: StageRecord | None = None
+
+    def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
+        """`pick-train fish x1.5: 0.781, 12.1 s`."""
+        least = self._spec.goals[task] - self._spec.settings.check.tolerance
+        what = verdict(task, record, least) or title(task, record, self._before)
+        accuracy = "" if record.accuracy is None or record.stage == "check" else f" {record.accuracy:.4g},"
+        self._write(f"{what}:{accuracy} {'found finished' if reused else f'{seconds:.1f} s'}")
+        self._before = record
+
+    def task_done(self, record: TaskRecord) -> None:
+        """Where the task stands."""
+        place = f"{record.index}/{len(self._spec.tasks)}"
+        goal = f"goal {record.goal:.4g} {'met' if record.goal_met else 'MISSED'} with {record.accuracy:.4g}"
+        self._write(
+            f"== {place} {record.name}: test accuracy {record.test_accuracy:.4g}, {goal}, "
+            f"budget x{record.budget_x}, sparsity {record.sparsity:.2f}, {record.delta_bytes:,} bytes"
+        )
+
+    def note(self, message: str) -> None:
+        """The message."""
+        self._write(f"note: {message}")
+
+    def stop_requested(self) -> bool:
+        """Whether a signal came."""
+        return self._stop.requested
+
+
+class Several:
+    """Tells each of several reporters; stops when one of them asks to."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self._reporters = reporters
+
+    def stage_begins(self, task: str, stage: str, epochs: int) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.stage_begins(task, stage, epochs)
+
+    def batch_done(self, share: float) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.batch_done(share)
+
+    def epoch_done(self, task: str, stage: str, epoch: Epoch) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.epoch_done(task, stage, epoch)
+
+    def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.stage_done(task, record, seconds, reused=reused)
+
+    def task_done(self, record: TaskRecord) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.task_done(record)
+
+    def note(self, message: str) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.note(message)
+
+    def stop_requested(self) -> bool:
+        """Whether any of them asks to."""
+        return any(reporter.stop_requested() for reporter in self._reporters)

@@ -1,0 +1,67 @@
+"""Progress on the terminal: bars where there is one, plain lines where output goes to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
+from cpg_core.storage.run import Run
+from cpg_core.training.reporter import Reporter
+from flows.console.reporters import Lines
+from flows.console.signals import Stop
+
+
+@contextmanager
+def on_terminal(run: Run, stop: Stop) -> Iterator[Reporter]:
+    """Bars for the sequence, the stage and the epoch on a terminal; else a line a stage and one a task."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines(run, stop, lambda text: print(text, flush=True))
+        return
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Bars(run, stop, progress)
+
+
+class Bars(Lines):
+    """The lines, and three bars below them; those of the stage and the epoch only while a stage trains."""
+
+    def __init__(self, run: Run, stop: Stop, progress: Progress) -> None:
+        super().__init__(
+            run, stop, lambda text: progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        )
+        self._progress = progress
+        total = len(run.spec.tasks)
+        self._sequence = progress.add_task(f"{run.spec.sequence}, {total} tasks", total=total, completed=run.frozen())
+        self._stage = progress.add_task("", total=None, visible=False)
+        self._epoch = progress.add_task("", total=1.0, visible=False)
+
+    def stage_begins(self, task: str, stage: str, epochs: int) -> None:
+        """Start the stage's bar anew."""
+        name = f"{stage.replace('_', '-')} {task}"
+        self._progress.reset(self._stage, description=name, total=epochs, visible=True)
+        self._progress.reset(self._epoch, description="epoch", total=1.0, visible=True)
+
+    def batch_done(self, share: float) -> None:
+        """Move the epoch's bar."""
+        self._progress.update(self._epoch, completed=share)
+
+    def epoch_done(self, task: str, stage: str, epoch: Epoch) -> None:  # noqa: ARG002
+        """Move the stage's bar."""
+        self._progress.update(self._stage, completed=epoch.epoch + 1)
+        self._progress.reset(self._epoch, description=f"epoch (last: accuracy {epoch.accuracy:.3f})")
+
+    def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
+        """A line, and the bars of the stage go."""
+        super().stage_done(task, record, seconds, reused=reused)
+        self._progress.update(self._stage, visible=False)
+        self._progress.update(self._epoch, visible=False)
+
+    def task_done(self, record: TaskRecord) -> None:
+        """A line, and the sequence's bar moves."""
+        super().task_done(record)
+        self._progress.update(self._sequence, completed=record.index)

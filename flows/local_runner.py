@@ -1,0 +1,28 @@
+"""Learn a run here and now, without a workflow engine."""
+
+from __future__ import annotations
+
+from cpg_core.runner import learn_sequence, learn_task
+from cpg_core.stages.context import TaskContext
+from cpg_core.storage.run import Run
+from flows.console.reporters import Listen
+from flows.console.signals import Stop
+from flows.persist import Keep
+
+
+def learn(run: Run, listen: Listen, keep: Keep) -> None:
+    """Learn the tasks of a run that are not frozen yet, and keep each of them.
+
+    Raises:
+        CpgError: a stage cannot be done, or another process is learning the run.
+        Interrupted: a signal came; the same call goes on from there.
+    """
+    stop = Stop()
+    with stop.listening(), listen(run, stop) as reporter:
+
+        def learn_one(context: TaskContext) -> None:
+            learn_task(context)
+            keep(run, reporter.note)
+
+        learn_sequence(run, reporter, learn_one)
+        keep(run, reporter.note)

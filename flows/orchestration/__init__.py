@@ -1,0 +1,1 @@
+"""Prefect: flows, their server and pages."""

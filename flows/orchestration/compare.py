@@ -1,0 +1,84 @@
+"""The Prefect flow that learns many runs side by side, deployed as `cpg/compare`: each run is a Prefect task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow, State, flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from cpg_core.errors import CpgError
+from flows.environment import prepare
+from flows.orchestration import parameters as form
+from flows.orchestration.artifacts import comparison_artifact
+from flows.orchestration.liveness import alive
+from flows.orchestration.outage import Outage
+from flows.orchestration.reap import settle_crashed
+from flows.orchestration.sequence import told
+from flows.orchestration.task import nothing
+from flows.orchestration.task_slots import PoolSlot
+from flows.sweep.comparing import Crew, Tell, compare, local_crew
+from flows.sweep.comparison import Comparison
+
+Rows = list[dict[str, Any]]
+
+
+def compare_flow(tell: Tell | None = None) -> Flow[..., State[Rows]]:
+    """The flow `cpg` of the deployment `compare`, telling how it goes to `tell`, else to the log of the flow run.
+
+    It has the name of the flow that learns one sequence, with parameters of its own: Prefect tells deployments apart
+    by both names, and each keeps its own parameters and entrypoint.
+    """
+
+    @flow(name="cpg", flow_run_name="compare {sequence}", persist_result=False, on_crashed=[settle_crashed])
+    def compare_runs(
+        sequence: form.Sequence,
+        methods: form.Methods = ("cpg",),
+        orderings: form.Orderings = (0,),
+        goals: form.Goals = (),
+        seeds: form.Seeds = (1,),
+        profile: form.Profile = None,
+        tasks: form.Tasks = None,
+        overrides: form.Overrides = (),
+        workers: form.Workers = None,
+        dask: form.Dask = None,
+        root: form.Root = ".",
+        track: form.Track = True,
+    ) -> State[Rows]:
+        """Learn every method with every ordering, goal and seed, side by side. The same parameters again go on."""
+        wanted = Comparison(sequence, methods, orderings, goals, seeds, profile, tasks, overrides)
+        return told(lambda: _compare(wanted, workers, dask, Path(root), tell or get_run_logger().info, track=track))
+
+    return compare_runs
+
+
+def _compare(wanted: Comparison, workers: int | None, dask: str | None, root: Path, tell: Tell, *, track: bool) -> Rows:
+    prepare(root)
+    with alive(root, flow_run.id), _crew(wanted, workers, dask, root) as crew:
+        results = compare(wanted, root, crew, tell, track=track)
+    outage = Outage(lambda message: tell(f"note: {message}"))
+    outage.despite(lambda _: comparison_artifact(wanted.sequence, results.frame), nothing, plainly=nothing)
+    if results.error is not None:
+        raise results.error
+    return [{str(name): value for name, value in row.items()} for row in results.frame.to_dict("records")]
+
+
+@contextmanager
+def _crew(wanted: Comparison, workers: int | None, dask: str | None, root: Path) -> Iterator[Crew]:
+    """Processes of this machine, or the workers of a cluster."""
+    if dask is None:
+        yield local_crew(wanted, workers, lambda: PoolSlot(root))
+        return
+    try:
+        from flows.orchestration.dask_workers import dask_crew
+    except ImportError as error:
+        raise CpgError(f"a Dask cluster needs what is not installed ({error.name}): pip install 'cpg[dask]'") from error
+    with dask_crew(dask, workers) as crew:
+        yield crew
+
+
+compare_runs = compare_flow()

@@ -1,0 +1,123 @@
+"""The Prefect flows: `cpg` learns a sequence (deployed as `cpg/sequence`), `cpg-add` adds a task to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from prefect import Flow, State, flow
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Crashed, Failed
+
+from cpg_core.errors import CpgError
+from cpg_core.recall.metrics import summary
+from cpg_core.runner import learn_sequence
+from cpg_core.storage.run import Run
+from cpg_core.training.reporter import Interrupted
+from flows.console.reporters import Listen
+from flows.console.signals import Stop
+from flows.environment import prepare
+from flows.orchestration import parameters as form
+from flows.orchestration.liveness import alive
+from flows.orchestration.outage import server_answers
+from flows.orchestration.reap import settle_crashed
+from flows.orchestration.run_log import in_logs
+from flows.orchestration.task import Tasks
+from flows.persist import keeping
+from flows.request import SequenceRequest, added, begun, resolve
+
+Summary = dict[str, float]
+T = TypeVar("T")
+
+
+def sequence_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
+    """The flow `cpg`, reporting to `listen`."""
+
+    @flow(name="cpg", flow_run_name=_run_name, persist_result=False, on_crashed=[settle_crashed])
+    def cpg(
+        sequence: form.Sequence,
+        method: form.Method = "cpg",
+        goal: form.Goal = None,
+        profile: form.Profile = None,
+        ordering: form.Ordering = 0,
+        tasks: form.Tasks = None,
+        seed: form.Seed = 1,
+        run: form.RunName = None,
+        overrides: form.Overrides = (),
+        root: form.Root = ".",
+        track: form.Track = True,
+    ) -> State[Summary]:
+        """Learn a sequence of tasks into one network. The same parameters again go on with the same run."""
+        request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, run, overrides)
+        return told(lambda: _learn(begun(request, Path(root)), listen, track=track))
+
+    return cpg
+
+
+def add_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
+    """The flow `cpg-add`, reporting to `listen`."""
+
+    @flow(name="cpg-add", flow_run_name="{run} + {task}", persist_result=False, on_crashed=[settle_crashed])
+    def add(
+        run: form.LearnedRun,
+        task: form.TaskFile,
+        goal: form.Goal = None,
+        root: form.Root = ".",
+        track: form.Track = True,
+    ) -> State[Summary]:
+        """Learn one more task at the end of a run; every task before it stays as it is, bit for bit."""
+        return told(lambda: _learn(added(Path(root), run, Path(task), goal), listen, track=track))
+
+    return add
+
+
+def told(learn: Callable[[], T]) -> State[T]:
+    """How learning ended, with a message of ours; that of Prefect would come with a stack."""
+    try:
+        return Completed(data=learn())
+    except (CpgError, Interrupted) as error:
+        if not server_answers():
+            raise
+        if isinstance(error, CpgError):
+            return Failed(message=str(error), data=error)
+        message = "stopped by a signal with its state saved; it goes on from there"
+        return (Cancelled if _cancelling() else Crashed)(message=message, data=error)
+
+
+def _learn(run: Run, listen: Listen, *, track: bool) -> Summary:
+    """Learn the tasks of a run that are not frozen yet, after showing those that are."""
+    prepare(run.root)
+    stop, keep = Stop(), keeping(run.root, track=track)
+    with alive(run.root, flow_run.id), stop.listening(), listen(run, stop) as reporter:
+        tasks = Tasks(run, reporter, stop, keep)
+        for index in range(1, run.frozen() + 1):
+            tasks.show(index)
+        learn_sequence(run, reporter, tasks.learn)
+        keep(run, reporter.note)
+        tasks.finish()
+    return summary(run)
+
+
+def _cancelling() -> bool:
+    """Whether the server was asked to cancel this flow run, which is why the signal came."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run.id)).state
+    return state is not None and state.is_cancelling()
+
+
+def _run_name() -> str:
+    """The name of the run that the parameters of the flow mean; of the sequence, if they are wrong."""
+    given: dict[str, Any] = dict(flow_run.get_parameters())
+    root = Path(given.pop("root"))
+    given.pop("track")
+    given["overrides"] = tuple(given["overrides"] or ())
+    try:
+        return resolve(SequenceRequest(**given), root).name
+    except CpgError:
+        return str(given["sequence"])
+
+
+cpg = sequence_flow()

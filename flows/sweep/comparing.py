@@ -1,0 +1,149 @@
+"""Learn the runs of a comparison side by side, tell of each as it ends, and sum them up in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cpg_core.errors import CpgError
+from cpg_core.recall.metrics import summary
+from cpg_core.storage.run import Run, open_run
+from cpg_core.training.reporter import Interrupted
+from flows.console.signals import Stop
+from flows.console.tables import table_text
+from flows.sweep.comparison import Comparison, Planned, plan
+from flows.sweep.fan_out import Slot, fan_out
+from flows.sweep.job import Outcome
+from flows.sweep.worker_pool import cores
+from flows.tracking.sync import open_store
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The workers of a comparison.
+
+    Attributes:
+        workers: how many runs are learned at a time.
+        share: the threads that each may take, so that together they take no more than the cores.
+        open_slot: makes a place for one run.
+        mistakes: what is wrong with the number that was asked for.
+    """
+
+    workers: int
+    share: int
+    open_slot: Callable[[], Slot]
+    mistakes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came out, a row a run, and the one error that says what is missing."""
+
+    frame: pd.DataFrame
+    error: BaseException | None
+
+
+def local_crew(wanted: Comparison, workers: int | None, open_slot: Callable[[], Slot]) -> Crew:
+    """Processes of this machine.
+
+    Args:
+        wanted: what to compare.
+        workers: how many at a time; None: one a core.
+        open_slot: makes a place for one.
+    """
+    there = cores()
+    if workers is not None and not 1 <= workers <= there:
+        mistake = f"workers: {workers}: expected 1 to {there}, which is how many cores there are"
+        return Crew(there, 1, open_slot, (mistake,))
+    count = max(1, min(workers or there, wanted.count))
+    return Crew(count, there // count, open_slot)
+
+
+def compare(wanted: Comparison, root: Path, crew: Crew, tell: Tell, *, track: bool) -> Results:
+    """Learn what is left of every run of a comparison.
+
+    Args:
+        wanted: what to compare.
+        root: the folder of results.
+        crew: who learns.
+        tell: is told the plan, a line a run as it ends, and the table.
+        track: recorded in MLflow.
+
+    Raises:
+        CpgError: something asked for is wrong; nothing was begun.
+    """
+    planned = plan(wanted, root, crew.share, crew.mistakes)
+    tell(_plan_line(planned, crew))
+    if track:
+        open_store(Run(root, planned[0].spec))  # before several processes would make it at once
+    stop, ended = Stop(), 0
+
+    def done(one: Planned, outcome: Outcome) -> None:
+        nonlocal ended
+        ended += 1
+        for note in outcome.notes:
+            tell(f"note: {one.spec.name}: {note}")
+        tell(f"{ended}/{len(planned)} {_line(root, one, outcome)}")
+
+    outcomes = fan_out(planned, root, crew.workers, crew.open_slot, done, stop, track=track)
+    frame = pd.DataFrame([_row(root, one, outcomes[one.spec.name]) for one in planned])
+    tell(table_text(frame))
+    return Results(frame, _error(outcomes, stopped=stop.requested))
+
+
+def _plan_line(planned: list[Planned], crew: Crew) -> str:
+    """How many runs, and the threads that their records will tell."""
+    each = sorted({one.spec.settings.compute.threads for one in planned})
+    threads = " or ".join(map(str, each)) + (" thread" if each == [1] else " threads")
+    return f"{len(planned)} runs, {crew.workers} at a time, {threads} each"
+
+
+def _line(root: Path, one: Planned, outcome: Outcome) -> str:
+    """How a run came out."""
+    if outcome.state == "failed":
+        return f"{one.spec.name}: FAILED: {outcome.why}\n  alone: {one.command(root)}"
+    if outcome.state == "stopped":
+        return f"{one.spec.name}: stopped; what was learned is saved"
+    found = _figures(root, one)
+    return f"{one.spec.name}: accuracy {found['accuracy %']} %, {found['seconds']} s"
+
+
+def _row(root: Path, one: Planned, outcome: Outcome) -> dict[str, object]:
+    return {"run": one.spec.name, **_figures(root, one), "state": outcome.state}
+
+
+def _figures(root: Path, one: Planned) -> dict[str, object]:
+    """What is on disk of a run, as tables have it."""
+    found = None
+    try:
+        run = open_run(root, one.spec.name)
+        found = summary(run) if run.frozen() else None
+    except CpgError:  # told as the reason why the run failed
+        pass
+    if found is None:
+        names = ("accuracy %", "expansion x", "redundancy x", "MB", "seconds")
+        return {"tasks": f"0/{len(one.spec.tasks)}", **dict.fromkeys(names)}
+    return {
+        "tasks": f"{found['tasks']:.0f}/{len(one.spec.tasks)}",
+        "accuracy %": round(100 * found["average_accuracy"], 1),
+        "expansion x": round(found["expansion_x"], 2),
+        "redundancy x": round(found["redundancy_x"], 2),
+        "MB": round(found["model_mb"], 2),
+        "seconds": round(found["seconds"], 1),
+    }
+
+
+def _error(outcomes: dict[str, Outcome], *, stopped: bool) -> BaseException | None:
+    missing = {name: outcome for name, outcome in outcomes.items() if outcome.state != "finished"}
+    if not missing:
+        return None
+    if stopped:
+        return Interrupted()
+    told = "\n".join(f"  {name}: {outcome.why or outcome.state}" for name, outcome in missing.items())
+    count = f"{len(missing)} of {len(outcomes)} runs are not finished"
+    return CpgError(f"{count}; the same again goes on with them:\n{told}")

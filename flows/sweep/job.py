@@ -1,0 +1,90 @@
+"""What a worker of a comparison does: learn one run, and tell in a few words how it came out.
+
+A worker may be a process on another machine, which no signal reaches. So it is asked to stop by a file beside the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cpg_core.errors import CpgError
+from cpg_core.storage.run import Run, RunSpec
+from cpg_core.training.reporter import Interrupted, Reporter, Silent
+from flows.console.reporters import Listen, Several
+from flows.console.signals import Stop
+from flows.local_runner import learn
+from flows.persist import keeping
+from flows.versioning.dvc_pointers import begin_here
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run for a worker to learn.
+
+    Attributes:
+        root: the folder of results, absolute: a worker may have another working directory.
+        spec: the run, complete.
+        track: recorded in MLflow.
+        stop: the file that asks all workers to stop once it is there.
+    """
+
+    root: Path
+    spec: RunSpec
+    track: bool
+    stop: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a unit came out: its state, why it failed, and what a person should know besides."""
+
+    state: Literal["finished", "stopped", "failed", "not begun"]
+    why: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def silently(run: Run, stop: Stop) -> Iterator[Reporter]:  # noqa: ARG001  (as a Listen is called)
+    """Nobody is told."""
+    yield Silent()
+
+
+def learn_unit(unit: Unit, listen: Listen = silently) -> Outcome:
+    """Learn a run, or what is left of it, in this process."""
+    notes: list[str] = []
+
+    @contextmanager
+    def watching(run: Run, stop: Stop) -> Iterator[Reporter]:
+        with listen(run, stop) as reporter:
+            yield Several(reporter, Watching(stop, unit.stop, notes))
+
+    if unit.stop.exists():
+        return Outcome("stopped")
+    try:
+        learn(begin_here(unit.root, unit.spec), watching, keeping(unit.root, track=unit.track))
+    except Interrupted:
+        return Outcome("stopped", notes=tuple(notes))
+    except CpgError as error:
+        return Outcome("failed", str(error), tuple(notes))
+    return Outcome("finished", notes=tuple(notes))
+
+
+class Watching(Silent):
+    """Stops on a signal, or once the file is there that asks for it; keeps the notes."""
+
+    def __init__(self, stop: Stop, asked: Path, notes: list[str]) -> None:
+        self._stop = stop
+        self._asked = asked
+        self._notes = notes
+
+    def note(self, message: str) -> None:
+        """Keep it."""
+        self._notes.append(message)
+
+    def stop_requested(self) -> bool:
+        """Whether a signal came, or the file."""
+        return self._stop.requested or self._asked.exists()

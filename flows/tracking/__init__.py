@@ -1,0 +1,1 @@
+"""MLflow: results and served models."""

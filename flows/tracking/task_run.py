@@ -1,0 +1,87 @@
+"""One frozen task as a nested MLflow run, written once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from pydantic import TypeAdapter
+
+from cpg_core.storage.records import TaskRecord
+from cpg_core.storage.run import Run
+from flows.tracking.store import RECORD, Store
+
+
+def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -> None:
+    """Write task `index` of a run below `parent`, in place of one that broke off."""
+    tags = {RECORD: identity, "mlflow.parentRunId": parent}
+    if (broken := store.find(tags)) is not None:
+        store.delete(broken)
+    record, spec = run.record(index), run.spec
+    about = {"cpg.kind": "task", "run": spec.name, "sequence": spec.sequence, "method": spec.method}
+    run_id = store.create({**about, "task": record.name, **tags}, f"{index:03d}-{record.name}")
+    store.params(run_id, {"index": str(index), "goal": f"{record.goal:g}", "width": f"{record.width:g}"})
+    seconds = run.seconds(index)
+    store.metrics(run_id, [*_epochs(record), *_figures(record, sum(seconds.values()), index)])
+    store.text(run_id, "stages.csv", _stages(record, seconds).to_csv(index=False))
+    store.text(run_id, "record.json", record.model_dump_json(indent=1))
+    store.data(run_id, _data(record))
+    store.status(run_id, finished=True)
+
+
+def _epochs(record: TaskRecord) -> list[tuple[str, int, float]]:
+    """Each epoch of each stage, numbered through."""
+    epochs = [(stage.number, epoch) for stage in record.stages for epoch in stage.epochs]
+    return [
+        (f"epoch/{name}", step, float(value))
+        for step, (stage, epoch) in enumerate(epochs, 1)
+        for name, value in (
+            ("loss", epoch.loss),
+            ("train_accuracy", epoch.train_accuracy),
+            ("accuracy", epoch.accuracy),
+            ("lr", epoch.lr),
+            ("stage", stage),
+        )
+    ]
+
+
+def _figures(record: TaskRecord, seconds: float, index: int) -> list[tuple[str, int, float]]:
+    """What the task reached; the step is its place in the sequence."""
+    figures = {
+        "test_accuracy": record.test_accuracy,
+        "accuracy": record.accuracy,
+        "goal": record.goal,
+        "goal_met": float(record.goal_met),
+        "sparsity": record.sparsity,
+        "budget_x": record.budget_x,
+        "redundancy_x": record.redundancy_x,
+        "delta_bytes": float(record.delta_bytes),
+        "seconds": seconds,
+    }
+    if record.picked is not None:
+        figures["picked"] = record.picked
+    return [(name, index, value) for name, value in figures.items()]
+
+
+def _stages(record: TaskRecord, seconds: dict[str, float]) -> pd.DataFrame:
+    """A row a stage."""
+    rows = []
+    for stage in record.stages:
+        row = stage.model_dump(exclude={"epochs", "key", "state_sha256"})
+        rows.append(row | {"epochs": len(stage.epochs), "seconds": seconds[f"{stage.number:02d}-{stage.stage}"]})
+    return pd.DataFrame(rows)
+
+
+def _data(record: TaskRecord) -> DatasetInput:
+    """What the task learned from: digest, classes and counts, no image."""
+    source = TypeAdapter(dict[str, Any]).validate_python(record.task["source"])
+    dataset = Dataset(
+        name=record.name,
+        digest=record.data_sha256[:32],
+        source_type=str(source["kind"]),
+        source=json.dumps(source),
+        profile=json.dumps({**record.images, "classes": list(record.classes)}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])

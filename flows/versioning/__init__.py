@@ -1,0 +1,1 @@
+"""DVC: frozen tasks and data sets."""

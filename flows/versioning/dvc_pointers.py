@@ -1,0 +1,45 @@
+"""DVC's pointer files: `checkpoints/RUN/002-fish.dvc` stands in git for the folder `002-fish` beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cpg_core.errors import CpgError
+from cpg_core.storage.run import RECORD, Run, RunSpec, begin
+
+
+def pointer(folder: Path) -> Path:
+    """The pointer file of a folder."""
+    return folder.with_name(f"{folder.name}.dvc")
+
+
+def versioned(folder: Path) -> bool:
+    """Whether a folder is under DVC. A process that is killed as it writes the pointer leaves an empty one."""
+    file = pointer(folder)
+    return file.exists() and file.stat().st_size > 0
+
+
+def require_here(root: Path, name: str) -> None:
+    """Refuse a run of which tasks are under DVC that are not on this disk: it would be learned from the start.
+
+    Raises:
+        CpgError: naming the tasks, and the command that fetches them.
+    """
+    folder = root / "checkpoints" / name
+    tasks = sorted(file.with_suffix("") for file in folder.glob("*.dvc"))
+    away = [task.name for task in tasks if versioned(task) and not (task / RECORD).exists()]
+    if away:
+        raise CpgError(
+            f"{folder}: not on this disk: {', '.join(away)}; fetch what is missing: dvc pull -R {folder}\n"
+            "To learn a task anew instead, delete its .dvc file and those of the tasks after it."
+        )
+
+
+def begin_here(root: Path, spec: RunSpec) -> Run:
+    """The run of `spec`, made now or gone on with.
+
+    Raises:
+        CpgError: as `begin` and `require_here` do.
+    """
+    require_here(root, spec.name)
+    return begin(root, spec)

@@ -1,0 +1,68 @@
+"""The images of a sequence: fetched if need be, read and checked, and told by their number and digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cpg_core.backbones import find as find_backbone
+from cpg_core.data.source import folder_of
+from cpg_core.data.spec import TaskSpec, load_sequence
+from cpg_core.data.task import load_task_data
+from cpg_core.storage.files import write_json
+from flows.request import definitions
+from flows.versioning.sync import version_data
+
+Manifest = dict[str, dict[str, object]]
+"""By task: its classes, how many images it trains and tests on, and the SHA-256 of all of them."""
+
+
+def prepare(sequence: str, root: Path, note: Callable[[str], None]) -> Path:
+    """Fetch and check the images of a sequence, put what was downloaded under DVC, and write the manifest.
+
+    Args:
+        sequence: a sequence's name, or the path of its YAML file.
+        root: the folder of results; the manifest goes to `data/prepared` in it.
+        note: told if DVC cannot be used.
+
+    Returns:
+        The file written. It changes only if the images do, so a pipeline may depend on it.
+
+    Raises:
+        CpgError: as `manifest`.
+    """
+    home = definitions(root) / "data"
+    content = manifest(sequence, home)
+    version_images(sequence, home, root, note)
+    file = root / "data" / "prepared" / f"{load_sequence(sequence, home).name}.json"
+    write_json(file, dict(content))
+    return file
+
+
+def version_images(sequence: str, home: Path, root: Path, note: Callable[[str], None]) -> None:
+    """Put what a sequence reads from `data/raw` under DVC. What lies elsewhere stays there, and is not copied."""
+    sources = {task.source.model_dump_json(): task.source for task in load_sequence(sequence, home).tasks}
+    folders = [folder_of(source) for source in sources.values()]
+    version_data(root, [folder for folder in folders if folder is not None], note)
+
+
+def manifest(sequence: str, definitions: Path) -> Manifest:
+    """What a sequence's images are. It names no place, so that it is the same wherever they lie.
+
+    Args:
+        sequence: a sequence's name, or the path of its YAML file.
+        definitions: the folder of the sequences.
+
+    Raises:
+        CpgError: the sequence, one of its sources or an image is missing or wrong.
+    """
+    found = load_sequence(sequence, definitions)
+    takes = find_backbone(found.backbone).INPUT
+    return {task.name: _images(task, takes.size, takes.channels) for task in found.tasks}
+
+
+def _images(task: TaskSpec, size: int, channels: int) -> dict[str, object]:
+    # No validation split is held out: which images that takes depends on the settings of a run.
+    data = load_task_data(task, image_size=size, channels=channels, val_fraction=0, seed=0)
+    counts = {"train": len(data.train), "test": len(data.test)}
+    return {"classes": list(data.classes), **counts, "sha256": data.digest}

@@ -1,0 +1,122 @@
+"""Settings: each profile says all of them, and a wrong one is named with its place and what is near."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from core.tiny import ROOT
+from cpg_core.config.settings import Retrain, Settings, load_settings
+from cpg_core.errors import CpgError
+
+PARAMS = ROOT / "params.yaml"
+
+WRONG = {
+    "unknown profile": ("cpuu", (), ["cpuu", "'cpu'"]),
+    "unknown setting": ("digits", ("prune.epoch=1",), ["prune.epoch", "'prune.epochs'"]),
+    "unknown group": ("digits", ("prun.epochs=1",), ["prun", "'prune'"]),
+    "a setting taken for a group": ("digits", ("goal.avg=1",), ["goal"]),
+    "no value": ("digits", ("prune.epochs",), ["prune.epochs", "NAME=VALUE"]),
+    "not YAML": ("digits", ("prune.epochs=[",), ["prune.epochs"]),
+    "not a number": ("digits", ("prune.lr=fast",), ["prune", "lr", "fast"]),
+    "out of range": ("digits", ("val_fraction=1.5",), ["val_fraction", "1.5"]),
+    "negative rate": ("digits", ("pick_train.lr=-0.1",), ["pick_train", "lr", "-0.1"]),
+    "infinite rate": ("digits", ("pick_train.lr=.inf",), ["pick_train", "lr", "inf"]),
+    "no number": ("digits", ("pick_train.score_init=.nan",), ["pick_train", "score_init", "nan"]),
+    "no epochs": ("digits", ("pick_train.epochs=0",), ["pick_train", "epochs", "0"]),
+    "unknown choice": ("digits", ("optimizer.kind=adam",), ["optimizer", "kind", "adam"]),
+    "falling targets": ("digits", ("prune.targets=[0.5, 0.2]",), ["prune", "targets must rise"]),
+    "a target twice": ("digits", ("prune.targets=[0.5, 0.5]",), ["prune", "targets must rise"]),
+    "a target of all": ("digits", ("prune.targets=[0.5, 1.0]",), ["prune", "targets", "1"]),
+    "too many pruning epochs": ("digits", ("prune.prune_epochs=99",), ["prune", "prune_epochs must not exceed"]),
+    "nothing picked at first": ("digits", ("pick_train.score_init=0",), ["pick_train", "score_init must exceed"]),
+    "schedule of another kind": ("digits", ("prune.schedule={kind: steps}",), ["prune", "schedule", "at_epochs"]),
+    "a budget below the base": ("digits", ("grow.max_x=0.5",), ["grow", "max_x", "0.5"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_setting_is_named(case: str) -> None:
+    profile, overrides, words = WRONG[case]
+    with pytest.raises(CpgError) as error:
+        load_settings(PARAMS, profile, overrides)
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+FILES = {
+    "no file": (None, ["params.yaml"]),
+    "a folder": ("<folder>", ["params.yaml"]),
+    "not YAML": ("profiles: [", ["params.yaml", "YAML"]),
+    "not text": (b"\xff\xfe\x00", ["params.yaml"]),
+    "a list": ("- a", ["params.yaml"]),
+    "empty": ("", ["params.yaml"]),
+    "no profiles": ("digits: {}", ["params.yaml", "profiles"]),
+    "a profile twice": ("profiles: {digits: {}, digits: {}}", ["params.yaml", "digits"]),
+    "a profile that is a number": ("profiles: {digits: 3}", ["params.yaml", "digits"]),
+    "an empty profile": ("profiles: {digits: {}}", ["params.yaml", "digits", "base_width"]),
+    "a circle": ("profiles: {digits: {extends: b}, b: {extends: digits}}", ["params.yaml", "digits -> b -> digits"]),
+    "extends itself": ("profiles: {digits: {extends: digits}}", ["params.yaml", "circle"]),
+    "extends nothing": ("profiles: {digits: {extends: dogits}}", ["dogits", "'digits'"]),
+    "extends a list": ("profiles: {digits: {extends: [a]}}", ["params.yaml", "digits"]),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_wrong_file_is_named(tmp_path: Path, case: str) -> None:
+    content, words = FILES[case]
+    path = tmp_path / "params.yaml"
+    if content == "<folder>":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(CpgError) as error:
+        load_settings(path, "digits")
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+def test_a_profile_with_an_unknown_key_is_refused_and_several_faults_are_told_at_once(tmp_path: Path) -> None:
+    content = yaml.safe_load(PARAMS.read_text())
+    content["profiles"]["digits"]["prunne"] = {}
+    content["profiles"]["paper"].pop("retrain")
+    content["profiles"]["cpu"].pop("retrain")
+    content["profiles"]["digits"].pop("retrain")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(CpgError) as error:
+        load_settings(tmp_path / "params.yaml", "digits")
+    assert "prunne" in str(error.value)
+    assert "retrain" in str(error.value)
+
+
+@pytest.mark.parametrize("profile", yaml.safe_load(PARAMS.read_text())["profiles"])
+def test_every_profile_is_whole(profile: str) -> None:
+    settings = load_settings(PARAMS, profile)
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_a_profile_says_what_differs_and_inherits_the_rest_by_field() -> None:
+    paper, cpu, digits = (load_settings(PARAMS, profile) for profile in ("paper", "cpu", "digits"))
+    assert digits.pick_train.score_lr == paper.pick_train.score_lr == 5e-4
+    assert digits.pick_train.schedule == cpu.pick_train.schedule != paper.pick_train.schedule
+    assert digits.prune.misses_allowed == cpu.prune.misses_allowed != paper.prune.misses_allowed
+    assert digits.prune.targets != cpu.prune.targets
+
+
+def test_an_override_changes_one_field_of_one_profile() -> None:
+    before = load_settings(PARAMS, "digits")
+    after = load_settings(PARAMS, "digits", ("prune.lr=1.0e-5", "check.min_train_accuracy=null"))
+    assert after.prune.lr == 1e-5
+    assert after.model_copy(update={"prune": before.prune, "check": before.check}) == before
+    assert load_settings(PARAMS, "digits") == before
+
+
+def test_the_paper_profile_holds_the_published_values() -> None:
+    paper = load_settings(PARAMS, "paper")
+    assert (paper.base_width, paper.batch_size, paper.optimizer.weight_decay) == (1.0, 32, 4e-5)
+    assert (paper.pick_train.epochs, paper.pick_train.lr, paper.pick_train.score_freeze_epoch) == (100, 1e-2, 70)
+    assert paper.prune.targets == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+    assert (paper.prune.epochs, paper.prune.prune_epochs, paper.prune.every_steps) == (20, 4, 10)
+    assert (paper.one_shot.sparsity, paper.one_shot.epochs) == (0.6, 30)
+    assert paper.retrain == Retrain(epochs=30, lr=1e-3, score_lr=1e-4, patience=5)
+    assert (paper.grow.step_x, paper.grow.max_x, paper.check.min_train_accuracy) == (0.5, 1.5, 0.95)

@@ -1,0 +1,181 @@
+"""Sequence YAML files: what they mean, and what a person is told who got one wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from cpg_core.data.fields import Augment, DigitsSource, FolderSource, MeanStd
+from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence, load_task, select
+from cpg_core.errors import CpgError
+
+Tells = Callable[..., AbstractContextManager[None]]
+SEQUENCES = Path(__file__).parents[3] / "data"
+SEQUENCE = """
+name: toy
+backbone: net
+profile: quick
+source: {kind: digits}
+augment: {crop_padding: 1}
+normalise: none
+tasks:
+  - {name: one, classes: ["0", "1"]}
+  - {name: two, source: {kind: folder, folder: pictures}, augment: {flip: true}, normalise: {mean: [0.5], std: [0.1]}}
+  - {name: three}
+orderings: {1: [3, 1, 2], back: [3, 2, 1]}
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> SequenceSpec:
+    (tmp_path / "toy.yaml").write_text(SEQUENCE)
+    return load_sequence("toy", tmp_path)
+
+
+def test_tasks_inherit_or_set_their_own(toy: SequenceSpec, tmp_path: Path) -> None:
+    one, two, three = toy.tasks
+    assert one.source == three.source == DigitsSource(kind="digits")
+    assert one.augment == Augment(crop_padding=1)
+    assert one.normalise == "none"
+    assert (one.classes, three.classes) == (("0", "1"), None)
+    assert two.source == FolderSource(kind="folder", folder=tmp_path / "pictures"), "relative to the YAML file"
+    assert two.augment == Augment(flip=True), "a task's own replaces the inherited one as a whole"
+    assert two.normalise == MeanStd(mean=(0.5,), std=(0.1,))
+
+
+def test_a_task_goes_through_json_unchanged(toy: SequenceSpec) -> None:
+    for task in toy.tasks:
+        assert TaskSpec.model_validate_json(task.model_dump_json()) == task
+        assert TaskSpec.model_validate(task.model_dump(mode="json")) == task
+    assert SequenceSpec.model_validate_json(toy.model_dump_json()) == toy
+
+
+@pytest.mark.parametrize(
+    ("tasks", "ordering", "names"),
+    [
+        (None, "0", "one two three"),
+        (None, "1", "three one two"),
+        ("1-2", "0", "one two"),
+        ("1-2", "back", "three two"),
+        ("3, 1", "0", "three one"),
+        ("1,2-3", "1", "three one two"),
+    ],
+)
+def test_select(toy: SequenceSpec, tasks: str | None, ordering: str, names: str) -> None:
+    assert [task.name for task in select(toy, tasks, ordering)] == names.split()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "ordering", "told"),
+    [
+        ("4", "0", ["no task 4", "1 to 3"]),
+        ("0-1", "0", ["no task 0"]),
+        ("3-1", "0", ["'3-1'", "1-3"]),
+        ("one", "0", ["'one'"]),
+        ("", "0", ["cannot read ''"]),
+        ("1,1-2", "0", ["task 1", "twice"]),
+        (None, "2", ["ordering '2'", "0, 1, back"]),
+    ],
+)
+def test_select_refuses(toy: SequenceSpec, tasks: str | None, ordering: str, told: list[str], tells: Tells) -> None:
+    with tells(*told):
+        select(toy, tasks, ordering)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("name: one", "name: two", ["task 'two'", "twice"]),
+        ("name: one", "name: One Task", ["item 1 ('One Task') > name", "'One Task'", "lowercase"]),
+        ("name: one", "name: ../up", ["'../up'", "folder name"]),
+        ("name: one", "name: -x", ["'-x'"]),
+        ("name: one", "name: " + "x" * 65, ["64 at the most"]),
+        ("name: one, ", "", ["tasks > item 1 > name", "required"]),
+        ('["0", "1"]', '["0", "0"]', ["item 1 ('one') > classes", "class '0'", "twice"]),
+        ('["0", "1"]', "[0, 1]", ["classes > item 1", "got 0", "quotes"]),
+        ('["0", "1"]', '["0"]', ["item 1 ('one') > classes", "two classes or more, not 1"]),
+        ("classes:", "clases:", ["item 1 ('one') > clases", "did you mean 'classes'"]),
+        ("{flip: true}", "{flipp: true}", ["item 2 ('two') > augment > flipp", "did you mean 'flip'"]),
+        ("crop_padding: 1", "crop_padding: -1", ["toy.yaml: augment > crop_padding", "got -1"]),
+        ("normalise: none", "normalise: sometimes", ["normalise", "'sometimes'"]),
+        ("std: [0.1]", "std: [0.0]", ["item 2 ('two') > normalise > std", "greater than 0"]),
+        ("std: [0.1]", "std: [0.1, 0.2]", ["item 2 ('two') > normalise", "mean has 1", "std 2"]),
+        ("kind: digits", "kind: digitz", ["toy.yaml: source", "'digitz'", "'parquet'"]),
+        ("source: {kind: digits}", "", ["tasks > item 1 ('one') > source", "item 3 ('three') > source"]),
+        ("folder: pictures", "foldr: pictures", ["item 2 ('two') > source > foldr", "did you mean 'folder'"]),
+        ("kind: folder, folder: pictures", "kind: parquet, folder: a, repo: b/c", ["source", "either folder alone"]),
+        ("kind: folder, folder: pictures", "kind: parquet, repo: b/c", ["item 2 ('two') > source", "subfolder"]),
+        ("[3, 1, 2]", "[3, 1, 1]", ["ordering '1'", "1..3", ": 2"]),
+        ("[3, 1, 2]", "[1, 2, 3, 4]", ["ordering '1'", ": 4"]),
+        ("{1: [3, 1, 2]", "{0: [3, 1, 2]", ["'0'", "another name"]),
+        ("backbone: net", "backbone: net\nbudget: 2", ["budget", "unknown key"]),
+        ("backbone: net", "backbone: net\nname: twice", ["'name'", "given twice", "line"]),
+        ("backbone: net", "", ["backbone", "required"]),
+        ("backbone: net", "backbone: [", ["not valid YAML", "line"]),
+    ],
+)
+def test_a_wrong_sequence_is_explained(tmp_path: Path, old: str, new: str, told: list[str], tells: Tells) -> None:
+    assert old in SEQUENCE
+    path = tmp_path / "toy.yaml"
+    path.write_text(SEQUENCE.replace(old, new, 1))
+    with tells("toy.yaml", *told):
+        load_sequence(str(path), tmp_path)
+
+
+def test_an_inherited_mistake_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text(SEQUENCE.replace("crop_padding: 1", "crop_pading: 1"))
+    with pytest.raises(CpgError, match=r"toy.yaml: augment > crop_pading: .* 'crop_padding'\?$"):
+        load_sequence("toy", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("name: a\nbackbone: b\nprofile: c\ntasks: []\n", "tasks: there are none"), ("- a list\n", "keys"), ("", "keys")],
+)
+def test_not_a_sequence(tmp_path: Path, text: str, told: str, tells: Tells) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with tells("odd.yaml", told):
+        load_sequence("odd", tmp_path)
+
+
+def test_unknown_sequence_names_the_known_ones(tmp_path: Path, tells: Tells) -> None:
+    (tmp_path / "toy.yaml").write_text(SEQUENCE)
+    with tells("'toi'", "did you mean 'toy'", "Known sequences: toy"):
+        load_sequence("toi", tmp_path)
+    with tells("gone.yaml", "no such file"):
+        load_sequence(str(tmp_path / "gone.yaml"), tmp_path)
+
+
+def test_load_task(tmp_path: Path, tells: Tells) -> None:
+    path = tmp_path / "cats.yaml"
+    path.write_text("name: cats\nsource: {kind: folder, folder: ../pictures}\n")
+    task = load_task(path)
+    assert isinstance(task.source, FolderSource)
+    assert task.source.folder == tmp_path.parent / "pictures"
+    assert task.normalise == "per_task"
+    path.write_text("name: cats\n")
+    with tells("cats.yaml", "source", "required"):
+        load_task(path)
+
+
+def test_the_sequences_of_this_project() -> None:
+    digits, cifar = (load_sequence(name, SEQUENCES) for name in ("digits-5", "cifar100-20"))
+    assert [task.classes for task in digits.tasks] == [(str(k), str(k + 1)) for k in range(0, 10, 2)]
+    assert len(digits.orderings) >= 2
+    assert [len(task.classes or ()) for task in cifar.tasks] == [5] * 20
+    assert [task.name for task in cifar.tasks] == sorted(task.name for task in cifar.tasks)
+    assert len({name for task in cifar.tasks for name in task.classes or ()}) == 100
+    starts = {name: order[:4] for name, order in cifar.orderings.items()}
+    assert starts == {"1": (12, 9, 3, 2), "2": (2, 11, 1, 17), "3": (19, 13, 18, 10)}
+
+
+def test_the_example_in_the_readme(tmp_path: Path) -> None:
+    example = re.search(r"```yaml\n(.*?)```", (SEQUENCES / "README.md").read_text(), re.DOTALL)
+    assert example
+    (tmp_path / "mixed.yaml").write_text(example[1])
+    kinds = [task.source.kind for task in load_sequence("mixed", tmp_path).tasks]
+    assert kinds == ["digits", "torchvision", "folder", "parquet"]

@@ -1,0 +1,93 @@
+"""What sets one method apart from another, where the laws are the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from core.witness import recalled
+from cpg_core.methods import METHODS
+from cpg_core.recall.audit import audit
+from cpg_core.recall.metrics import summary
+from cpg_core.storage.run import Run
+
+STILL = ("pick_train.lr=1.0e-9", "finetune.lr=1.0e-9")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_audit_passes_where_nothing_may_be_forgotten_and_fails_elsewhere(
+    learned: Callable[..., Run], method: str
+) -> None:
+    findings = audit(learned(method=method))
+    assert all(finding.ok for finding in findings) is not METHODS[method].forgets
+
+
+def test_models_apart_do_not_know_of_each_other(learned: Callable[..., Run]) -> None:
+    assert torch.equal(recalled(learned(method="scratch"), 2), recalled(learned(method="scratch", tasks="2"), 1))
+
+
+@pytest.mark.parametrize("method", ["cpg", "finetune", "sequential"])
+def test_other_models_do(learned: Callable[..., Run], method: str) -> None:
+    assert not torch.equal(recalled(learned(method=method), 2), recalled(learned(method=method, tasks="2"), 1))
+
+
+@pytest.mark.parametrize(("method", "close"), [("finetune", True), ("scratch", False)])
+def test_fine_tuning_begins_from_an_earlier_task(learned: Callable[..., Run], method: str, close: bool) -> None:
+    run = learned(method=method, tasks="1-2", overrides=STILL)
+    first, second = (run.joined(run.shared(), run.record(index), run.delta(index)).weight for index in (1, 2))
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first) is close
+
+
+def test_the_task_that_fine_tuning_begins_from_is_drawn_by_the_seed(learned: Callable[..., Run]) -> None:
+    def begun_from(seed: int) -> int:
+        run = learned(method="finetune", seed=seed, overrides=STILL)
+        models = [run.joined(run.shared(), run.record(index), run.delta(index)).weight for index in (1, 2, 3)]
+        name = next(iter(models[0]))
+        return min((1, 2), key=lambda index: float((models[index - 1][name] - models[2][name]).abs().max()))
+
+    # All models of one run are next to equal here, so tell them apart by what moved last.
+    assert {begun_from(seed) for seed in range(1, 6)} == {1, 2}
+
+
+def test_models_apart_count_as_many_times_the_base_network(learned: Callable[..., Run]) -> None:
+    assert summary(learned(method="scratch"))["expansion_x"] == 3.0
+    assert summary(learned(method="packnet"))["expansion_x"] == 1.0
+
+
+def test_piggyback_only_picks_after_its_first_task(learned: Callable[..., Run]) -> None:
+    first, *later = learned(method="piggyback", overrides=("pick_train.score_lr=0.01",)).records()
+    assert first.sparsity == 0.0
+    assert [record.own for record in later] == [0, 0]
+    assert all(record.picked is not None and 0 < record.picked < 1 for record in later)
+    assert all(record.delta_bytes < first.delta_bytes / 2 for record in later)
+
+
+def test_a_column_leads_into_its_own_units_from_all_below_and_never_back(learned: Callable[..., Run]) -> None:
+    run = learned(method="progressive", overrides=("progressive.column_width=0.5",))
+    assert [record.budget_x for record in run.records()] == [1.0, 2.25, 4.0]
+    owner = run.shared().owner
+    before = [run.shapes(record.budget_x) for record in run.records()]
+    for name, layer in owner.items():
+        first, second, third = (shapes[name][0] for shapes in before)
+        assert layer[second:third].unique().tolist() == [3]
+        assert layer[first:second, : before[1][name][1]].unique().tolist() == [2]
+        assert not layer[:first, before[0][name][1] :].any()
+        assert not layer[first:second, before[1][name][1] :].any()
+
+
+def test_columns_count_what_they_hold(learned: Callable[..., Run]) -> None:
+    run = learned(method="progressive", overrides=("progressive.column_width=0.5",))
+    owned = sum(record.own for record in run.records())
+    assert run.record(3).allocated == owned
+    assert summary(run)["redundancy_x"] == 0.0
+    assert [record.sparsity for record in run.records()] == [0.0, 0.0, 0.0]
+
+
+def test_a_column_hears_the_earlier_ones(learned: Callable[..., Run]) -> None:
+    run = learned(method="progressive", tasks="1-2")
+    deaf = run.shared()
+    for name, weight in deaf.weight.items():
+        weight[run.shapes(1.0)[name][0] :, : run.shapes(1.0)[name][1]] = 0.0
+    assert not torch.equal(recalled(run, 2, deaf), recalled(run, 2))

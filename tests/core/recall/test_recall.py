@@ -1,0 +1,47 @@
+"""Recall: an old task on the current model, on its own test images or on a folder of others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cpg_core.errors import CpgError
+from cpg_core.recall.recall import evaluate
+from cpg_core.storage.run import Run
+
+
+def test_every_task_is_recalled_as_it_was_frozen(learned: Callable[..., Run]) -> None:
+    run = learned()
+    for record in run.records():
+        assert evaluate(run, record.name) == record.test_accuracy
+
+
+def test_it_is_recalled_without_the_work_in_progress(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    shutil.rmtree(run.work)
+    assert evaluate(run, "two-three") == run.record(2).test_accuracy
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_folder_of_images_is_judged_by_its_own_labels(
+    learned: Callable[..., Run], tmp_path: Path, right: bool
+) -> None:
+    """The task's training images under their own names, then under each other's: what was right is now wrong."""
+    run = learned()
+    data = run.data(1)
+    assert data.train.images is not None
+    for number, (pixels, label) in enumerate(zip(data.train.images, data.train.labels.tolist(), strict=True)):
+        folder = tmp_path / "test" / data.classes[label if right else 1 - label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0].numpy()).save(folder / f"{number}.png")
+    found = evaluate(run, data.name, tmp_path)
+    assert found > 0.9 if right else found < 0.1
+
+
+def test_an_unknown_task_is_named_with_the_nearest(learned: Callable[..., Run]) -> None:
+    with pytest.raises(CpgError, match=r"two-thre.*'two-three'"):
+        evaluate(learned(), "two-thre")

@@ -1,0 +1,165 @@
+"""Algorithm 1 as a table: what the stages found, and the stages that must follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from core.tiny import settings
+from cpg_core.methods import METHODS
+from cpg_core.stages.next_stage import Request, Rules, next_stage
+from cpg_core.storage.records import StageRecord
+
+
+@dataclass
+class Case:
+    """What happened to a task, and the stages it must have gone through.
+
+    Attributes:
+        findings: of each check and prune in turn: `met`, `missed`, or `gate` for training accuracy too low; of a
+            retrain: `kept` or `dropped`.
+        path: the stages; `<3` says that a stage read the state of stage 3, `x1.5` its budget, `@0.5` its target.
+    """
+
+    path: str
+    findings: str = ""
+    method: str = "cpg"
+    index: int = 2
+    left: int = 1
+    budget_x: float = 1.0
+    overrides: tuple[str, ...] = field(default_factory=tuple)
+
+
+CASES = {
+    "the goal is met, pruning goes on to the last target": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 retrain<4 freeze<4", "met met met dropped"
+    ),
+    "the retrain is better": Case("pick_train check<1 prune@0.5<1 prune@0.8<3 retrain<4 freeze<5", "met met met kept"),
+    "the first task has no picks to learn again": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 freeze<4", "met met met", index=1
+    ),
+    "the settings want no retrain": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 freeze<4", "met met met", overrides=("retrain.epochs=0",)
+    ),
+    "the last target is too high": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 retrain<3 freeze<3", "met met missed dropped"
+    ),
+    "no target will do": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 retrain<1 freeze<1", "met missed missed dropped"
+    ),
+    "a higher target serves though a lower one did not": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 retrain<4 freeze<4", "met missed met dropped"
+    ),
+    "no miss is allowed": Case(
+        "pick_train check<1 prune@0.5<1 retrain<1 freeze<1", "met missed dropped", overrides=("prune.misses_allowed=0",)
+    ),
+    "one miss in a row is allowed, the second ends it": Case(
+        "pick_train check<1 prune@0.2<1 prune@0.4<3 prune@0.6<4 prune@0.8<5 retrain<4 freeze<4",
+        "met missed met missed missed dropped",
+        overrides=("prune.misses_allowed=1", "prune.targets=[0.2, 0.4, 0.6, 0.8, 0.9]"),
+    ),
+    "any number of misses is allowed": Case(
+        "pick_train check<1 prune@0.2<1 prune@0.4<3 prune@0.6<4 retrain<1 freeze<1",
+        "met missed missed missed dropped",
+        overrides=("prune.misses_allowed=null", "prune.targets=[0.2, 0.4, 0.6]"),
+    ),
+    "training accuracy ends the pruning": Case("pick_train check<1 prune@0.5<1 retrain<1 freeze<1", "met gate dropped"),
+    "no targets at all": Case("pick_train check<1 retrain<1 freeze<1", "met dropped", overrides=("prune.targets=[]",)),
+    "a missed goal grows once, and then it is met": Case(
+        "pick_train check<1 growx1.5 pick_trainx1.5<3 checkx1.5<4 prune@0.5x1.5<4 prune@0.8x1.5<6 retrainx1.5<7 "
+        "freezex1.5<7",
+        "missed met met met dropped",
+    ),
+    "a missed goal grows up to the largest budget, whose last step is short": Case(
+        "pick_train check<1 growx1.5 pick_trainx1.5<3 checkx1.5<4 growx1.75 pick_trainx1.75<6 checkx1.75<7 "
+        "prune@0.5x1.75<7 retrainx1.75<9 freezex1.75<9",
+        "missed missed missed met dropped",
+        overrides=("grow.max_x=1.75",),
+    ),
+    "a failed training gate grows too": Case(
+        "pick_train check<1 growx1.5 pick_trainx1.5<3 checkx1.5<4 retrainx1.5<4 freezex1.5<4",
+        "gate met dropped",
+        overrides=("prune.targets=[]",),
+    ),
+    "a sequence that has grown already starts from there": Case(
+        "pick_trainx1.5 checkx1.5<1 prune@0.5x1.5<1 freezex1.5<3",
+        "missed missed",
+        method="pae",
+        budget_x=1.5,
+    ),
+    "the first task may not grow": Case(
+        "pick_train check<1 prune@0.5<1 freeze<3", "missed missed", index=1, overrides=("grow.first_task=false",)
+    ),
+    "the first task may grow where the settings say so": Case(
+        "pick_train check<1 growx1.5 pick_trainx1.5<3 checkx1.5<4 prune@0.5x1.5<4 prune@0.8x1.5<6 freezex1.5<7",
+        "missed met met met",
+        index=1,
+        overrides=("grow.first_task=true",),
+    ),
+    "room for two later tasks takes two thirds": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 freeze<4",
+        "missed missed missed",
+        method="pae",
+        left=2,
+        overrides=("grow.max_x=1.0",),
+    ),
+    "room is enough at a target that equals it": Case(
+        "pick_train check<1 prune@0.5<1 freeze<3", "missed missed", method="pae", overrides=("grow.max_x=1.0",)
+    ),
+    "room beyond the last target is made too": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 prune@0.9<4 freeze<5",
+        "missed missed missed missed",
+        method="pae",
+        left=9,
+        overrides=("grow.max_x=1.0",),
+    ),
+    "the last task needs to leave no room": Case(
+        "pick_train check<1 freeze<1", "missed", method="pae", left=0, overrides=("grow.max_x=1.0",)
+    ),
+    "room is not made where the settings say so": Case(
+        "pick_train check<1 freeze<1", "missed", method="pae", overrides=("grow.max_x=1.0", "prune.leave_room=false")
+    ),
+    "packnet prunes once, whatever it finds": Case(
+        "pick_train check<1 prune@0.6<1 freeze<3", "missed missed", method="packnet"
+    ),
+    "packnet prunes the same when all is well": Case(
+        "pick_train check<1 prune@0.6<1 freeze<3", "met met", method="packnet", left=0
+    ),
+    "sequential neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="sequential"),
+}
+BASE = ("grow.first_task=false", "grow.step_x=0.5", "grow.max_x=1.5", "one_shot.sparsity=0.6")
+FACTS = {
+    "met": {"met": True},
+    "missed": {"met": False},
+    "gate": {"met": False, "gate": False},
+    "kept": {"kept": True},
+    "dropped": {"kept": False},
+}
+
+
+def shown(request: Request) -> str:
+    target = "" if request.target is None else f"@{request.target:g}"
+    budget = "" if request.budget_x == 1 else f"x{request.budget_x:g}"
+    source = "" if request.source is None else f"<{request.source}"
+    return f"{request.stage}{target}{budget}{source}"
+
+
+def walk(case: Case) -> str:
+    """Follow the policy through the findings until the task is frozen."""
+    findings = iter(case.findings.split())
+    rules = Rules(METHODS[case.method], settings(*BASE, *case.overrides), case.index, case.left, case.budget_x)
+    done: list[StageRecord] = []
+    path: list[str] = []
+    while (request := next_stage(done, rules)) is not None:
+        assert request.number == len(done) + 1
+        facts = FACTS[next(findings)] if request.stage in ("check", "prune", "retrain") else {}
+        done.append(StageRecord(**request.__dict__, **facts, key=""))
+        path.append(shown(request))
+    assert next(findings, None) is None, "not all findings were asked for"
+    return " ".join(path)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_stages_of_algorithm_1(name: str) -> None:
+    assert walk(CASES[name]) == CASES[name].path

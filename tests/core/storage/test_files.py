@@ -1,0 +1,105 @@
+"""A file is whole or not there, and a fault of the disk is told in words."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from cpg_core.errors import CpgError
+from cpg_core.storage import files
+from cpg_core.storage.files import Damaged, digest, read_json, read_tensors, sha256, write_json, write_tensors
+
+TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([True, False])}
+
+
+def full_disk(*_arguments: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    found = read_tensors(tmp_path / "x", write_tensors(tmp_path / "x", TENSORS))
+    assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
+    write_json(tmp_path / "y.json", {"b": 1, "a": [0.1, None]})
+    assert {"a": [0.1, None], "b": 1}.items() <= read_json(tmp_path / "y.json").items()
+
+
+def test_a_tensor_is_stored_in_standard_layout_whatever_its_own(tmp_path: Path) -> None:
+    image = torch.rand(2, 3, 4, 4)
+    one = write_tensors(tmp_path / "one", {"a": image})
+    two = write_tensors(tmp_path / "two", {"a": image.contiguous(memory_format=torch.channels_last)})
+    assert one == two
+    assert digest(image) == digest(image.contiguous(memory_format=torch.channels_last))
+    assert digest(image) != digest(image + 1e-7)
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    write_json(tmp_path / "one", {"a": 1, "b": 2})
+    write_json(tmp_path / "two", {"b": 2, "a": 1})
+    assert sha256(tmp_path / "one") == sha256(tmp_path / "two")
+
+
+@pytest.mark.parametrize("fails", ["_sync", "_write_text"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, {"old": 1})
+    before = path.read_bytes()
+    monkeypatch.setattr(files, fails, full_disk)
+    with pytest.raises(CpgError, match=r"record\.json: cannot be written: the disk is full"):
+        write_json(path, {"new": 2})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_tensor_file_that_fails_leaves_the_old_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.safetensors"
+    before = write_tensors(path, TENSORS)
+
+    def half(_tensors: object, aside: Path) -> None:
+        aside.write_bytes(b"half")
+        full_disk()
+
+    monkeypatch.setattr(files, "save_file", half)
+    with pytest.raises(CpgError, match="the disk is full"):
+        write_tensors(path, {"a": torch.zeros(9)})
+    assert sha256(path) == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_device_that_is_always_full_says_so() -> None:
+    with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("w") as device:
+        device.write("x" * 10_000)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in_the_way").write_text("a file")
+    with pytest.raises(CpgError, match="in_the_way"):
+        write_json(tmp_path / "in_the_way" / "record.json", {})
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"nul"])
+def test_what_is_no_json_object_is_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(Damaged, match=r"record\.json"):
+        read_json(tmp_path / "record.json")
+
+
+def test_what_is_missing_or_changed_is_damaged(tmp_path: Path) -> None:
+    with pytest.raises(Damaged, match=r"gone\.json"):
+        read_json(tmp_path / "gone.json")
+    with pytest.raises(Damaged, match="gone"):
+        read_tensors(tmp_path / "gone", "0" * 64)
+    found = write_tensors(tmp_path / "x", TENSORS)
+    (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes() + b"\0")
+    with pytest.raises(Damaged, match="SHA-256"):
+        read_tensors(tmp_path / "x", found)
+
+
+def test_a_number_that_json_does_not_know_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "record.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,125 @@
+"""A run's folder: gone on with by the command that made it, and by no other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.tiny import frozen_bytes, spec
+from cpg_core.errors import CpgError
+from cpg_core.runner import alone, learn_sequence
+from cpg_core.storage.run import Run, begin, extend, open_run
+from cpg_core.training.reporter import Silent
+
+
+def test_the_same_command_finds_the_run(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    before = frozen_bytes(run)
+    again = begin(run.root, run.spec)
+    assert again.frozen() == 2
+    learn_sequence(again, Silent())
+    assert frozen_bytes(run) == before
+
+
+OTHERS = {
+    "sequence": spec(tasks="1-2").model_copy(update={"sequence": "cifar100-20"}),
+    "method": spec(tasks="1-2", method="pae"),
+    "backbone": spec(tasks="1-2", backbone="vgg16_bn"),
+    "seed": spec(tasks="1-2", seed=2),
+    "goals": spec(tasks="1-2", goal=0.7),
+    "settings": spec(tasks="1-2", overrides=("pick_train.lr=0.02",)),
+    "tasks": spec(tasks="2,1"),
+}
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_a_folder_with_frozen_tasks_of_another_run_is_refused(damageable: Callable[..., Run], field: str) -> None:
+    run = damageable(tasks="1-2")
+    before = frozen_bytes(run)
+    with pytest.raises(CpgError, match=rf"holds another run(.|\n)*{field}(.|\n)*--run"):
+        begin(run.root, OTHERS[field])
+    assert frozen_bytes(run) == before
+
+
+@pytest.mark.parametrize("field", ["sequence", "method", "backbone"])
+def test_even_with_nothing_frozen_a_folder_stays_with_its_sequence_method_and_backbone(
+    new_run: Callable[..., Run], field: str
+) -> None:
+    run = new_run(tasks="1-2")
+    with pytest.raises(CpgError, match=f"holds another run(.|\n)*{field}"):
+        begin(run.root, OTHERS[field])
+
+
+def test_with_nothing_frozen_the_settings_may_still_change(new_run: Callable[..., Run]) -> None:
+    run = new_run(tasks="1-2")
+    wanted = spec(tasks="1-2", overrides=("pick_train.lr=0.02",), goal=0.9, seed=3)
+    begin(run.root, wanted)
+    assert open_run(run.root, "tiny").spec == wanted
+
+
+def test_frozen_tasks_without_their_run_file_are_not_taken_over(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    (run.folder / "run.json").unlink()
+    with pytest.raises(CpgError, match=r"run\.json"):
+        begin(run.root, spec(tasks="1-2", seed=2))
+
+
+def test_a_run_that_is_not_there_is_told_with_those_that_are(damageable: Callable[..., Run], tmp_path: Path) -> None:
+    with pytest.raises(CpgError, match="none yet"):
+        open_run(tmp_path / "empty", "tiny")
+    run = damageable(tasks="1-2")
+    with pytest.raises(CpgError, match=r"'tinny'.*tiny"):
+        open_run(run.root, "tinny")
+
+
+def test_one_more_task_is_learned_and_the_earlier_files_stay(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    before = {name: content for name, content in frozen_bytes(run).items() if name != "run.json"}
+    longer = extend(run, spec(tasks="3").tasks[0], 0.5)
+    assert (longer.frozen(), len(longer.spec.tasks), longer.spec.goals["four-five"]) == (2, 3, 0.5)
+    learn_sequence(longer, Silent())
+    after = frozen_bytes(open_run(run.root, "tiny"))
+    assert {name: after[name] for name in before} == before
+    assert [recall.unchanged for recall in longer.recalls(3)] == [True, True]
+    assert begin(run.root, run.spec).frozen() == 3, "the first command still finds its run"
+
+
+def test_a_run_that_is_not_finished_is_not_extended(new_run: Callable[..., Run]) -> None:
+    with pytest.raises(CpgError, match="001-zero-one is not frozen"):
+        extend(new_run(tasks="1-2"), spec(tasks="3").tasks[0], 0.5)
+
+
+def test_a_name_is_taken_once(damageable: Callable[..., Run]) -> None:
+    with pytest.raises(CpgError, match="'two-three' already"):
+        extend(damageable(tasks="1-2"), spec(tasks="2").tasks[0], 0.5)
+
+
+def test_only_one_process_learns_a_run(new_run: Callable[..., Run]) -> None:
+    run, said = new_run(tasks="1"), []
+
+    def second() -> None:
+        try:
+            learn_sequence(run, Silent())
+        except CpgError as error:
+            said.append(str(error))
+
+    with alone(run):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join()
+    assert len(said) == 1
+    assert "tiny: another process" in said[0]
+    assert run.frozen() == 0
+    learn_sequence(run, Silent())
+    assert run.frozen() == 1
+
+
+def test_settings_that_are_another_methods_own_do_not_make_another_run(learned: Callable[..., Run]) -> None:
+    run = learned(tasks="1-2")
+    assert begin(run.root, spec(tasks="1-2", overrides=("ewc.strength=3.0",))).frozen() == 2
+    forgetful = learned(method="ewc", tasks="1-2")
+    with pytest.raises(CpgError, match="settings"):
+        begin(forgetful.root, spec("ewc", tasks="1-2", overrides=("ewc.strength=3.0",)))

@@ -1,0 +1,107 @@
+"""The training loop: patience, and the way back to the best epoch, also for a run that was stopped in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.tiny import bits, settings, spec
+from cpg_core.config.settings import STEADY
+from cpg_core.data.task import TaskData, load_task_data
+from cpg_core.model.network import Network, build, shared_parameters
+from cpg_core.storage.records import Epoch
+from cpg_core.storage.snapshot import Snapshots
+from cpg_core.training.loop import Plan, decide_accuracy, train
+from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.reporter import Interrupted, Silent
+
+RUIN_AT_EPOCH, EPOCHS, BATCHES = 3, 8, 9
+
+
+def ruin(network: Network, _optimizer: TaskOptimizer, done: int) -> None:
+    """From some epoch on every step starts from a head that says the same of every image."""
+    if done >= RUIN_AT_EPOCH * BATCHES:
+        with torch.no_grad():
+            network.head.weight.zero_()
+            network.head.bias.copy_(torch.tensor([9.0, -9.0]))
+
+
+class StopsOnceAt(Silent):
+    """Asks to stop at one batch."""
+
+    def __init__(self, batch: int) -> None:
+        self.left = batch
+
+    def stop_requested(self) -> bool:
+        self.left -= 1
+        return self.left == -1
+
+
+@pytest.fixture(scope="module")
+def data() -> TaskData:
+    return load_task_data(spec(tasks="1").tasks[0], image_size=8, channels=1, val_fraction=0.1, seed=1)
+
+
+def learn(
+    data: TaskData,
+    folder: Path,
+    reporter: Silent,
+    patience: int | None,
+    before_step: Callable[[Network, TaskOptimizer, int], None] = ruin,
+) -> tuple[Network, tuple[Epoch, ...]]:
+    network = build("digits_cnn", 0.5, 2, "training")
+    free = {name: torch.full_like(value, torch.nan) for name, value in shared_parameters(network).items()}
+    optimizer = TaskOptimizer(
+        network,
+        free,
+        settings().optimizer,
+        scored=False,
+        score_init=0.01,
+        score_threshold=0.005,
+        compiled=False,
+    )
+    plan = Plan(
+        task="zero-one",
+        stage="retrain",
+        seed=(1,),
+        epochs=EPOCHS,
+        batch_size=32,
+        eval_batch_size=250,
+        split="val",
+        lr=0.01,
+        schedule=STEADY,
+        score_lr=0.0,
+        score_schedule=STEADY,
+        patience=patience,
+        before_step=before_step,
+    )
+    return network, train(network, optimizer, data, plan, Snapshots(folder, "key"), reporter)[0]
+
+
+def test_it_ends_when_patience_does_and_goes_back_to_the_best_epoch(data: TaskData, tmp_path: Path) -> None:
+    network, epochs = learn(data, tmp_path, Silent(), patience=2)
+    best = max(epoch.accuracy for epoch in epochs)
+    first_best = next(epoch.epoch for epoch in epochs if epoch.accuracy == best)
+    assert first_best < RUIN_AT_EPOCH
+    assert len(epochs) == first_best + 1 + 2
+    assert decide_accuracy(network, data, "val", 250) == best > 0.9
+
+
+def test_without_patience_it_runs_to_the_end_and_keeps_what_came_last(data: TaskData, tmp_path: Path) -> None:
+    network, epochs = learn(data, tmp_path, Silent(), patience=None)
+    assert len(epochs) == EPOCHS
+    assert decide_accuracy(network, data, "val", 250) == epochs[-1].accuracy < 0.9
+
+
+@pytest.mark.parametrize("batch", [BATCHES * RUIN_AT_EPOCH - 1, BATCHES * RUIN_AT_EPOCH, BATCHES * RUIN_AT_EPOCH + 4])
+def test_the_best_epoch_is_remembered_over_an_interruption(data: TaskData, tmp_path: Path, batch: int) -> None:
+    whole, epochs = learn(data, tmp_path / "whole", Silent(), patience=EPOCHS)
+    with pytest.raises(Interrupted):
+        learn(data, tmp_path / "stopped", StopsOnceAt(batch), patience=EPOCHS)
+    resumed, later_epochs = learn(data, tmp_path / "stopped", Silent(), patience=EPOCHS)
+    assert later_epochs == epochs
+    assert bits(resumed.state_dict()) == bits(whole.state_dict())
+    assert decide_accuracy(resumed, data, "val", 250) > 0.9 > epochs[-1].accuracy

@@ -1,0 +1,146 @@
+"""The one-pass update is torch's own optimizer where a weight is free, and Adam on the scores where it is held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from core.tiny import bits, random_layers, settings
+from cpg_core.config.settings import Optimizer
+from cpg_core.model.layers import Layers
+from cpg_core.model.network import Network, build, shared_parameters
+from cpg_core.training.optimizer import TaskOptimizer
+
+LR, SCORE_LR, DECAY, STEPS = 0.01, 0.002, 0.05, 20
+NOISE = LR / 10_000
+"""Of floats in another order, where Adam divides by a small number."""
+KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, LR, momentum=0.9, nesterov=True, weight_decay=DECAY),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, LR, betas=(0.9, 0.999), weight_decay=DECAY),
+}
+
+
+def network() -> Network:
+    return build("digits_cnn", 0.3, 2, "optimizer").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def values(net: Network) -> Layers:
+    return {name: parameter.detach().clone() for name, parameter in shared_parameters(net).items()}
+
+
+def some(net: Network, seed: int) -> Layers:
+    return random_layers(seed, {name: parameter.shape for name, parameter in shared_parameters(net).items()})
+
+
+def make(net: Network, kind: str, held: Layers, *, scored: bool) -> TaskOptimizer:
+    config = settings(f"optimizer.kind={kind}", f"optimizer.weight_decay={DECAY}").optimizer
+    return TaskOptimizer(net, held, config, scored=scored, score_init=0.01, score_threshold=0.005, compiled=False)
+
+
+def step(net: Network, optimizer: TaskOptimizer, number: int) -> Layers:
+    gradients = some(net, number)
+    for name, parameter in shared_parameters(net).items():
+        parameter.grad = gradients[name].clone()
+    for parameter in net.parameters():
+        parameter.grad = parameter.grad if parameter.grad is not None else torch.ones_like(parameter)
+    optimizer.step(LR, SCORE_LR)
+    return gradients
+
+
+@pytest.mark.parametrize("scored", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_free_weights_move_as_torch_moves_them(kind: str, scored: bool) -> None:
+    net = network()
+    free = {name: noise > 0 for name, noise in some(net, 99).items()}
+    held = {name: torch.where(free[name], torch.nan, value) for name, value in values(net).items()}
+    optimizer = make(net, kind, held, scored=scored)
+    mirror = {name: torch.nn.Parameter(value) for name, value in values(net).items()}
+    reference = KINDS[kind](mirror.values())
+    for number in range(STEPS):
+        gradients = step(net, optimizer, number)
+        for name, parameter in mirror.items():
+            parameter.grad = gradients[name]
+        reference.step()
+        for name, value in values(net).items():
+            torch.testing.assert_close(value[free[name]], mirror[name].detach()[free[name]], rtol=1e-5, atol=NOISE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_move_as_adam_moves_them_and_decide_what_is_used(kind: str) -> None:
+    net = network()
+    held = values(net)
+    optimizer = make(net, kind, held, scored=True)
+    scores = {name: torch.nn.Parameter(torch.full_like(value, 0.01)) for name, value in held.items()}
+    reference = torch.optim.Adam(scores.values(), SCORE_LR)
+    for number in range(STEPS):
+        gradients = step(net, optimizer, number)
+        for name, score in scores.items():
+            score.grad = gradients[name] * held[name]
+        reference.step()
+        for name, value in values(net).items():
+            near = (scores[name].detach() - 0.005).abs() < 1e-6
+            expected = torch.where(scores[name].detach() > 0.005, held[name], 0.0)
+            assert torch.equal(value[~near], expected[~near])
+            assert near.float().mean() < 0.01
+    used = torch.cat([(value != 0).flatten() for value in values(net).values()])
+    assert 0.2 < used.float().mean() < 0.8
+
+
+@pytest.mark.parametrize("frozen_picks", [True, False])
+@pytest.mark.parametrize("scored", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded_it_goes_on_to_the_bit(kind: str, scored: bool, frozen_picks: bool) -> None:
+    net = network()
+    held = {name: torch.where(noise > 0, torch.nan, values(net)[name]) for name, noise in some(net, 99).items()}
+    optimizer = make(net, kind, held, scored=scored)
+    for number in range(5):
+        step(net, optimizer, number)
+    if frozen_picks:
+        optimizer.freeze_picks()
+    saved = {name: tensor.clone() for name, tensor in optimizer.tensors().items()}
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+    other = network()
+    other.load_state_dict(state)
+    again = make(other, kind, held, scored=scored)
+    again.load(saved)
+    for number in range(5, 10):
+        step(net, optimizer, number)
+        step(other, again, number)
+    assert bits(net.state_dict()) == bits(other.state_dict())
+    assert bits(optimizer.tensors()) == bits(again.tensors())
+
+    forgetful = network()
+    forgetful.load_state_dict(state)
+    fresh = make(forgetful, kind, held, scored=scored)
+    for number in range(5, 10):
+        step(forgetful, fresh, number)
+    assert bits(net.state_dict()) != bits(forgetful.state_dict()), "the control: without its state it goes elsewhere"
+
+
+def test_private_parameters_are_trained_without_decay() -> None:
+    net = network()
+    optimizer = make(net, "sgd", {name: torch.full_like(v, torch.nan) for name, v in values(net).items()}, scored=False)
+    before = net.head.weight.detach().clone()
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(LR)
+    assert torch.equal(net.head.weight, before)
+    assert not torch.equal(shared_parameters(net)["0.weight"], values(network())["0.weight"]), "decay moves shared ones"
+
+
+def test_one_compiled_pass_serves_the_layers_of_every_width_and_stage() -> None:
+    """A pass that is compiled anew for each shape or stage hits the compiler's limit of eight and ends the run."""
+    for step in range(10):
+        config = Optimizer(kind="sgd" if step < 5 else "adamw", momentum=0.9, weight_decay=1e-4)
+        network = build("digits_cnn", 1 + step / 10, 2, step)
+        held = {name: torch.full_like(weight, torch.nan) for name, weight in shared_parameters(network).items()}
+        optimizer = TaskOptimizer(
+            network, held, config, scored=step % 2 == 0, score_init=0.01, score_threshold=0.005, compiled=True
+        )
+        before = network.backbone[0].weight.detach().clone()
+        network(torch.randn(4, 1, 8, 8)).sum().backward()
+        optimizer.step(0.1)
+        assert not torch.equal(network.backbone[0].weight, before)

@@ -1,0 +1,111 @@
+"""Methods that train over earlier weights and remember by a term of the loss: EWC and LwF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from core import tiny
+from core.witness import Witness
+from cpg_core.data.batches import eval_batches
+from cpg_core.model.network import Network, shared_parameters
+from cpg_core.recall.recall import network_of
+from cpg_core.stages.context import open_task
+from cpg_core.storage.run import Run
+from cpg_core.training.ewc import fisher, springs
+from cpg_core.training.lwf import answers
+from cpg_core.training.reporter import Silent
+
+CPU = torch.device("cpu")
+LONGER = ("pick_train.epochs=8", "pick_train.lr=0.02", "pick_train.score_freeze_epoch=6")
+
+
+def drift(new_run: Callable[..., Run], method: str, *overrides: str) -> float:
+    """How far the probabilities of task 1 have moved once task 2 is learned."""
+    witness = Witness().learn(new_run(method=method, tasks="1-2", overrides=(*LONGER, *overrides)))
+    return float((witness.later[1, 2].softmax(dim=1) - witness.trained[1].softmax(dim=1)).abs().mean())
+
+
+@pytest.mark.parametrize(("method", "setting", "much"), [("ewc", "ewc.strength", "10"), ("lwf", "lwf.strength", "0.5")])
+def test_the_more_it_is_reminded_the_less_it_forgets(
+    tmp_path_factory: pytest.TempPathFactory, method: str, setting: str, much: str
+) -> None:
+    def forgot(of: str, *overrides: str) -> float:
+        return drift(lambda **how: tiny.begin(tmp_path_factory.mktemp("run"), tiny.spec(**how)), of, *overrides)
+
+    nothing, little, strong = (
+        forgot("sequential"),
+        forgot(method, f"{setting}=1.0e-9"),
+        forgot(method, f"{setting}={much}"),
+    )
+    assert little == pytest.approx(nothing, rel=1e-2)
+    assert strong < nothing / 2
+
+
+def network_after(run: Run, index: int) -> Network:
+    record, delta = run.record(index), run.delta(index)
+    return network_of(run, run.rebuild(index), record, delta)
+
+
+def test_the_fisher_information_is_the_mean_square_of_single_gradients(learned: Callable[..., Run]) -> None:
+    """Over many images it nears the expectation over both answers, worked out here from its definition."""
+    run = learned(method="sequential", tasks="1-2")
+    network, data = network_after(run, 1), run.data(1)
+    name, weight = list(shared_parameters(network).items())[-1]
+    count = 100
+    found = fisher(network, data.train, data.mean, data.std, count, 5)[name]
+    rows = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(5))[:count]
+    expected = torch.zeros_like(weight)
+    for images, _ in eval_batches(data.train.take(rows.numpy()), data.mean, data.std, 1, "cpu"):
+        logs = network(images).log_softmax(dim=1)[0]
+        for log in logs:
+            (gradient,) = torch.autograd.grad(log, weight, retain_graph=True)
+            expected += log.exp().detach() * gradient.square() / count
+    assert float(found.sum()) == pytest.approx(float(expected.sum()), rel=0.5)
+    assert float(torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1]) > 0.8
+
+
+def test_a_weight_that_no_answer_depends_on_has_no_spring(learned: Callable[..., Run]) -> None:
+    run = learned(method="sequential", tasks="1-2")
+    network, data = network_after(run, 1), run.data(1)
+    with torch.no_grad():
+        network.head.weight[:, 0] = 0  # the first feature reaches no answer
+    last = list(shared_parameters(network))[-1]
+    found = fisher(network, data.train, data.mean, data.std, 20, 5)[last]
+    assert float(found[0].sum()) == 0
+    assert float(found[1:].sum()) > 0
+
+
+def test_springs_are_at_rest_where_a_task_was_frozen_and_pull_back_to_there(learned: Callable[..., Run]) -> None:
+    run = learned(method="ewc", tasks="1-2")
+    network = network_after(run, 1)
+    found = springs(open_task(run, 2, Silent()), CPU)
+    images = torch.zeros(1)
+    assert found(network, images, 0).item() == pytest.approx(0.0, abs=1e-9)
+    with torch.no_grad():
+        for weight in shared_parameters(network).values():
+            weight.add_(0.01)
+    energy = found(network, images, 0)
+    assert energy.item() > 0
+    energy.backward()
+    for name, weight in shared_parameters(network).items():
+        held = found.stiffness[name] > 0
+        assert weight.grad is not None
+        assert (weight.grad[held] > 0).all()
+        assert (weight.grad[~held] == 0).all()
+
+
+def test_answers_are_asked_of_every_earlier_task_and_leave_the_network_as_it_was(learned: Callable[..., Run]) -> None:
+    run = learned(method="lwf")
+    context = open_task(run, 3, Silent())
+    network = network_after(run, 2).train()
+    reminder = answers(context, network)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = torch.randn(4, 1, 8, 8)
+    losses = {round(reminder(network, images, step).item(), 5) for step in range(12)}
+    assert len(reminder.tasks) == 2
+    assert len(losses) == 2  # a loss a task, drawn by the step
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -1,0 +1,59 @@
+"""Rates at the points where they were worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from cpg_core.config.settings import Constant, OneCycle, Schedule, Steps
+from cpg_core.stages.prune_schedule import cubic, floor_sparsity, next_target, release_count
+from cpg_core.training.schedules import factor
+
+PAPER = Steps(kind="steps", at_epochs=(50, 80), factor=0.1)
+CYCLE = OneCycle(kind="one_cycle", warmup=0.2, final=0.1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epoch", "expected"),
+    [
+        (Constant(kind="constant"), 0, 1.0),
+        (Constant(kind="constant"), 99.9, 1.0),
+        (PAPER, 0, 1.0),
+        (PAPER, 49.99, 1.0),
+        (PAPER, 50, 0.1),
+        (PAPER, 79.99, 0.1),
+        (PAPER, 80, 0.01),
+        (CYCLE, 0, 0.01),
+        (CYCLE, 10, 0.5),
+        (CYCLE, 20, 1.0),
+        (CYCLE, 60, 0.55),
+        (CYCLE, 100, 0.1),
+        (OneCycle(kind="one_cycle", warmup=0.0, final=0.0), 0, 1.0),
+        (OneCycle(kind="one_cycle", warmup=0.0, final=0.0), 50, 0.5),
+        (OneCycle(kind="one_cycle", warmup=1.0, final=0.0), 50, 0.5),
+    ],
+)
+def test_rates(schedule: Schedule, epoch: float, expected: float) -> None:
+    assert factor(schedule, epoch, 100) == pytest.approx(expected)
+
+
+def test_cubic_starts_at_the_start_and_ends_at_the_target() -> None:
+    assert cubic(0.2, 0.6, 0.0) == pytest.approx(0.2)
+    assert cubic(0.2, 0.6, 0.5) == pytest.approx(0.6 - 0.4 / 8)
+    assert cubic(0.2, 0.6, 1.0) == 0.6
+    assert cubic(0.2, 0.6, 7.0) == 0.6
+
+
+@pytest.mark.parametrize(
+    ("available", "sparsity", "expected"),
+    [(10, 0.3, 3), (10, 0.39, 3), (10, 0.0, 0), (10, 1.0, 10), (0, 0.5, 0), (100, 0.29, 29), (1000, 0.57, 570)],
+)
+def test_counts_are_rounded_down_but_not_for_want_of_a_float(available: int, sparsity: float, expected: int) -> None:
+    assert release_count(available, sparsity) == expected
+
+
+def test_room_for_later_tasks_is_an_equal_share() -> None:
+    assert [floor_sparsity(left) for left in (0, 1, 3, 19)] == pytest.approx([0, 0.5, 0.75, 0.95])
+
+
+def test_the_next_target_is_the_lowest_above_what_is_reached() -> None:
+    assert [next_target((0.2, 0.5), reached) for reached in (None, 0.1, 0.2, 0.3, 0.5)] == [0.2, 0.2, 0.5, 0.5, None]

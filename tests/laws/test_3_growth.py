@@ -1,0 +1,116 @@
+"""Law 3: after growth an old task runs on the slice of its own width, and what is new belongs to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from core.tiny import GROWS, bits, random_layers
+from core.witness import recalled_network
+
+from cpg_core.model.layers import corner
+from cpg_core.model.network import build, shared_parameters, width
+from cpg_core.model.state import Shared, nothing_yet, widened
+from cpg_core.storage.run import Run
+
+VGG = ("base_width=0.03", "batch_size=128", "pick_train.epochs=1", "prune.targets=[0.5]", "retrain.epochs=0")
+CASES = {
+    "digits_cnn": {"tasks": "1-3", "overrides": GROWS},
+    "vgg16_bn": {"tasks": "1-2", "backbone": "vgg16_bn", "overrides": (*GROWS, *VGG)},
+}
+
+
+def shapes(backbone: str, budget_x: float, base_width: float = 0.1) -> dict[str, torch.Size]:
+    network = build(backbone, width(base_width, budget_x), 2)
+    return {name: parameter.shape for name, parameter in shared_parameters(network).items()}
+
+
+def filled(backbone: str) -> Shared:
+    """A random state in which half of the weights are owned by two tasks."""
+    empty = nothing_yet(shapes(backbone, 1.0))
+    noise = random_layers(1, {name: weight.shape for name, weight in empty.weight.items()})
+    owner = {name: ((values > 0).int() + (values > 1).int()).to(torch.int16) for name, values in noise.items()}
+    return replace(empty, weight={name: noise[name] * (owner[name] > 0) for name in noise}, owner=owner)
+
+
+def old_block_is_in_the_corner(old: Shared, wide: Shared) -> bool:
+    """The old block bit for bit in the leading corner, and everything else released and 0."""
+    for name, weight in old.weight.items():
+        new_weight, new_owner = wide.weight[name].clone(), wide.owner[name].clone()
+        inner_weight, inner_owner = corner(new_weight, weight.shape), corner(new_owner, weight.shape)
+        if not (torch.equal(inner_weight, weight) and torch.equal(inner_owner, old.owner[name])):
+            return False
+        inner_weight.zero_()
+        inner_owner.zero_()
+        if new_weight.any() or new_owner.any():
+            return False
+    return True
+
+
+@pytest.mark.parametrize("backbone", CASES)
+def test_the_old_block_lies_in_the_leading_corner_and_the_rest_is_released(backbone: str) -> None:
+    old = filled(backbone)
+    once = widened(old, 2.0, shapes(backbone, 2.0))
+    twice = widened(once, 4.0, shapes(backbone, 4.0))
+    assert old_block_is_in_the_corner(old, once)
+    assert old_block_is_in_the_corner(once, twice)
+    assert old_block_is_in_the_corner(old, twice)
+
+
+def test_a_block_in_another_corner_fails_the_same_check() -> None:
+    old = filled("digits_cnn")
+    wide = widened(old, 4.0, shapes("digits_cnn", 4.0))
+    turned = {name: weight.flip(0) for name, weight in wide.weight.items()}
+    assert not old_block_is_in_the_corner(old, replace(wide, weight=turned))
+    owned = {name: owner.clamp(min=1) for name, owner in wide.owner.items()}
+    assert not old_block_is_in_the_corner(old, replace(wide, owner=owned))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_task_runs_at_the_width_of_its_freeze(learned: Callable[..., Run], case: str) -> None:
+    run = learned(**CASES[case])
+    last = run.frozen()
+    shared = run.rebuild(last)
+    first = recalled_network(run, 1, shared, run.delta(1))
+    now = {name: parameter.shape for name, parameter in shared_parameters(first).items()}
+    assert now == run.shapes(1.0)
+    assert now != {name: weight.shape for name, weight in shared.weight.items()} == run.shapes(2.0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_the_first_task_owns_is_untouched_by_growing_twice(learned: Callable[..., Run], case: str) -> None:
+    run = learned(**CASES[case])
+    before, after = run.rebuild(1), run.rebuild(run.frozen())
+    for name, owner in before.owner.items():
+        mine = owner == 1
+        assert torch.equal(corner(after.owner[name], owner.shape) == 1, mine)
+        inner = corner(after.weight[name], owner.shape)[mine]
+        assert bits({name: inner}) == bits({name: before.weight[name][mine]})
+        assert int((after.owner[name] == 1).sum()) == int(mine.sum()), "nothing outside of the corner is task 1's"
+
+
+def test_a_growth_starts_training_anew_until_the_largest_budget(learned: Callable[..., Run]) -> None:
+    stages = learned(**CASES["digits_cnn"]).record(2).stages
+    assert [(stage.stage, stage.budget_x) for stage in stages[:8]] == [
+        ("pick_train", 1.0),
+        ("check", 1.0),
+        ("grow", 1.5),
+        ("pick_train", 1.5),
+        ("check", 1.5),
+        ("grow", 2.0),
+        ("pick_train", 2.0),
+        ("check", 2.0),
+    ]
+    assert [stage.source for stage in stages if stage.stage == "grow"] == [None, None]
+
+
+def test_new_weights_are_fresh_and_the_same_in_each_attempt(learned: Callable[..., Run]) -> None:
+    run = learned(**CASES["digits_cnn"])
+    before, shared = run.rebuild(1), run.rebuild(2)
+    own = {name: shared.owner[name] == 2 for name in shared.owner}
+    outside = sum(int(mask.sum()) - int(corner(mask, before.owner[name].shape).sum()) for name, mask in own.items())
+    assert outside > 0, "task 2 holds weights in the part that grew"
+    used = torch.cat([shared.weight[name][mask] for name, mask in own.items()])
+    assert len(used.unique()) > 0.9 * len(used)

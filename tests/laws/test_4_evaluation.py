@@ -1,0 +1,143 @@
+"""Law 4: evaluation changes nothing, and no decision looks at the test split before the freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from core.tiny import FORGETTING, GROWS, KEEPING, bits, frozen_bytes
+from torch import nn
+
+from cpg_core.data.batches import eval_batches
+from cpg_core.data.split import Split
+from cpg_core.methods import METHODS
+from cpg_core.model.network import Network, build
+from cpg_core.recall.audit import audit
+from cpg_core.recall.metrics import matrix, summary, table
+from cpg_core.recall.recall import evaluate
+from cpg_core.runner import execute, learn_task
+from cpg_core.stages.context import TaskContext, open_task
+from cpg_core.stages.next_stage import next_stage
+from cpg_core.storage.records import StageRecord
+from cpg_core.storage.run import Run
+from cpg_core.training.evaluation import accuracy, probe_images, probe_logits, reading
+from cpg_core.training.reporter import Silent
+
+
+class TestSplitRead(Exception):
+    """Someone asked for the test images."""
+
+    __test__ = False
+
+
+def everything(network: Network) -> tuple[object, ...]:
+    """All that an evaluation could change: the bits, the mode of each module, torch's randomness."""
+    modes = [module.training for module in network.modules()]
+    return bits(network.state_dict()), modes, torch.get_rng_state().tolist()
+
+
+def changes_nothing(run: Run, network: Network, evaluation: Callable[[Network, Run], object]) -> bool:
+    before = everything(network)
+    evaluation(network, run)
+    return everything(network) == before
+
+
+def count_right(network: Network, run: Run) -> float:
+    data = run.data(1)
+    return accuracy(network, eval_batches(data.val, data.mean, data.std, 8, "cpu"))
+
+
+def look_at_probe(network: Network, run: Run) -> torch.Tensor:
+    return probe_logits(network, probe_images(run.input.channels, run.input.size))
+
+
+def forward_in_training_mode(network: Network, run: Run) -> torch.Tensor:
+    return network(probe_images(run.input.channels, run.input.size))
+
+
+def forward_after_eval(network: Network, run: Run) -> torch.Tensor:
+    return network.eval()(probe_images(run.input.channels, run.input.size))
+
+
+def forward_with_noise(network: Network, run: Run) -> torch.Tensor:
+    with reading(network):
+        return network(nn.functional.dropout(probe_images(run.input.channels, run.input.size), 0.5))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("evaluation", [count_right, look_at_probe])
+def test_reading_a_network_leaves_every_bit_and_mode(
+    learned: Callable[..., Run], evaluation: Callable[[Network, Run], object], training: bool
+) -> None:
+    network = build("digits_cnn", 0.5, 2, "law 4").train(training)
+    assert changes_nothing(learned(), network, evaluation)
+
+
+@pytest.mark.parametrize("evaluation", [forward_in_training_mode, forward_after_eval, forward_with_noise])
+def test_careless_readers_fail_the_same_check(
+    learned: Callable[..., Run], evaluation: Callable[[Network, Run], object]
+) -> None:
+    assert not changes_nothing(learned(), build("digits_cnn", 0.5, 2, "law 4").train(), evaluation)
+
+
+def test_looking_at_a_run_changes_no_file_and_no_randomness(damageable: Callable[..., Run]) -> None:
+    run = damageable(overrides=GROWS)
+    before, random = frozen_bytes(run), torch.get_rng_state()
+    first = [evaluate(run, record.name) for record in run.records()]
+    audit(run), table(run), matrix(run), summary(run)
+    assert [evaluate(run, record.name) for record in run.records()] == first
+    assert frozen_bytes(run) == before
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def blind(context: TaskContext) -> TaskContext:
+    """The same task with test images that raise when they are read."""
+
+    def refuse() -> Split:
+        raise TestSplitRead
+
+    return replace(context, data=replace(context.data, read_test=refuse))
+
+
+def decide_blindly(run: Run) -> list[str]:
+    """Take every task through its stages without its test images; only the freeze may have them."""
+    stages = []
+    for index in range(1, len(run.spec.tasks) + 1):
+        context = open_task(run, index, Silent())
+        done: list[StageRecord] = []
+        while (request := next_stage(done, context.rules)) is not None:
+            done.append(execute(context if request.stage == "freeze" else blind(context), request))
+        stages += [record.stage for record in done]
+    return stages
+
+
+@pytest.mark.parametrize("overrides", [(), GROWS], ids=["fits", "grows"])
+@pytest.mark.parametrize("method", [*KEEPING, *FORGETTING])
+def test_every_decision_is_made_without_the_test_split(
+    new_run: Callable[..., Run], method: str, overrides: tuple[str, ...]
+) -> None:
+    stages = decide_blindly(new_run(method=method, tasks="1-2", overrides=overrides))
+    assert stages.count("freeze") == 2
+    grows = METHODS[method].grows
+    assert ("grow" in stages) == (grows == "always" or (bool(overrides) and grows in ("on_miss", "once")))
+
+
+def test_the_papers_protocol_fails_the_same_check(new_run: Callable[..., Run]) -> None:
+    with pytest.raises(TestSplitRead):
+        decide_blindly(new_run(overrides=("goal_split=test",)))
+
+
+def test_the_papers_protocol_is_recorded_as_such(learned: Callable[..., Run]) -> None:
+    run = learned(tasks="1", overrides=("goal_split=test",))
+    assert run.record(1).goal_split == "test"
+    assert run.record(1).accuracy == run.record(1).test_accuracy
+    assert list(table(run).filter(like="test %").columns) == ["test %"]
+
+
+def test_a_task_whose_test_images_cannot_be_read_is_not_frozen(new_run: Callable[..., Run]) -> None:
+    run = new_run(tasks="1")
+    with pytest.raises(TestSplitRead):
+        learn_task(blind(open_task(run, 1, Silent())))
+    assert run.frozen() == 0

@@ -1,0 +1,119 @@
+"""Law 6: what the retrain learned is kept only if it is better, judged on the network that is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+from core.tiny import bits
+from core.witness import recalled_network
+
+from cpg_core.model.network import Network
+from cpg_core.model.state import TaskState, effective, install
+from cpg_core.runner import execute, learn_sequence, learn_task
+from cpg_core.stages.context import TaskContext, read_state, stage_folder
+from cpg_core.stages.initial_state import fresh_network
+from cpg_core.stages.next_stage import Request
+from cpg_core.storage.records import StageRecord
+from cpg_core.storage.run import Run
+from cpg_core.training.loop import decide_accuracy
+from cpg_core.training.reporter import Silent
+
+RUINS = ("pick_train.epochs=6", "retrain.lr=2.0")
+HELPS = (
+    "pick_train.epochs=2",
+    "prune.targets=[0.95]",
+    "prune.lr=1.0e-6",
+    "retrain.lr=0.02",
+    "retrain.epochs=6",
+    "retrain.patience=6",
+)
+Execute = Callable[[TaskContext, Request], StageRecord]
+
+
+def keeps_whatever_comes(context: TaskContext, request: Request) -> StageRecord:
+    """The wrong way: the retrained state is taken as it is."""
+    record = execute(context, request)
+    return record.model_copy(update={"kept": True}) if request.stage == "retrain" else record
+
+
+class Seen(NamedTuple):
+    """Task 2 before its retrain and as it was frozen."""
+
+    accuracy_before: float
+    accuracy_frozen: float
+    kept: bool
+    same_bits: bool
+
+
+def network_of(context: TaskContext, state: TaskState) -> Network:
+    network = fresh_network(context, state.budget_x)
+    install(network, effective(context.shared(state.budget_x), state), state.private)
+    return network
+
+
+def val_accuracy(run: Run, network: Network) -> float:
+    return decide_accuracy(network, run.data(2), "val", 250)
+
+
+def watch(run: Run, do: Execute) -> Seen:
+    before: list[Network] = []
+    kept: list[bool] = []
+
+    def look(context: TaskContext, request: Request) -> StageRecord:
+        if request.stage == "retrain":
+            assert request.source is not None
+            folder = stage_folder(context.run.task_work(context.index), request.source)
+            before.append(network_of(context, read_state(folder, context.run.shapes(request.budget_x))))
+        record = do(context, request)
+        kept.extend([bool(record.kept)] if request.stage == "retrain" else [])
+        return record
+
+    learn_sequence(run, Silent(), lambda context: learn_task(context, look))
+    assert len(before) == len(kept) == 1
+    frozen = recalled_network(run, 2, run.rebuild(2), run.delta(2))
+    return Seen(
+        accuracy_before=val_accuracy(run, before[0]),
+        accuracy_frozen=val_accuracy(run, frozen),
+        kept=kept[0],
+        same_bits=bits(before[0].state_dict()) == bits(frozen.state_dict()),
+    )
+
+
+def test_a_retrain_that_ruins_the_task_is_dropped_to_the_last_bit(new_run: Callable[..., Run]) -> None:
+    run = new_run(tasks="1-2", overrides=RUINS)
+    seen = watch(run, execute)
+    assert not seen.kept
+    assert seen.same_bits
+    assert seen.accuracy_frozen == seen.accuracy_before == run.record(2).accuracy
+
+
+def test_a_retrain_that_helps_is_kept(new_run: Callable[..., Run]) -> None:
+    run = new_run(tasks="1-2", overrides=HELPS)
+    seen = watch(run, execute)
+    assert seen.kept
+    assert not seen.same_bits
+    assert seen.accuracy_before < seen.accuracy_frozen == run.record(2).accuracy
+
+
+def test_a_retrain_that_is_kept_whatever_it_gives_fails_the_same_check(new_run: Callable[..., Run]) -> None:
+    seen = watch(new_run(tasks="1-2", overrides=RUINS), keeps_whatever_comes)
+    assert seen.accuracy_frozen < seen.accuracy_before
+
+
+@pytest.mark.parametrize("patience", [1, 6])
+def test_the_kept_state_is_that_of_the_best_epoch(new_run: Callable[..., Run], patience: int) -> None:
+    run = new_run(tasks="1-2", overrides=(*HELPS, f"retrain.patience={patience}"))
+    seen = watch(run, execute)
+    epochs = next(stage for stage in run.record(2).stages if stage.stage == "retrain").epochs
+    best = max(epoch.accuracy for epoch in epochs)
+    assert seen.accuracy_frozen == best
+    behind = len(epochs) - 1 - next(epoch.epoch for epoch in epochs if epoch.accuracy == best)
+    assert behind == patience or (behind < patience and len(epochs) == 6)
+
+
+def test_the_first_task_and_a_method_that_picks_all_never_retrain(learned: Callable[..., Run]) -> None:
+    assert "retrain" not in [stage.stage for stage in learned().record(1).stages]
+    assert "retrain" not in [stage.stage for stage in learned(method="pae").record(2).stages]
+    assert "retrain" in [stage.stage for stage in learned().record(2).stages]

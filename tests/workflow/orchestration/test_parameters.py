@@ -1,0 +1,109 @@
+"""The parameters of the deployment: what its form shows, what the server refuses, and what the flow refuses itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from core.tiny import ROOT
+
+from cpg_core.errors import CpgError
+from cpg_core.methods import METHODS
+from flows.request import resolve
+from workflow.asking import parameters, tiny_request
+from workflow.listeners import silently
+
+
+@pytest.fixture
+def schema(prefect_server: None) -> dict[str, Any]:  # noqa: ARG001  (first: Prefect reads its settings on import)
+    """As `prefect deploy` records it."""
+    from flows.orchestration.sequence import sequence_flow
+
+    return sequence_flow().parameters.model_dump()
+
+
+def test_every_field_has_its_help(schema: dict[str, Any]) -> None:
+    fields = schema["properties"]
+    assert len(fields) == 11
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+    kinds = [kind for field in fields.values() for kind in field.get("anyOf", [])]
+    assert all(kind["title"] for kind in kinds)
+
+
+def test_the_choices_are_those_there_are(schema: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:  # noqa: ANN401
+    from flows.orchestration.sequence import sequence_flow
+
+    profiles = yaml.safe_load((ROOT / "params.yaml").read_text())["profiles"]
+    assert schema["properties"]["method"]["enum"] == list(METHODS)
+    assert all(f"`{name}`" in schema["properties"]["method"]["description"] for name in METHODS)
+    assert schema["properties"]["profile"]["enum"] == [None, *profiles]
+    monkeypatch.chdir(tmp_path)
+    assert "enum" not in sequence_flow().parameters.model_dump()["properties"]["profile"]
+
+
+GOOD = ({}, {"goal": 0.7}, {"goal": "avg"}, {"ordering": 2}, {"ordering": "default"}, {"tasks": 2}, {"tasks": "1-3"},
+        {"profile": "cpu"}, {"profile": None}, {"overrides": ["prune.lr=0.1"]}, {"run": "mine"})  # fmt: skip
+BAD = ({"method": "cgp"}, {"goal": 75}, {"goal": -1}, {"goal": [0.5]}, {"profile": "gpu"}, {"ordering": -1},
+       {"tasks": 0}, {"seed": -1}, {"seed": "one"}, {"track": "yes"}, {"overrides": "prune.lr=0.1"})  # fmt: skip
+
+
+@pytest.mark.parametrize("given", GOOD, ids=json.dumps)
+def test_the_server_takes(given: dict[str, Any], schema: dict[str, Any]) -> None:
+    from prefect.utilities.schema_tools.validation import validate
+
+    assert validate({"sequence": "digits-5", **given}, schema) == []
+
+
+@pytest.mark.parametrize("given", BAD, ids=json.dumps)
+def test_the_server_refuses(given: dict[str, Any], schema: dict[str, Any]) -> None:
+    from prefect.utilities.schema_tools.validation import ValidationError, validate
+
+    (name,) = given
+    with pytest.raises(ValidationError, match=f"field '{name}'"):
+        validate({"sequence": "digits-5", **given}, schema, raise_on_error=True)
+
+
+def test_numbers_and_words_mean_the_same_run(tmp_path: Path) -> None:
+    asked = tiny_request(run=None)
+    names = {resolve(replace(asked, ordering=ordering), tmp_path).name for ordering in (0, "0", "default")}
+    assert names == {"digits-5-cpg-0.6-digits-o0-s1"}
+    assert resolve(replace(asked, ordering=1), tmp_path).tasks != resolve(asked, tmp_path).tasks
+    assert resolve(replace(asked, tasks=2), tmp_path).tasks == resolve(asked, tmp_path).tasks[1:]
+
+
+def test_a_computed_goal_is_found_or_told(tmp_path: Path) -> None:
+    for name in ("params.yaml", "data"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    asked = tiny_request(goal="avg")
+    with pytest.raises(CpgError, match=r"goal 'avg': .*results/digits/goals/avg.json is not there yet; .*dvc repro"):
+        resolve(asked, tmp_path)
+    goals = tmp_path / "results" / "digits" / "goals"
+    goals.mkdir(parents=True)
+    (goals / "avg.json").write_text('{"zero-one": 0.9, "two-three": 0.8}')
+    assert resolve(asked, tmp_path).goals == {"zero-one": 0.9, "two-three": 0.8}
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "sequence": ({"sequence": "digits-6"}, "did you mean 'digits-5'"),
+    "ordering": ({"ordering": "9"}, "ordering '9' is not in sequence 'digits-5'"),
+    "tasks": ({"tasks": "4-7"}, "there is no task 6"),
+    "goal": ({"goal": "top"}, "top.json is not there yet"),
+    "overrides": ({"overrides": ["prune.rate=1"]}, "unknown setting 'prune.rate'"),
+    "run": ({"run": "../elsewhere"}, "becomes a folder name"),
+}
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("given, message", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_fails_the_run_with_its_message_alone(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    from flows.orchestration.sequence import sequence_flow
+
+    state = sequence_flow(silently)(**{**parameters(tiny_request(), tmp_path), **given}, return_state=True)
+    assert (state.type.value, state.name) == ("FAILED", "Failed")
+    assert message in state.message
+    assert "\n" not in state.message and "CpgError" not in state.message
+    assert list(tmp_path.iterdir()) == []

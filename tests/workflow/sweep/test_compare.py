@@ -1,0 +1,332 @@
+"""Many runs side by side are the same runs alone, and what befalls one of them befalls no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from core.tiny import ROOT, TINY, frozen_bytes
+
+from cpg_core.errors import CpgError
+from cpg_core.methods import METHODS
+from cpg_core.storage.run import Run, open_run
+from cpg_core.training.reporter import Interrupted, Reporter, Silent
+from flows.console.signals import Stop
+from flows.local_runner import learn
+from flows.request import SequenceRequest, begun
+from flows.sweep.comparing import Crew, compare, local_crew
+from flows.sweep.comparison import Comparison, Planned, listed, plan, requests, threads_for
+from flows.sweep.fan_out import KILLED, fan_out
+from flows.sweep.job import Outcome, Unit, learn_unit
+from flows.sweep.worker_pool import cores
+from flows.tracking.sync import untracked
+from workflow.conftest import learned
+from workflow.listeners import at
+from workflow.shown import run_flow
+
+TWO = Comparison("digits-5", ("packnet", "pae"), goals=(0.6,), tasks="1-2", overrides=TINY)
+NAMES = ("digits-5-packnet-0.6-digits-o0-s1", "digits-5-pae-0.6-digits-o0-s1")
+
+
+class HereSlot:
+    """Learns at once, in this process."""
+
+    def __init__(self, learn: Callable[[Unit], Outcome] = learn_unit) -> None:
+        self._learn = learn
+        self.renewed = 0
+
+    def submit(self, unit: Unit) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        try:
+            future.set_result(self._learn(unit))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def renew(self) -> None:
+        self.renewed += 1
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def here(learn: Callable[[Unit], Outcome] = learn_unit) -> Crew:
+    return Crew(1, 1, lambda: HereSlot(learn))
+
+
+def nobody(one: Planned, outcome: Outcome) -> None:
+    """Told of a run that ended."""
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """The bytes of the two runs, each learned alone."""
+    root = tmp_path_factory.mktemp("apart")
+    return {request.method: frozen_bytes(learned(root, request)) for request in requests(TWO)}
+
+
+def bytes_of(root: Path) -> dict[str, dict[str, bytes]]:
+    return {run.spec.method: frozen_bytes(run) for run in (open_run(root, name) for name in NAMES)}
+
+
+def test_every_value_meets_every_other(tmp_path: Path) -> None:
+    wanted = Comparison("digits-5", tuple(METHODS), ("0", "1"), (0.5, 0.7), ("1", 2))
+    planned = plan(wanted, tmp_path, 1)
+    assert len(planned) == wanted.count == len(METHODS) * 8
+    assert len({one.spec.name for one in planned}) == wanted.count
+    assert planned[0].spec.name == "digits-5-cpg-0.5-digits-o0-s1"
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_run_is_the_one_that_its_command_makes(tmp_path: Path) -> None:
+    """Its name and settings are those of `cpg run`, with the threads that it was given."""
+    wanted = Comparison("cifar100-20", ("pae",), seeds=(3,), tasks="1-2", overrides=("prune.lr=0.5",))
+    (one,) = plan(wanted, tmp_path, 1)
+    request = SequenceRequest("cifar100-20", "pae", tasks="1-2", seed=3, overrides=("prune.lr=0.5",))
+    assert one.spec.name == begun(request, tmp_path).spec.name
+    assert one.spec.settings.compute.threads == 1
+    command = one.command(Path())
+    assert command.startswith("cpg run cifar100-20 --tasks 1-2 --method pae --ordering 0 --seed 3 --set prune.lr=0.5")
+    assert "--set compute.threads=" in command or request == one.request
+
+
+def test_all_mistakes_are_told_at_once_and_nothing_is_made(tmp_path: Path) -> None:
+    wanted = Comparison("digits-5", ("cpg", "elastic"), ("0", "9"), ("75", "no.json"), ("1", "x", "1"), tasks="1-2")
+    crew = local_crew(wanted, cores() + 1, HereSlot)
+    with pytest.raises(CpgError) as raised:
+        compare(wanted, tmp_path, crew, lambda _: None, track=False)
+    for part in (
+        "7 mistakes",
+        "workers: ",
+        "unknown method 'elastic'",
+        "ordering '9'",
+        "75",
+        "no.json",
+        "x: expected",
+        "2 times",
+    ):
+        assert part in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wanted, message",
+    [
+        (Comparison("digits-6"), "did you mean 'digits-5'"),
+        (Comparison("digits-5", ()), "methods: there are none"),
+        (Comparison("digits-5", seeds=(-1,)), "seeds: -1: expected a whole number"),
+        (Comparison("digits-5", goals=("0.6", "0.60")), "2 of the runs would be named digits-5-cpg-0.6-digits-o0-s1"),
+        (Comparison("digits-5", overrides=("compute.threads=2",)), "give fewer --workers"),
+        (Comparison("digits-5", overrides=("compute.processes=2",)), "in each of 2 processes, .* give fewer --workers"),
+        (Comparison("digits-5", overrides=("prune.rate=1",)), "unknown setting 'prune.rate'"),
+    ],
+)
+def test_a_mistake_is_told_in_words(wanted: Comparison, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CpgError, match=message):
+        plan(wanted, tmp_path, 1)
+
+
+def test_lists_are_read() -> None:
+    assert listed("cpg, pae") == ("cpg", "pae")
+    assert listed(None) == listed("") == ()
+
+
+def test_threads_are_divided_never_oversubscribed() -> None:
+    for count in range(1, cores() + 1):
+        crew = local_crew(replace(TWO, seeds=tuple(range(count))), count, HereSlot)
+        assert crew.workers * crew.share <= cores()
+        assert not crew.mistakes
+    assert local_crew(TWO, cores() + 1, HereSlot).mistakes
+    assert local_crew(TWO, 0, HereSlot).mistakes
+    assert threads_for(4, chosen=False, begun=None, share=2) == 2
+    assert threads_for(1, chosen=False, begun=None, share=2) == 1
+    assert threads_for(4, chosen=True, begun=None, share=2) == 4
+    assert threads_for(4, chosen=False, begun=3, share=2) == 3
+
+
+def test_a_run_keeps_the_threads_that_it_began_with(tmp_path: Path) -> None:
+    alike = tuple(item for item in TINY if not item.startswith("compute.threads"))
+    wanted = Comparison("digits-5", ("packnet",), goals=(0.6,), tasks="1-2", overrides=alike)
+    (request,) = requests(wanted)
+    begun_with_two = replace(request, overrides=(*alike, "compute.threads=2"))
+    with pytest.raises(Interrupted):
+        learn(begun(begun_with_two, tmp_path), at("two-three", "pick_train"), untracked)
+    with pytest.raises(CpgError, match=r"was begun with compute\.threads=2, and with so many workers each has 1"):
+        plan(wanted, tmp_path, 1)
+    assert [one.spec.settings.compute.threads for one in plan(wanted, tmp_path, 2)] == [2]
+    learned(tmp_path, begun_with_two)
+    assert [one.spec.settings.compute.threads for one in plan(wanted, tmp_path, 1)] == [2]
+
+
+def test_side_by_side_is_as_alone(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
+    told: list[str] = []
+    results = compare(TWO, tmp_path, here(), told.append, track=False)
+    assert results.error is None
+    assert bytes_of(tmp_path) == apart
+    assert told[0] == "2 runs, 1 at a time, 1 thread each"
+    assert told[1].startswith(f"1/2 {NAMES[0]}: accuracy ")
+    assert told[-1].splitlines()[0].split()[:2] == ["run", "tasks"]
+    assert list(results.frame["run"]) == list(NAMES)
+    assert list(results.frame["tasks"]) == ["2/2", "2/2"]
+    again = compare(TWO, tmp_path, here(), told.append, track=False)
+    assert list(again.frame["seconds"]) == list(results.frame["seconds"])
+    assert apart["pae"] != apart["packnet"]
+
+
+def test_one_that_fails_stops_no_other(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
+    told: list[str] = []
+    wanted = replace(TWO, overrides=(*TINY, "one_shot.lr=1.0e+30"))
+    results = compare(wanted, tmp_path, here(), told.append, track=False)
+    assert list(results.frame["state"]) == ["failed", "finished"]
+    assert isinstance(results.error, CpgError)
+    assert "1 of 2 runs are not finished" in str(results.error)
+    assert "not a finite number" in str(results.error)
+    assert any(f"{NAMES[0]}: FAILED" in line and "cpg run digits-5" in line for line in told)
+    deltas = {name: content for name, content in frozen_bytes(open_run(tmp_path, NAMES[1])).items() if "delta" in name}
+    assert deltas == {name: content for name, content in apart["pae"].items() if "delta" in name}
+
+
+@pytest.mark.parametrize(
+    "fault, why", [(BrokenProcessPool(), KILLED), (KeyError("ours"), "KeyError: 'ours'")], ids=["gone", "ours"]
+)
+def test_a_worker_that_is_gone_costs_its_run_alone(fault: Exception, why: str, tmp_path: Path) -> None:
+    def failing(unit: Unit) -> Outcome:
+        if unit.spec.method == "packnet":
+            raise fault
+        return Outcome("finished")
+
+    slot = HereSlot(failing)
+    outcomes = fan_out(plan(TWO, tmp_path, 1), tmp_path, 1, lambda: slot, nobody, Stop(), track=False)
+    assert [(outcome.state, outcome.why) for outcome in outcomes.values()] == [("failed", why), ("finished", "")]
+    assert slot.renewed == isinstance(fault, BrokenProcessPool)
+
+
+def test_asked_to_stop_it_begins_no_more_and_goes_on_later(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
+    def stopping(unit: Unit) -> Outcome:
+        unit.stop.touch()  # as the parent does
+        os.kill(os.getpid(), signal.SIGTERM)
+        return learn_unit(unit)
+
+    results = compare(TWO, tmp_path, here(stopping), lambda _: None, track=False)
+    assert list(results.frame["state"]) == ["stopped", "not begun"]
+    assert isinstance(results.error, Interrupted)
+    assert not list((tmp_path / "work").glob(".stop*"))
+    assert compare(TWO, tmp_path, here(), lambda _: None, track=False).error is None
+    assert bytes_of(tmp_path) == apart
+
+
+def test_the_file_stops_a_run_that_is_learned(tmp_path: Path) -> None:
+    """What a worker on another machine hears, which no signal reaches."""
+    one = plan(TWO, tmp_path, 1)[1]
+    asked = tmp_path / "stop"
+
+    @contextmanager
+    def asking(run: Run, stop: Stop) -> Iterator[Reporter]:  # noqa: ARG001
+        asked.touch()
+        yield Silent()
+
+    assert learn_unit(Unit(tmp_path, one.spec, False, asked), asking).state == "stopped"
+    assert learn_unit(Unit(tmp_path, one.spec, False, asked)).state == "stopped"
+    assert not open_run(tmp_path, one.spec.name).is_frozen(2)
+    asked.unlink()
+    assert learn_unit(Unit(tmp_path, one.spec, False, asked)).state == "finished"
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
+    """Processes as they are: killed outright, none of them goes on, and the same command ends in the same bytes."""
+    words = ["compare", "digits-5", "--methods", "packnet,pae", "--goals", "0.6", "--tasks", "1-2", "--plain"]
+    words += ["--no-track", "--root", str(tmp_path), *(word for item in TINY for word in ("--set", item))]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", "from flows.cli.app import main; main()", *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    assert "at a time" in parent.stdout.readline()
+    parent.stdout.readline()  # one of them is finished
+    workers = [child for child in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == min(2, cores())
+    parent.kill()
+    parent.communicate()
+    gone, alive = psutil.wait_procs(workers, timeout=30)
+    assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE], gone
+    assert compare(TWO, tmp_path, here(), lambda _: None, track=False).error is None
+    assert bytes_of(tmp_path) == apart
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_under_prefect_each_run_is_a_task(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
+    """One fails by itself, so that its task and the flow do, and the other is learned as alone."""
+    from flows.orchestration.compare import compare_flow
+
+    told: list[str] = []
+    parameters = {**given(TWO, tmp_path), "overrides": [*TINY, "one_shot.lr=1.0e+30"], "workers": 1}
+    flow_run = run_flow(compare_flow(told.append), parameters)
+    assert task_states(flow_run) == {NAMES[0]: "Failed", NAMES[1]: "Completed"}, told
+    assert flow_state(flow_run) == "FAILED"
+    assert {"compare-digits-5"} <= artifact_keys()
+    assert open_run(tmp_path, NAMES[1]).record(2).delta_sha256 in apart["pae"]["002-two-three/record.json"].decode()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_on_a_dask_cluster_it_is_the_same(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
+    distributed = pytest.importorskip("distributed")
+    from flows.orchestration.compare import compare_flow
+
+    told: list[str] = []
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, local_directory=tmp_path
+    ) as cluster:
+        compare_flow(told.append)(**given(TWO, tmp_path), dask=cluster.scheduler_address)
+    assert bytes_of(tmp_path) == apart, told
+
+
+def given(wanted: Comparison, root: Path) -> dict[str, Any]:
+    return {**asdict(wanted), "root": str(root), "track": False}
+
+
+def task_states(flow_run: UUID) -> dict[str, str]:
+    """The state of each task of a flow run, once Prefect has recorded them."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    deadline = time.monotonic() + 20
+    while True:
+        with client() as api:
+            tasks = api.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
+        found = {task.name: task.state.name for task in tasks if task.state is not None}
+        if (len(found) == 2 and not {"Pending", "Running"} & set(found.values())) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.3)
+
+
+def flow_state(flow_run: UUID) -> str:
+    with client() as api:
+        state = api.read_flow_run(flow_run).state
+    assert state is not None
+    return str(state.type.value)
+
+
+def artifact_keys() -> set[str]:
+    with client() as api:
+        return {str(artifact.key) for artifact in api.read_artifacts()}
+
+
+def client() -> Any:  # noqa: ANN401
+    from prefect.client.orchestration import get_client
+
+    return get_client(sync_client=True)
