@@ -61,10 +61,12 @@ def goals(root: options.Root = HERE) -> None:
 @app.command()
 def tables(root: options.Root = HERE) -> None:
     """Make the tables and figures from the results that are there."""
-    from flows.reproduce.frames import frames
+    from flows.reproduce.claims import claims
+    from flows.reproduce.frames import PUBLISHED, frames
     from flows.reproduce.plan import read_plan, read_results
     from flows.reproduce.report.drawing import save_png, styled
-    from flows.reproduce.report.figures import accuracy_and_size, figure_2, followed
+    from flows.reproduce.report.figures import accuracy_and_size, figure_2
+    from flows.reproduce.sizes import published_models
     from flows.reproduce.tables import as_text
 
     plan = read_plan(root)
@@ -74,23 +76,27 @@ def tables(root: options.Root = HERE) -> None:
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
         _write(folder / f"{name}.md", _markdown(as_text(frame)))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
+    _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims(results)], indent=1) + "\n")
     with styled():
-        save_png(figure_2(results, followed(results)), folder / "figure2.png")
-        save_png(accuracy_and_size(results), folder / "accuracy_and_size.png")
+        save_png(figure_2(results), folder / "figure2.png")
+        sizes = accuracy_and_size(results, published_models(root / PUBLISHED, results))
+        save_png(sizes, folder / "accuracy_and_size.png")
 
 
 @app.command()
 def report(root: options.Root = HERE) -> None:
     """Make the report, one HTML file that shows it all."""
-    from flows.reproduce.frames import frames
+    from flows.reproduce.frames import PUBLISHED, frames
     from flows.reproduce.plan import read_plan, read_results
     from flows.reproduce.report.page import page
+    from flows.reproduce.sizes import published_models
 
     plan = read_plan(root)
     results = read_results(plan, root)
     findings = root / FINDINGS / f"{plan.profile}.md"
     text = findings.read_text() if findings.exists() else ""
-    _write(root / REPORT, page(plan, results, frames(plan, results, root), text))
+    published = published_models(root / PUBLISHED, results)
+    _write(root / REPORT, page(plan, results, frames(plan, results, root), text, published))
 
 
 def _markdown(frame: pd.DataFrame) -> str:

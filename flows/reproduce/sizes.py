@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,26 @@ from flows.reproduce.result import RunResult
 from flows.reproduce.tables import PAPER_SEQUENCE, beside_published
 from flows.request import definitions
 
+
+@dataclass(frozen=True)
+class Published:
+    """A model of the paper: its size in MB (Table 3) and its average test accuracy in percent (Table 2)."""
+
+    method: str
+    mb: float
+    average: float
+
+
 BITS_A_WEIGHT = 32
 GOALS = ("avg", "max", "top")
+MODELS = {
+    "Scratch": ("scratch", "Individual Models"),
+    "fine-Avg": ("finetune", "Individual Models"),
+    "CPG avg": ("cpg", "CPG avg"),
+    "CPG max": ("cpg", "CPG max"),
+    "CPG top": ("cpg", "CPG top"),
+}
+"""For a row of Table 2: our name of the method, and the row of Table 3 that has its size."""
 
 
 def base_weights(plan: Plan, root: Path) -> int:
@@ -38,6 +57,15 @@ def counted_mb(result: RunResult, base: int) -> float:
     """
     masks = 0.0 if METHODS[result.method].apart else sum(task.budget_x for task in result.tasks[1:])
     return base * (BITS_A_WEIGHT * result.summary["expansion_x"] + masks) / 8 / MEGABYTE
+
+
+def published_models(published: Path, results: Mapping[str, RunResult]) -> list[Published]:
+    """The paper's models whose size and accuracy it gives; none beside results of other tasks."""
+    if any(result.sequence != PAPER_SEQUENCE for result in results.values()):
+        return []
+    accuracy = pd.read_csv(published / "table2.csv").set_index("method")["average"]
+    size = pd.read_csv(published / "table3.csv").set_index("method")["mb"]
+    return [Published(method, float(size[row]), float(accuracy[name])) for name, (method, row) in MODELS.items()]
 
 
 def table_3(results: Mapping[str, RunResult], published: Path, base: int) -> pd.DataFrame:

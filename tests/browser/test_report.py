@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tiny_results import tiny_plan
 
+from flows.reproduce.claims import claims
 from flows.reproduce.frames import frames
 from flows.reproduce.report.drawing import SMALLEST_PT, figure, styled, svg_uri
 from flows.reproduce.report.page import page, sections
@@ -37,7 +38,7 @@ def report(results: dict[str, RunResult], tmp_path_factory: pytest.TempPathFacto
     """Where the report is, and how many figures it must have."""
     file = tmp_path_factory.mktemp("report") / "index.html"
     file.write_text(page(tiny_plan(), results, frames(tiny_plan(), results, ROOT), "## Found\n\nNothing.\n"))
-    return file.as_uri(), sum(len(section.pictures) for section in sections(results))
+    return file.as_uri(), sum(len(section.pictures) for section in sections(results, claims(results)))
 
 
 @pytest.fixture(params=SIZES)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from cpg_core.methods import METHODS
-from flows.reproduce.report.drawing import WIDTH_IN, Look, figure, look
+from flows.reproduce.report.drawing import LOOKS, Look, figure, look
 from flows.reproduce.result import RunResult, averages, first_seeds
+from flows.reproduce.sizes import Published
 
 FOLLOWED = (1, 5, 10, 15)
 """The tasks that Figure 2 follows, as far as the sequence has them."""
+COLUMNS = 2
 STRONG = {"den", "sequential", "cpg"}
 """The methods of the paper's Figure 2; its "fine-tune" is learning in place."""
 
@@ -24,19 +27,27 @@ def followed(results: Mapping[str, RunResult]) -> list[int]:
     return [task for task in FOLLOWED if task <= longest] or [1]
 
 
-def figure_2(results: Mapping[str, RunResult], tasks: list[int]) -> Figure:
+def figure_2(results: Mapping[str, RunResult]) -> Figure:
     """The test accuracy of early tasks as later ones are learned: a panel a task, a line a run (Figure 2)."""
-    drawn = Figure(figsize=(WIDTH_IN * len(tasks), 3.6), layout="constrained")
-    for panel, task in zip(drawn.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+    tasks = followed(results)
+    columns = min(COLUMNS, len(tasks))
+    rows = math.ceil(len(tasks) / columns)
+    drawn = figure(1.6 * rows + 1.3)
+    panels = drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    for panel in panels[len(tasks) :]:
+        panel.remove()
+    for panel, task in zip(panels, tasks, strict=False):
         _follow(panel, _of_one_network(results), task)
+    drawn.supxlabel("tasks learned", fontsize=8)
+    drawn.supylabel("test accuracy, %", fontsize=8)
     handles, labels = drawn.axes[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=3 * len(tasks), frameon=False)
+    drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return drawn
 
 
-def accuracy_and_size(results: Mapping[str, RunResult]) -> Figure:
-    """Average test accuracy against the bytes that recall needs: a point a run."""
-    drawn = figure(4.4)
+def accuracy_and_size(results: Mapping[str, RunResult], published: Sequence[Published] = ()) -> Figure:
+    """Average test accuracy against the bytes that recall needs: a point a run, the paper's own points hollow."""
+    drawn = figure(4.6)
     panel = drawn.subplots()
     alike: dict[Look, list[RunResult]] = {}
     for result in results.values():
@@ -45,8 +56,15 @@ def accuracy_and_size(results: Mapping[str, RunResult]) -> Figure:
         sizes = [run.summary["model_mb"] for run in runs]
         label = f"{seen.label}, {len(runs[0].tasks)} tasks"
         panel.plot(sizes, averages(runs), seen.mark, color=seen.colour, label=label, markersize=6, alpha=0.85)
+    for point in published:
+        colour = LOOKS[point.method][1]
+        panel.plot(point.mb, point.average, "D", color=colour, markerfacecolor="white", markersize=5)
+    if published:
+        label = "hollow: the paper, full width"
+        panel.plot([], [], "D", color="#1c1c1c", markerfacecolor="white", markersize=5, label=label)
     panel.set(xscale="log", xlabel="model, MB (log scale)", ylabel="average test accuracy, %")
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.margins(x=0.12, y=0.08)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1,) if published else (1, 2, 5)))
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panel.xaxis.set_minor_formatter(NullFormatter())
     drawn.legend(loc="outside lower center", ncols=2, frameon=False)
@@ -67,5 +85,5 @@ def _follow(panel: Axes, lines: list[RunResult], task: int) -> None:
             places = range(task, len(result.tasks) + 1)
             line = panel.plot(places, curve, marker=".", markersize=4, color=seen.colour, label=seen.label)[0]
             line.set(linewidth=2.0 if strong else 1.0, alpha=1.0 if strong else 0.45)
-    panel.set(title=f"task {task}", xlabel="tasks learned", ylabel="test accuracy, %")
+    panel.set_title(f"task {task}")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))

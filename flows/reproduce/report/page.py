@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,17 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from flows.reproduce.claims import Claim, claims
 from flows.reproduce.plan import Plan
 from flows.reproduce.report.choices import by_goal, by_ordering
-from flows.reproduce.report.claims import claims
 from flows.reproduce.report.drawing import look, styled, svg_uri
-from flows.reproduce.report.figures import accuracy_and_size, figure_2, followed
+from flows.reproduce.report.figures import accuracy_and_size, figure_2
+from flows.reproduce.report.forest import forest
 from flows.reproduce.report.layers import ownership
 from flows.reproduce.report.prune_curves import prune_curves
 from flows.reproduce.report.triangles import accuracy_matrix, picks
 from flows.reproduce.result import RunResult, first_seeds
+from flows.reproduce.sizes import Published
 from flows.reproduce.tables import as_text
 
 TEMPLATE = "page.html"
@@ -51,7 +53,13 @@ class Section:
     pictures: list[Picture]
 
 
-def page(plan: Plan, results: Mapping[str, RunResult], tables: Mapping[str, pd.DataFrame], findings: str) -> str:
+def page(
+    plan: Plan,
+    results: Mapping[str, RunResult],
+    tables: Mapping[str, pd.DataFrame],
+    findings: str,
+    published: Sequence[Published] = (),
+) -> str:
     """The report as HTML; it asks no other file and no network for anything.
 
     Args:
@@ -59,7 +67,9 @@ def page(plan: Plan, results: Mapping[str, RunResult], tables: Mapping[str, pd.D
         results: all results of the profile.
         tables: by the names of `TABLE_TITLES`.
         findings: Markdown; what was found out about these results by hand, or nothing.
+        published: the paper's own models.
     """
+    asked = claims(results)
     loader = FileSystemLoader(Path(__file__).parent)
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(TEMPLATE)
     return template.render(
@@ -67,16 +77,24 @@ def page(plan: Plan, results: Mapping[str, RunResult], tables: Mapping[str, pd.D
         splits=sorted({SPLITS[result.goal_split] for result in results.values()}),
         seeds=sorted({result.seed for result in results.values()}),
         commits=sorted({(result.git_commit or "unknown")[:8] for result in results.values()}),
-        claims=claims(results),
+        claims=asked,
         findings=Markup(MarkdownIt("commonmark").enable("table").render(findings)),
         tables={TABLE_TITLES[name]: _html(frame) for name, frame in tables.items()},
-        sections=[section for section in sections(results) if section.pictures],
+        sections=[section for section in sections(results, asked, published) if section.pictures],
     )
 
 
 @styled()
-def sections(results: Mapping[str, RunResult]) -> list[Section]:
-    """All figures. One whose results are not there is left out."""
+def sections(
+    results: Mapping[str, RunResult], asked: Sequence[Claim] = (), published: Sequence[Published] = ()
+) -> list[Section]:
+    """All figures. One whose results are not there is left out.
+
+    Args:
+        results: all results of a profile.
+        asked: the claims about them.
+        published: the paper's own models, to stand beside them.
+    """
     if not results:
         return []
     first_seed = list(first_seeds(results).values())
@@ -87,15 +105,22 @@ def sections(results: Mapping[str, RunResult]) -> list[Section]:
     ends = min(seen), max(seen)
     return [
         Section(
+            "Accuracy and size",
+            "What it costs to remember all tasks: average accuracy against everything that recalling them needs, as "
+            "bytes on disk. Up and to the left is better.",
+            _pictures([(accuracy_and_size(results, published), "average accuracy against model size")]),
+        ),
+        Section(
+            "What the numbers carry",
+            "Each claim about accuracy as a difference, paired by task, with its 95 % interval (bootstrap over tasks "
+            "and seeds). It is decided only where the whole interval lies on one side: of zero, or of a target's tick.",
+            _pictures([(forest(asked), "claims as differences with intervals")]),
+        ),
+        Section(
             "Forgetting",
             "Accuracy of early tasks as later ones are learned (the paper's Figure 2). A method that does not forget "
             "draws a level line, to the bit.",
-            _pictures((figure_2(results, [task]), f"Figure 2, task {task}") for task in followed(results)),
-        ),
-        Section(
-            "Accuracy and size",
-            "Everything that recalling all tasks needs, as bytes on disk: shared weights, picks, private parameters.",
-            _pictures([(accuracy_and_size(results), "average accuracy against model size")]),
+            _pictures([(figure_2(results), "Figure 2")]),
         ),
         Section(
             "Accuracy of every task after every task",
