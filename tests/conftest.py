@@ -17,6 +17,11 @@ from cpg_core.storage.run import Run, begin
 from flows.reproduce.result import RunResult
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark that pytest-xdist knows, also where tests run without it."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs, one after the other")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side, those of one file share its fixtures, and those of tests/browser their servers."""
     for item in items:
