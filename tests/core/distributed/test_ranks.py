@@ -14,9 +14,8 @@ from typing import Any, cast
 
 import pytest
 import torch
-from golden.regenerate import PATH, figures
+from golden.figures import agree, figures, structure
 
-from core.test_golden import GOLDEN, approximately
 from core.tiny import bits, frozen_bytes, learn, settings, spec
 from cpg_core.config.settings import STEADY
 from cpg_core.data.fetch import Share
@@ -147,11 +146,10 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return learn(tmp_path_factory.mktemp("two"), spec(**TWO))
 
 
-def test_a_whole_task_comes_out_as_with_one_process(unbroken: Run) -> None:
-    assert PATH.exists()
-    assert figures(unbroken)[0] == approximately(GOLDEN[0])
-    stages = [[stage["stage"] for stage in task["stages"]] for task in GOLDEN]
-    assert [[stage.stage for stage in record.stages] for record in unbroken.records()] == stages
+def test_a_whole_task_comes_out_as_with_one_process(unbroken: Run, learned: Callable[..., Run]) -> None:
+    together, alone = figures(unbroken), figures(learned(tasks="1-2"))
+    assert agree(together[:1], alone[:1])
+    assert structure(together) == structure(alone)
     assert all(finding.ok for finding in audit(unbroken))
     assert multiprocessing.active_children() == []
 
