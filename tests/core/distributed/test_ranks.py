@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 from golden.figures import agree, figures, structure
+from waiting import until
 
 from core.tiny import bits, frozen_bytes, learn, settings, spec
 from cpg_core.config.settings import STEADY
@@ -170,8 +170,15 @@ def interrupt_all() -> bool:
     (other,) = multiprocessing.active_children()
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(cast(int, other.pid), number)
-    time.sleep(0.3)
+    until(lambda: not undelivered(cast(int, other.pid)), "the signals' arrival")
     return True
+
+
+def undelivered(pid: int) -> bool:
+    """Whether a signal waits for the process to run; where Linux does not tell: no."""
+    status = Path(f"/proc/{pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return any(int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd")))
 
 
 def kill_the_other() -> bool:
