@@ -13,7 +13,6 @@ from cpg_core.storage.run import Run, begin
 from cpg_core.training.reporter import Silent
 from laws.stopping import EPOCH, TWO_TASKS, attempt, attempts, newest
 
-
 BY_OPTIMIZER = [pytest.param(name, marks=pytest.mark.xdist_group(f"interruption, {name}")) for name in OPTIMIZERS]
 """All methods by one optimizer are the longest path of the suite: each goes to whichever worker is free."""
 

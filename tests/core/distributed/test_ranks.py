@@ -38,6 +38,8 @@ from cpg_core.training.reporter import Interrupted, Silent
 TWO = {"tasks": "1-2", "overrides": ("compute.processes=2",)}
 BATCH = 31  # images: one rank has one more than the other
 EPOCH = 9  # batches
+SIGNALS = ("SigPnd", "ShdPnd", "SigBlk")
+"""Of a process in /proc, as masks: those that wait for a thread, or for the process, and those that it shuts out."""
 
 
 def learned_with(ranks: Ranks, folder: Path) -> Layers:
@@ -175,10 +177,11 @@ def interrupt_all() -> bool:
 
 
 def undelivered(pid: int) -> bool:
-    """Whether a signal waits for the process to run; where Linux does not tell: no."""
+    """Whether a signal that the process has not shut out still waits for it; where Linux does not tell: no."""
     status = Path(f"/proc/{pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    return any(int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd")))
+    masks = {name: int(value, 16) for name, value in (line.split(":") for line in lines) if name in SIGNALS}
+    return bool(masks) and (masks["SigPnd"] | masks["ShdPnd"]) & ~masks["SigBlk"] != 0
 
 
 def kill_the_other() -> bool:
