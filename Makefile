@@ -17,8 +17,8 @@ deploy: .venv/ready  ## the deployments of prefect.yaml, and their work pool, on
 	$(BIN)/prefect --no-prompt deploy --all
 	@echo "A worker, in another terminal:  $(BIN)/prefect worker start --pool local"
 
-test: .venv/ready  ## all tests; those on the real CIFAR-100 too where CPG_DATA names its folder
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+test: .venv/ready  ## all tests, or those that TESTS names; on the real CIFAR-100 too where CPG_DATA names its folder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

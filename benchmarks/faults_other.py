@@ -123,8 +123,8 @@ def _changed_code(bench: Bench) -> Iterator[Row]:
     for name in ("cpg_core", "flows", "data", "params.yaml"):
         take = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         take(ROOT / name, copied / name)
-    training = copied / "cpg_core" / "training.py"
-    training.write_text(f"{training.read_text()}# another version\n")
+    loop = copied / "cpg_core" / "training" / "loop.py"
+    loop.write_text(f"{loop.read_text()}# another version\n")
     frozen = {name: found for name, found in content(run).items() if name.startswith("001-")}
     finished = subprocess.run(
         [sys.executable, "-c", "from flows.cli.app import main; main()", *arguments(run.root, "--plain", "--no-track")],

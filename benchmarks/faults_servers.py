@@ -22,7 +22,8 @@ SLOW = ("--set", "pick_train.epochs=200", "--set", "pick_train.score_freeze_epoc
 """A task takes some seconds, in which a server may go and come."""
 
 LONG = "1-5"
-TIMEOUT = 120.0
+HANG = 600.0
+"""Seconds after which nothing is expected any more; only a hang takes so long."""
 
 
 class Server:
@@ -41,7 +42,7 @@ class Server:
                 self._command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True,
                 env=environment(PREFECT_HOME=str(self._folder), MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
             )  # fmt: skip
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + HANG
         while not self._answers():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self._command} does not answer")
@@ -167,7 +168,7 @@ def _end(process: subprocess.Popen[str]) -> Attempt:
 
 
 def _until(root: Path, pattern: str) -> None:
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + HANG
     while not list(root.glob(pattern)):
         if time.monotonic() > deadline:
             raise RuntimeError(f"{root / pattern} does not come")

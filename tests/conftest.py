@@ -17,11 +17,20 @@ from cpg_core.storage.run import Run, begin
 from flows.reproduce.result import RunResult
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark that pytest-xdist knows, also where tests run without it."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs, one after the other")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of one file share its fixtures, and those of tests/browser their servers."""
+    """Where tests run side by side, those of one file share its fixtures, and those of tests/browser their servers.
+
+    A test that names its group itself runs there, so that two workers share a file that takes long.
+    """
     for item in items:
-        group = item.path.parent if item.path.parent.name == "browser" else item.path
-        item.add_marker(pytest.mark.xdist_group(group.stem))
+        if item.get_closest_marker("xdist_group") is None:
+            group = item.path.parent if item.path.parent.name == "browser" else item.path
+            item.add_marker(pytest.mark.xdist_group(group.stem))
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.tiny import ROOT
-
-START_TIMEOUT = 120.0
-RUN_TIMEOUT = 120.0
+from waiting import HANG, until
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Services:
             state.update(ask(f"{self.prefect}/api/flow_runs/{flow_run}")["state"])
             return state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
-        wait(over, RUN_TIMEOUT, f"flow run {flow_run}")
+        until(over, f"flow run {flow_run}")
         assert state["type"] == "COMPLETED", state
 
 
@@ -82,13 +79,13 @@ def services(folder: Path) -> Iterator[Services]:
 
         mlflow_ended = start("mlflow", "server", *options)
         prefect_ended = start("prefect", "server", "start")
-        wait(lambda: answers(f"{prefect}/api/health"), START_TIMEOUT, "the Prefect server", prefect_ended)
+        until(lambda: answers(f"{prefect}/api/health"), "the Prefect server", prefect_ended)
         worker_ended = start("prefect", "worker", "start", "--pool", "local", "--type", "process")
         pool = f"{prefect}/api/work_pools/local"
-        wait(lambda: answers(pool), START_TIMEOUT, "the worker", worker_ended)
+        until(lambda: answers(pool), "the worker", worker_ended)
         deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-        subprocess.run(deploy, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=START_TIMEOUT)
-        wait(lambda: answers(f"{mlflow}/health"), START_TIMEOUT, "the MLflow server", mlflow_ended)
+        subprocess.run(deploy, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=HANG)
+        until(lambda: answers(f"{mlflow}/health"), "the MLflow server", mlflow_ended)
         yield Services(prefect, mlflow, folder)
 
 
@@ -119,15 +116,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def wait(done: Callable[[], bool], timeout: float, what: str, ended: Callable[[], bool] = lambda: False) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + timeout
-    while not done():
-        assert not ended(), f"{what} ended by itself"
-        assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s"
-        time.sleep(0.2)
-
-
 def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as reply:
@@ -140,7 +128,7 @@ def ask(url: str, content: dict[str, Any] | None = None) -> Any:  # noqa: ANN401
     """What an API answers to a GET, or to a POST of JSON."""
     body = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
+    with urllib.request.urlopen(request, timeout=HANG) as reply:
         return json.load(reply)
 
 

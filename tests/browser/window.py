@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
+from waiting import HANG
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Request
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-PATIENCE = 15.0
 
 DRAWN = """
 window.canvasTexts = [];
@@ -38,7 +38,8 @@ class Window:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.asked: set[str] = set()
-        self.patience = PATIENCE
+        self.patience = HANG
+        page.set_default_timeout(1000 * HANG)
         page.add_init_script(DRAWN)
         page.on("request", self._note)
 

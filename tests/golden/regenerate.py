@@ -1,55 +1,74 @@
-"""Write `tiny.json` anew: `python tests/golden/regenerate.py` from the root of the project.
+"""Renew the golden figures of every instruction set that this machine has: `python tests/golden/regenerate.py`.
 
-Do so only in a change that is meant to alter what is learned (another rule, order of draws, default or split), and
-say in its description which figures moved and why. A refactoring, a speed-up or a new torch that moves them by more
-than the tolerances of tests/core/test_golden.py has changed the algorithm: find out how before you regenerate.
+Do so in a change that is meant to alter what is learned (another rule, order of draws, default or split), and say in
+its description which figures moved and why. A refactoring, a speed-up or a new torch that moves them by more than the
+tolerances of tests/golden/figures.py has changed the algorithm: find out how before you regenerate.
+
+Each file carries the hash of the code that its figures rest on. A set that the machine of such a change lacks keeps
+the hash of the code before: its file is outdated, tests/core/test_golden.py skips it and says so, and this command
+renews it on a machine that has the set. Files that are up to date are left as they are.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cpg_core.storage.run import Run
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-PATH = Path(__file__).parent / "tiny.json"
-HOW: dict[str, Any] = {"tasks": "1-2"}
+from golden.figures import HOW, agree
+from golden.instruction_sets import DEFAULT, SETS, Figures, InstructionSet
 
 
-def figures(run: Run) -> list[dict[str, Any]]:
-    """What a run learned, task by task and stage by stage."""
-    return [
-        {
-            "task": record.name,
-            "own": record.own,
-            "released": record.released,
-            "test_accuracy": record.test_accuracy,
-            "stages": [
-                {
-                    "stage": stage.stage,
-                    "source": stage.source,
-                    "own": stage.own,
-                    "loss": [epoch.loss for epoch in stage.epochs],
-                    "accuracy": [epoch.accuracy for epoch in stage.epochs],
-                    "train_accuracy": [epoch.train_accuracy for epoch in stage.epochs],
-                }
-                for stage in record.stages
-            ],
-        }
-        for record in run.records()
-    ]
+@dataclass(frozen=True)
+class Golden:
+    """The golden figures of an instruction set, and the hash of the code that they rest on."""
+
+    code_sha256: str
+    figures: Figures
+
+
+def read(instruction_set: InstructionSet) -> Golden:
+    """What its file holds."""
+    return Golden(**json.loads(instruction_set.file.read_text()))
+
+
+def outdated(golden: Golden, default: Golden) -> bool:
+    """Whether a change of what is learned renewed the default set's figures and not these."""
+    return golden.code_sha256 != default.code_sha256
+
+
+def renewed(before: dict[str, Golden], found: dict[str, Figures], code_sha256: str) -> dict[str, Golden]:
+    """The files to write, by the name of their set: of those found, the ones that are outdated or do not agree."""
+    default = before.get(DEFAULT.name)
+    if default is not None and agree(found[DEFAULT.name], default.figures):
+        code_sha256 = default.code_sha256
+    new = {name: Golden(code_sha256, figures) for name, figures in found.items()}
+    return {
+        name: golden
+        for name, golden in new.items()
+        if name not in before or outdated(before[name], golden) or not agree(golden.figures, before[name].figures)
+    }
 
 
 def main() -> None:
-    """Learn the tiny run and write its figures."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from core.tiny import learn, spec
+    """Learn the tiny run with every set and write what is to be renewed."""
+    from cpg_core.stages.source_hash import code_sha256
 
-    with tempfile.TemporaryDirectory() as folder:
-        PATH.write_text(json.dumps(figures(learn(Path(folder), spec(**HOW))), indent=1) + "\n")
+    here = {each.name: each for each in SETS if each.is_here}
+    if not here:
+        raise SystemExit("golden figures are kept for x86-64 processors, and this is another")
+    before = {each.name: read(each) for each in SETS if each.file.exists()}
+    found = {name: each.figures(**HOW) for name, each in here.items()}
+    new = renewed(before, found, code_sha256())
+    for name, golden in new.items():
+        here[name].file.write_text(json.dumps(vars(golden), indent=1) + "\n")
+    for each in SETS:
+        done = "renewed" if each.name in new else "as it was" if each.name in here else "not on this machine"
+        print(f"{each.name}: {done}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from waiting import until
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -29,14 +30,16 @@ def run_flow(flow: Flow[..., Any], parameters: dict[str, Any]) -> UUID:
 
 def shown(flow_run: UUID) -> dict[str, list[ShownTask]]:
     """The stages shown in each subflow, in the order in which they ran. Prefect records them a little later."""
-    deadline = time.monotonic() + 20
-    while True:
-        found = _read(flow_run)
-        states = [task.state for tasks in found.values() for task in tasks]
-        settled = all(found.values()) and not {"Pending", "Running"} & set(states)
-        if settled or time.monotonic() > deadline:
-            return found
-        time.sleep(0.3)
+    found: dict[str, list[ShownTask]] = {}
+
+    def settled() -> bool:
+        found.clear()
+        found.update(_read(flow_run))
+        states = {task.state for tasks in found.values() for task in tasks}
+        return all(found.values()) and not {"Pending", "Running"} & states
+
+    until(settled, f"the end of every task of flow run {flow_run}")
+    return found
 
 
 def names(flow_run: UUID) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from faults_sequence import Starter
 
 BROKEN = {
-    "momentum is not resumed": "from cpg_core.training import optimizer as o; o.TaskOptimizer.load = lambda *_: None",
-    "epochs are not resumed": "from cpg_core.storage.snapshot import Snapshots; Snapshots.newest = lambda *_: None",
-    "stages are not found": "import cpg_core.stages.context as stages; stages._finished = lambda *_: None",
+    "momentum is not resumed": ("cpg_core.training.optimizer:TaskOptimizer", "load"),
+    "epochs are not resumed": ("cpg_core.storage.snapshot:Snapshots", "newest"),
+    "stages are not found": ("cpg_core.stages.context:", "_finished"),
 }
+"""A function of a class or module, in place of which nothing is done."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,10 @@ def test_a_broken_resume_is_seen(start: Starter, tmp_path: Path, broken: str) ->
     from faults_kills import campaign
 
     in_the_middle = {"work/at.json": 12}
-    broken_start = replace(start, code=BROKEN[broken])
+    owner, function = BROKEN[broken]
+    assert callable(getattr(resolve_name(owner), function)), "else each attempt would end by another error"
+    code = f"from pkgutil import resolve_name; setattr(resolve_name({owner!r}), {function!r}, lambda *_: None)"
+    broken_start = replace(start, code=code)
     tally = campaign(broken_start, None, tmp_path, kills=4, seed=3, kinds=in_the_middle, clock_share=0)
     seen = tally.differences if broken == "momentum is not resumed" else tally.lost
     assert seen.total() > 0

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier, current_thread
-from time import sleep
+from threading import Barrier, Thread, current_thread
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from waiting import HANG
 
 from cpg_core.data.augment import cutout, normalise, random_crop, random_flip
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
@@ -126,7 +126,7 @@ def test_so_many_threads_decode_ahead(streamed: TaskData, monkeypatch: pytest.Mo
 
     def decode_together(*given: Any) -> Any:  # noqa: ANN401
         threads.add(current_thread().name)
-        together.wait(timeout=20)
+        together.wait(timeout=HANG)
         return decode(*given)
 
     monkeypatch.setattr("cpg_core.data.fetch.decode", decode_together)
@@ -136,20 +136,20 @@ def test_so_many_threads_decode_ahead(streamed: TaskData, monkeypatch: pytest.Mo
 
 
 def test_no_file_is_decoded_for_nobody(streamed: TaskData, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[object] = []
+    decoded, threads = list[object](), set[Thread]()
 
-    def slowly(*given: Any) -> Any:  # noqa: ANN401
-        sleep(0.05)
+    def noted(*given: Any) -> Any:  # noqa: ANN401
+        threads.add(current_thread())
         decoded.append(given[0])
         return decode(*given)
 
-    monkeypatch.setattr("cpg_core.data.fetch.decode", slowly)
+    monkeypatch.setattr("cpg_core.data.fetch.decode", noted)
     batches = eval_batches(replace(streamed.train, workers=1), streamed.mean, streamed.std, 1, "cpu")
     next(batches)
     batches.close()
     then = len(decoded)
-    sleep(0.2)
-    assert len(decoded) == then < len(streamed.train)
+    assert then < len(streamed.train)
+    assert not any(thread.is_alive() for thread in threads)
     assert len(list(eval_batches(replace(streamed.train, workers=1), streamed.mean, streamed.std, 1, "cpu"))) > then
 
 

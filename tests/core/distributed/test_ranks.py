@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any, cast
 
 import pytest
 import torch
-from golden.regenerate import PATH, figures
+from golden.figures import agree, figures, structure
+from waiting import until
 
-from core.test_golden import GOLDEN, approximately
 from core.tiny import bits, frozen_bytes, learn, settings, spec
 from cpg_core.config.settings import STEADY
 from cpg_core.data.fetch import Share
@@ -39,6 +38,8 @@ from cpg_core.training.reporter import Interrupted, Silent
 TWO = {"tasks": "1-2", "overrides": ("compute.processes=2",)}
 BATCH = 31  # images: one rank has one more than the other
 EPOCH = 9  # batches
+SIGNALS = ("SigPnd", "ShdPnd", "SigBlk")
+"""Of a process in /proc, as masks: those that wait for a thread, or for the process, and those that it shuts out."""
 
 
 def learned_with(ranks: Ranks, folder: Path) -> Layers:
@@ -147,11 +148,10 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return learn(tmp_path_factory.mktemp("two"), spec(**TWO))
 
 
-def test_a_whole_task_comes_out_as_with_one_process(unbroken: Run) -> None:
-    assert PATH.exists()
-    assert figures(unbroken)[0] == approximately(GOLDEN[0])
-    stages = [[stage["stage"] for stage in task["stages"]] for task in GOLDEN]
-    assert [[stage.stage for stage in record.stages] for record in unbroken.records()] == stages
+def test_a_whole_task_comes_out_as_with_one_process(unbroken: Run, learned: Callable[..., Run]) -> None:
+    together, alone = figures(unbroken), figures(learned(tasks="1-2"))
+    assert agree(together[:1], alone[:1])
+    assert structure(together) == structure(alone)
     assert all(finding.ok for finding in audit(unbroken))
     assert multiprocessing.active_children() == []
 
@@ -172,8 +172,16 @@ def interrupt_all() -> bool:
     (other,) = multiprocessing.active_children()
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(cast(int, other.pid), number)
-    time.sleep(0.3)
+    until(lambda: not undelivered(cast(int, other.pid)), "the signals' arrival")
     return True
+
+
+def undelivered(pid: int) -> bool:
+    """Whether a signal that the process has not shut out still waits for it; where Linux does not tell: no."""
+    status = Path(f"/proc/{pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    masks = {name: int(value, 16) for name, value in (line.split(":") for line in lines) if name in SIGNALS}
+    return bool(masks) and (masks["SigPnd"] | masks["ShdPnd"]) & ~masks["SigBlk"] != 0
 
 
 def kill_the_other() -> bool:

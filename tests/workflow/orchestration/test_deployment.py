@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from uuid import UUID
 
 import pytest
 from core.tiny import ROOT, frozen_bytes
+from waiting import HANG, until
 
 from cpg_core.storage.run import Run, open_run
 from workflow.asking import arguments, parameters, tiny_request
@@ -46,15 +46,19 @@ class Site:
 
     def api(self, path: str, **body: Any) -> Any:  # noqa: ANN401  (JSON)
         url, data = f"{self.env['PREFECT_API_URL']}/{path}", json.dumps(body).encode() if body else None
-        for wait in (0.5, 1, 2, 4, 0):
+        answers: list[Any] = []
+
+        def answered() -> bool:
             try:
-                with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=30) as reply:
-                    return json.load(reply)
+                with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=HANG) as reply:
+                    answers.append(json.load(reply))
             except HTTPError as error:  # 503: its database is locked just now; Prefect's client asks again too
-                if error.code != 503 or not wait:
+                if error.code != 503:
                     raise
-                time.sleep(wait)
-        raise AssertionError
+            return bool(answers)
+
+        until(answered, f"an answer to {path}")
+        return answers[0]
 
     def begin(self, **given: Any) -> str:  # noqa: ANN401
         """The id of a new flow run of the deployment."""
@@ -93,13 +97,6 @@ def running(*command: object, env: dict[str, str]) -> Iterator[subprocess.Popen[
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 continue
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def free_port() -> int:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from core.tiny import GROWS, frozen_bytes
+from waiting import HANG
 
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
@@ -90,7 +91,7 @@ def test_each_stage_has_its_line_in_the_log(first: tuple[Path, UUID]) -> None:
     from prefect.client.orchestration import get_client
     from prefect.logging.handlers import APILogWorker
 
-    APILogWorker.drain_all(timeout=5)
+    APILogWorker.drain_all(timeout=HANG)
     with get_client(sync_client=True) as client:
         lines = [log.message for log in client.read_logs(limit=200)]
     for name in names(first[1]):

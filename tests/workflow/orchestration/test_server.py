@@ -6,10 +6,10 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 PARENT = """
 import os, sys
@@ -40,10 +40,7 @@ def test_it_ends_with_a_parent_that_is_killed(environment: Path, tmp_path: Path)
     assert listens(port)
     parent.kill()
     parent.communicate()
-    deadline = time.monotonic() + 60
-    while listens(port) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not listens(port)
+    until(lambda: not listens(port), "the end of the server")
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ import torch
 from core.tiny import ROOT
 from PIL import Image
 from torch import Tensor
+from waiting import HANG, until
 
 from cpg_core.backbones import Input
 from cpg_core.data.batches import eval_batches
@@ -251,18 +251,19 @@ def ask(run: Run, mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -
         yield lambda body: _post(url, body)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait(HANG)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
+    def answers() -> bool:
         try:
             with urllib.request.urlopen(f"{url}/ping", timeout=2):
-                return
+                return True
         except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"the model is not served:\n{log.read_text()}")
+            return False
+
+    until(lambda: answers() or process.poll() is not None, "the server of the model")
+    assert process.poll() is None, f"the model is not served:\n{log.read_text()}"
 
 
 def _post(url: str, body: object) -> Reply:
@@ -270,7 +271,7 @@ def _post(url: str, body: object) -> Reply:
         f"{url}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=20) as reply:
+        with urllib.request.urlopen(request, timeout=HANG) as reply:
             return Reply(reply.status, json.loads(reply.read()))
     except urllib.error.HTTPError as error:
         return Reply(error.code, json.loads(error.read()))

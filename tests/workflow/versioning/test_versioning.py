@@ -15,6 +15,7 @@ import pytest
 from core.tiny import ROOT, frozen_bytes
 from PIL import Image
 from typer.testing import CliRunner, Result
+from waiting import HANG
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run, open_run
@@ -286,9 +287,9 @@ class TestItNeverFails:
                 raise found
             return found
 
-        assert patiently(work, seconds=60) == "done"
+        assert patiently(work, seconds=HANG) == "done"
         with pytest.raises(StopIteration):  # anything else is not tried again
-            patiently(work, seconds=60)
+            patiently(work, seconds=HANG)
 
 
 def test_a_colleague_clones_pulls_audits_and_goes_on(copied: Run, tmp_path: Path) -> None:
