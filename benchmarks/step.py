@@ -33,7 +33,7 @@ from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.stages.prune_schedule import Release
-from cpg_core.training.evaluation import reading
+from cpg_core.training.evaluation import eval_mode
 from cpg_core.training.optimizer import TaskOptimizer
 
 MEGABYTE = 2**20
@@ -67,16 +67,21 @@ def make(name: str, frozen: float, layout: torch.memory_format, *, compiled: boo
     share = 0.0 if name == "task 1" else frozen
     generator = torch.Generator().manual_seed(0)
     parameters = shared_parameters(network)
-    held = {
-        key: torch.where(torch.rand(value.shape, generator=generator) < share, value.detach(), torch.nan)
-        for key, value in parameters.items()
-    }
+    trainable = {key: torch.rand(value.shape, generator=generator) >= share for key, value in parameters.items()}
+    fixed_values = {key: value.detach() for key, value in parameters.items()}
     optimizer = TaskOptimizer(
-        network, held, SGD, scored=name == "pick_train", score_init=0.01, score_threshold=0.005, compiled=compiled
+        network,
+        trainable,
+        fixed_values,
+        SGD,
+        scored=name == "pick_train",
+        score_init=0.01,
+        score_threshold=0.005,
+        compiled=compiled,
     )
     seconds = 0.0
     if name == "prune":
-        available = {key: int(value.isnan().sum()) for key, value in held.items()}
+        available = {key: int(mask.sum()) for key, mask in trainable.items()}
         began = time.perf_counter()
         Release(available, start=0.0, target=0.1, steps=1, every=1)(network, optimizer, 0)
         seconds = time.perf_counter() - began
@@ -134,7 +139,7 @@ def recall_ratio(batch: int, turns: int, layout: torch.memory_format) -> float:
     for _ in range(turns + 1):
         turn = []
         for network in networks:
-            with reading(network):
+            with eval_mode(network):
                 began = time.perf_counter()
                 network(images)
                 turn.append(time.perf_counter() - began)

@@ -82,9 +82,10 @@ class Together:
 
     def total(self, *numbers: Tensor) -> tuple[Tensor, ...]:
         """One exchange for all of the numbers."""
-        summed = torch.stack([number.to(self._device, torch.float64) for number in numbers])
+        summed = torch.cat([number.to(self._device, torch.float64).reshape(-1) for number in numbers])
         dist.all_reduce(summed)
-        return tuple(mine.to(number.dtype) for mine, number in zip(summed, numbers, strict=True))
+        parts = torch.split(summed, [number.numel() for number in numbers])
+        return tuple(mine.to(of.dtype).reshape(of.shape) for mine, of in zip(parts, numbers, strict=True))
 
     def same(self, tensors: Callable[[], Layers]) -> None:
         """Compare the sums of the bit patterns of each tensor, 32 bits a number."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softshrink
 
 from cpg_core.config.settings import STEADY
@@ -91,10 +92,10 @@ class Shrink:
 
     def __call__(self, network: Network, optimizer: TaskOptimizer, done: int, lr: float) -> None:  # noqa: ARG002
         """Shrink what is trained."""
-        held = optimizer.held()
+        trainable = optimizer.trainable()
         for name, weight in shared_parameters(network).items():
             data = weight.data
-            data.copy_(torch.where(held[name].isnan(), softshrink(data, self.strength * lr), data))
+            data.copy_(torch.where(trainable[name], softshrink(data, self.strength * lr), data))
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,11 @@ class Select:
     def __call__(self, network: Network, optimizer: TaskOptimizer, done: int, lr: float) -> None:
         """Shrink the head, and select once it has learned."""
         if done <= self.steps:
-            head = network.head.weight.data
+            head = cast(nn.Linear, network.head).weight.data
             head.copy_(softshrink(head, self.strength * lr))
         if done == self.steps:
             for name, positions in selected(network).items():
-                optimizer.free(name, positions)
+                optimizer.set_trainable(name, positions)
 
 
 def selected(network: Network) -> Layers:
@@ -141,7 +142,7 @@ def selected(network: Network) -> Layers:
     Raises:
         CpgError: the backbone is no chain of layers.
     """
-    needed = (network.head.weight.detach() != 0).any(dim=0)
+    needed = (cast(nn.Linear, network.head).weight.detach() != 0).any(dim=0)
     found: Layers = {}
     for name, weight in reversed(shared_parameters(network).items()):
         if needed.numel() % weight.shape[0]:

@@ -1,4 +1,4 @@
-"""A task's network: a backbone that knows nothing of tasks, and the task's own head."""
+"""A task's network: a backbone that knows nothing of tasks, and the head that the task's objective asks for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from cpg_core import backbones
+from cpg_core import backbones, objectives
 from cpg_core.model.layers import Layers
+from cpg_core.objectives import Objective
 from cpg_core.seeds import seeded
 
 
 class Network(nn.Module):
-    """`head(backbone(images))`: images `[N, C, H, W]` to logits `[N, classes]`."""
+    """`head(backbone(images))`: images `[N, C, H, W]` to outputs, such as logits `[N, classes]`."""
 
-    def __init__(self, backbone: nn.Module, classes: int) -> None:
+    def __init__(self, backbone: nn.Module, classes: int, objective: Objective) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(cast(int, backbone.out_features), classes)
+        self.objective = objective
+        self.head = objective.head(cast(int, backbone.out_features), classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[N, classes]`."""
+        """What the objective's loss and tally take."""
         return cast(Tensor, self.head(self.backbone(images)))
 
 
@@ -31,10 +33,10 @@ def width(base_width: float, budget_x: float) -> float:
     return base_width * math.sqrt(budget_x)
 
 
-def build(backbone: str, width: float, classes: int, *seed: int | str) -> Network:
+def build(backbone: str, width: float, classes: int, *seed: int | str, objective: str = "classification") -> Network:
     """A freshly initialised network; the same seed words give the same weights."""
     with seeded(*seed):
-        return Network(backbones.find(backbone).build(width), classes)
+        return Network(backbones.find(backbone).build(width), classes, objectives.find(objective))
 
 
 def shared_parameters(network: Network) -> dict[str, nn.Parameter]:

@@ -29,7 +29,7 @@ from cpg_core.machine import exactly
 from cpg_core.model.network import Network
 from cpg_core.recall.recall import network_of
 from cpg_core.storage.run import Run
-from cpg_core.training.evaluation import reading
+from cpg_core.training.evaluation import eval_mode
 
 NETWORKS = 4
 """Networks kept ready; that of another task is put together again from the shared weights."""
@@ -93,7 +93,7 @@ class Serving:
         split = Split(torch.zeros(len(pixels), dtype=torch.int64), shape, pixels)
         with self._one_at_a_time:
             record, _ = run.recallable(self._tasks[task])
-            with exactly(record.machine.threads), reading(self._network(task)) as network:
+            with exactly(record.machine.threads), eval_mode(self._network(task)) as network:
                 device = next(network.parameters()).device
                 mean, std = torch.tensor(record.mean), torch.tensor(record.std)
                 batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)

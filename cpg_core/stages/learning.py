@@ -19,9 +19,10 @@ from cpg_core.stages.initial_state import first_state, fresh_network
 from cpg_core.stages.next_stage import Request
 from cpg_core.stages.prune_schedule import Release
 from cpg_core.training.ewc import springs
-from cpg_core.training.loop import Penalty, Plan, decide_accuracy, diverged, no_penalty, train
+from cpg_core.training.loop import Plan, decide_accuracy, diverged, train
 from cpg_core.training.lwf import answers
 from cpg_core.training.optimizer import TaskOptimizer, compiles
+from cpg_core.training.step import Penalty, no_penalty
 
 
 def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
@@ -132,7 +133,8 @@ def trained(
     device = next(network.parameters()).device
     optimizer = TaskOptimizer(
         network,
-        _held(network, shared, state.own if moves is None else moves, older if learns_picks else None),
+        state.own if moves is None else moves,
+        _fixed_values(network, shared, older if learns_picks else None),
         settings.optimizer,
         scored=learns_picks,
         score_init=settings.pick_train.score_init,
@@ -144,7 +146,7 @@ def trained(
     private = {name: value.detach().cpu() for name, value in private_tensors(network).items()}
     _finite(plan, weights | private)
     if moves is None:
-        own = {name: kept.isnan().cpu() for name, kept in optimizer.held().items()}
+        own = {name: mask.cpu() for name, mask in optimizer.trainable().items()}
     else:
         own = {name: weight != 0 for name, weight in weights.items()}
     after = TaskState(
@@ -159,15 +161,12 @@ def trained(
     return Outcome(after, fields, epochs, seconds)
 
 
-def _held(network: Network, shared: Shared, moves: Layers, scored: Layers | None) -> Layers:
+def _fixed_values(network: Network, shared: Shared, scored: Layers | None) -> Layers:
     """What must not move: older weights where a pick is learned, elsewhere what the network computes with now."""
-    held = {}
-    for name, parameter in shared_parameters(network).items():
-        kept = parameter.detach().cpu()
-        if scored is not None:
-            kept = torch.where(scored[name], shared.weight[name], kept)
-        held[name] = torch.where(moves[name], torch.nan, kept)
-    return held
+    now = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
+    if scored is None:
+        return now
+    return {name: torch.where(scored[name], shared.weight[name], value) for name, value in now.items()}
 
 
 def _finite(plan: Plan, tensors: Layers) -> None:

@@ -76,15 +76,15 @@ class Release:
     every: int
 
     def __call__(self, network: Network, optimizer: TaskOptimizer, done: int) -> None:
-        """Release what the schedule asks for before the step after `done` others; pruned weights are held at 0."""
+        """Release what the schedule asks for before the step after `done` others; pruned weights stay at 0."""
         last = self.steps - 1
         if done > last or (done % self.every and done != last):
             return
         sparsity = cubic(self.start, self.target, done / last if last else 1.0)
-        held = optimizer.held()
+        trainable = optimizer.trainable()
         for name, parameter in shared_parameters(network).items():
-            own = held[name].isnan()
+            own = trainable[name]
             most = self.available[name] - release_count(self.available[name], sparsity)
             excess = int(own.sum()) - most
             if excess > 0:
-                optimizer.hold(name, smallest(parameter.detach(), own, excess), 0.0)
+                optimizer.set_fixed(name, smallest(parameter.detach(), own, excess), 0.0)

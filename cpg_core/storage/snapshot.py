@@ -19,12 +19,12 @@ from cpg_core.storage.records import Epoch
 
 
 class Position(Strict):
-    """Where training stands: `batch` batches of epoch `epoch` are done, with their sums."""
+    """Where training stands: `batch` batches of epoch `epoch` are done, with their sums (an empty tally is all 0)."""
 
     epoch: int = 0
     batch: int = 0
     loss_sum: float = 0.0
-    right: int = 0
+    tally: tuple[int, ...] = ()
     seen: int = 0
     epochs: tuple[Epoch, ...] = ()
     seconds: float = 0.0

@@ -16,7 +16,7 @@ PROBE_IMAGES = 8
 
 
 @contextmanager
-def reading(network: Network) -> Iterator[Network]:
+def eval_mode(network: Network) -> Iterator[Network]:
     """The network in evaluation mode and without gradients inside the block; its mode is put back after it."""
     training = network.training
     if training:  # a walk through all modules, which a network that is only recalled is spared
@@ -30,14 +30,17 @@ def reading(network: Network) -> Iterator[Network]:
 
 
 def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = ALONE) -> float:
-    """The fraction of images whose largest logit is their label's, in [0, 1], over the shares of all ranks."""
-    right, seen = 0, 0
-    with reading(network):
+    """The score of the network's objective over all images, in [0, 1], over the shares of all ranks.
+
+    Waits for the device once, after the last batch.
+    """
+    objective = network.objective
+    tally = torch.zeros(objective.tally_size, dtype=torch.int64, device=next(network.parameters()).device)
+    with eval_mode(network):
         for images, labels in batches:
-            right += int((network(images).argmax(dim=1) == labels).sum())
-            seen += len(labels)
-    all_right, all_seen = ranks.total(torch.tensor(right), torch.tensor(seen))
-    return int(all_right) / int(all_seen)
+            tally += objective.tally(network(images), labels)
+    (summed,) = ranks.total(tally)
+    return objective.score(summed.tolist())
 
 
 def probe_images(channels: int, size: int) -> Tensor:
@@ -58,6 +61,6 @@ def probe_images(channels: int, size: int) -> Tensor:
 
 def probe_logits(network: Network, probe: Tensor) -> Tensor:
     """Logits of the probe batch, float32 `[8, classes]` on the CPU."""
-    with reading(network):
+    with eval_mode(network):
         logits: Tensor = network(probe)
     return logits.cpu()

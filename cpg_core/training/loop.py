@@ -7,15 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch.nn.functional import cross_entropy
-
 from cpg_core.config.settings import STEADY, Schedule
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
+from cpg_core.objectives import Objective
 from cpg_core.seeds import derive
 from cpg_core.storage.records import Epoch
 from cpg_core.storage.snapshot import Position, Snapshots
@@ -24,13 +22,7 @@ from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.ranks import ALONE, Ranks
 from cpg_core.training.reporter import Interrupted, Reporter
 from cpg_core.training.schedules import factor
-
-Penalty = Callable[[Network, torch.Tensor, int], torch.Tensor]
-
-
-def no_penalty(network: Network, images: torch.Tensor, step: int) -> torch.Tensor:  # noqa: ARG001  (as every penalty)
-    """Nothing."""
-    return images.new_zeros(())
+from cpg_core.training.step import Penalty, TrainStep, no_penalty
 
 
 @dataclass(frozen=True)
@@ -95,7 +87,7 @@ def train(
     batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
     position, best = _resume(network, optimizer, snapshots, reporter)
     ranks.same(lambda: _gather(network, optimizer, best))
-    forward = ranks.spread(network)
+    step = TrainStep(network, optimizer, plan.penalty, ranks)
     began = time.monotonic() - position.seconds
     reporter.stage_begins(plan.task, plan.stage, plan.epochs)
 
@@ -104,45 +96,40 @@ def train(
         timed = place.model_copy(update={"seconds": time.monotonic() - began})
         snapshots.save(timed, lambda: _gather(network, optimizer, best))
 
-    while position.epoch < plan.epochs and not _out_of_patience(position.epochs, plan.patience):
+    while position.epoch < plan.epochs and not _out_of_patience(position.epochs, plan.patience, network.objective):
         epoch = position.epoch
         if epoch == plan.freeze_picks_epoch and position.batch == 0:
             optimizer.freeze_picks()
         network.train()
         seed = derive(*plan.seed, plan.stage, epoch)
-        loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)
-        right, seen, lr = torch.tensor(position.right, device=device), position.seen, 0.0
+        step.start_sums(position.loss_sum, position.tally)
+        seen, lr = position.seen, 0.0
         shares = train_batches(data, plan.batch_size, seed, device, position.batch, ranks.share)
         for batch, (images, labels) in enumerate(shares, position.batch):
             if ranks.stop(reporter.stop_requested()):
-                save(position.model_copy(update=_sums(batch, loss_sum, right, seen)))
+                save(position.model_copy(update=_sums(step, batch, seen)))
                 raise Interrupted
+            steps_done = epoch * batches + batch
             if plan.before_step is not None:
-                plan.before_step(network, optimizer, epoch * batches + batch)
+                plan.before_step(network, optimizer, steps_done)
             at = epoch + batch / batches
             lr = plan.lr * factor(plan.schedule, at, plan.epochs)
+            score_lr = plan.score_lr * factor(plan.score_schedule, at, plan.epochs)
             in_batch = min(plan.batch_size, len(data.train) - batch * plan.batch_size)
-            logits = forward(images)
-            loss = cross_entropy(logits, labels)
-            penalty = plan.penalty(network, images, epoch * batches + batch)
-            torch.autograd.backward(ranks.weigh(loss, len(labels), in_batch) + penalty)
-            optimizer.step(lr, plan.score_lr * factor(plan.score_schedule, at, plan.epochs))
+            step(images, labels, in_batch=in_batch, done=steps_done, lr=lr, score_lr=score_lr)
             if plan.after_step is not None:
-                plan.after_step(network, optimizer, epoch * batches + batch + 1, lr)
-            hits = (logits.detach().argmax(dim=1) == labels).sum()
-            loss_of_batch, hits_of_batch = ranks.total(loss.detach() * len(labels), hits)
-            loss_sum += loss_of_batch
-            right += hits_of_batch
+                plan.after_step(network, optimizer, steps_done + 1, lr)
             seen += in_batch
             reporter.batch_done((batch + 1) / batches)
+        loss_sum, tally = step.sums()
         done = Epoch(
             epoch=epoch,
             lr=lr,
-            loss=_finite(float(loss_sum) / seen, plan, epoch),
-            train_accuracy=int(right) / seen,
+            loss=_finite(loss_sum / seen, plan, epoch),
+            train_accuracy=network.objective.score(tally),
             accuracy=decide_accuracy(network, data, plan.split, plan.eval_batch_size, ranks),
         )
-        if plan.patience is not None and _is_best(position.epochs, done):
+        if plan.patience is not None and _is_best(position.epochs, done, network.objective):
             best = {name: tensor.clone() for name, tensor in _gather(network, optimizer, {}).items()}
         position = Position(epoch=epoch + 1, epochs=(*position.epochs, done))
         save(position)
@@ -152,18 +139,22 @@ def train(
     return position.epochs, time.monotonic() - began
 
 
-def _sums(batch: int, loss_sum: torch.Tensor, right: torch.Tensor, seen: int) -> dict[str, object]:
-    return {"batch": batch, "loss_sum": float(loss_sum), "right": int(right), "seen": seen}
+def _sums(step: TrainStep, batch: int, seen: int) -> dict[str, object]:
+    loss_sum, tally = step.sums()
+    return {"batch": batch, "loss_sum": loss_sum, "tally": tuple(tally), "seen": seen}
 
 
-def _is_best(epochs: tuple[Epoch, ...], latest: Epoch) -> bool:
-    return all(latest.accuracy > epoch.accuracy for epoch in epochs)
+def _is_best(epochs: tuple[Epoch, ...], latest: Epoch, objective: Objective) -> bool:
+    return all(objective.better(latest.accuracy, epoch.accuracy) for epoch in epochs)
 
 
-def _out_of_patience(epochs: tuple[Epoch, ...], patience: int | None) -> bool:
+def _out_of_patience(epochs: tuple[Epoch, ...], patience: int | None, objective: Objective) -> bool:
+    """Whether the last `patience` epochs were no better than the best of those before them."""
     if patience is None or not epochs:
         return False
-    best = max(range(len(epochs)), key=lambda place: (epochs[place].accuracy, -place))
+    best = 0
+    for place, epoch in enumerate(epochs):
+        best = place if objective.better(epoch.accuracy, epochs[best].accuracy) else best
     return len(epochs) - 1 - best >= patience
 
 

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from cpg_core.config.settings import Optimizer
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, shared_parameters
-from cpg_core.training.update_rules import Rule, adam, picks_pass, sgd, weights_pass
+from cpg_core.training.update_rules import (
+    Rule,
+    adam,
+    encode_fixed,
+    is_trainable,
+    mark_trainable,
+    picks_pass,
+    sgd,
+    weights_pass,
+)
 
 BETA2 = 0.999
 COMPILE_FROM = 1_000_000
@@ -27,14 +36,19 @@ class Slot:
 
     parameter: nn.Parameter
     value: Tensor
-    held: Tensor
-    first: Tensor
-    second: Tensor | None
+    fixed_values: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor | None
     score: Tensor | None
 
     def buffers(self) -> dict[str, Tensor]:
         """What a snapshot must keep besides the network's own tensors."""
-        named = {"held": self.held, "first": self.first, "second": self.second, "score": self.score}
+        named = {
+            "fixed_values": self.fixed_values,
+            "exp_avg": self.exp_avg,
+            "exp_avg_sq": self.exp_avg_sq,
+            "score": self.score,
+        }
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
@@ -56,22 +70,27 @@ def compiles(choice: str, device: torch.device, shared_weights: int) -> bool:
 
 
 class TaskOptimizer:
-    """Trains what a task may change, and holds what it must not.
+    """Trains what a task may change, and keeps what it must not.
+
+    A step is `set_rates`, which sends numbers to the device, and `update`, which reads nothing but static tensors
+    there: so it can be captured once and replayed. `step` does both.
 
     Args:
         network: its shared parameters hold the effective weights, and keep holding them after every step.
-        held: per layer, the value a weight must keep, NaN where the task trains it.
+        trainable: per layer, where the task trains the weight: bool.
+        fixed_values: per layer, the value that a weight keeps where it is not trained; ignored elsewhere.
         config: the weight rule.
-        scored: a pick score learns whether each held value is used; otherwise what is held is used as it is.
+        scored: a pick score learns whether each fixed value is used; otherwise fixed values are used as they are.
         score_init: what pick scores start at.
-        score_threshold: a held value is used where its score exceeds this.
+        score_threshold: a fixed value is used where its score exceeds this.
         compiled: run the pass through `torch.compile`.
     """
 
     def __init__(
         self,
         network: Network,
-        held: Layers,
+        trainable: Layers,
+        fixed_values: Layers,
         config: Optimizer,
         *,
         scored: bool,
@@ -84,39 +103,55 @@ class TaskOptimizer:
         self.steps = 0
         self._rule = cast(Rule, sgd if config.kind == "sgd" else adam)
         self.slots = {
-            name: self._slot(parameter, held[name], score_init if scored else None)
+            name: self._slot(
+                parameter, encode_fixed(trainable[name], fixed_values[name]), score_init if scored else None
+            )
             for name, parameter in shared_parameters(network).items()
         }
-        self.parameters = [slot.parameter for slot in self.slots.values()]
-        shared = {id(parameter) for parameter in self.parameters}
-        self.private = _private_optimizer([p for p in network.parameters() if id(p) not in shared], config)
+        shared = {id(slot.parameter) for slot in self.slots.values()}
+        self._device = next(network.parameters()).device
+        self._hyper = torch.zeros(len(self._weight_rates(0.0)), device=self._device)
+        self._score_hyper = torch.zeros(7, device=self._device)
+        self._private = _private_optimizer([p for p in network.parameters() if id(p) not in shared], config)
         self._weights = _runner(weights_pass, compiled)
         self._picks = _runner(picks_pass, compiled)
 
-    def _slot(self, parameter: nn.Parameter, held: Tensor, score_init: float | None) -> Slot:
-        layout = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(held)
+    @property
+    def learns_picks(self) -> bool:
+        """Whether pick scores are learned; they no longer are once the picks are frozen."""
+        return any(slot.score is not None for slot in self.slots.values())
+
+    def _slot(self, parameter: nn.Parameter, fixed_values: Tensor, score_init: float | None) -> Slot:
+        layout = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(fixed_values)
         value = flat(parameter.data)
         adaptive = self.config.kind == "adamw" or score_init is not None
         return Slot(
             parameter=parameter,
             value=value,
-            held=flat(layout),
-            first=torch.zeros_like(value),
-            second=torch.zeros_like(value) if adaptive else None,
+            fixed_values=flat(layout),
+            exp_avg=torch.zeros_like(value),
+            exp_avg_sq=torch.zeros_like(value) if adaptive else None,
             score=None if score_init is None else torch.full_like(value, score_init),
         )
 
-    @torch.no_grad()
     def step(self, lr: float, score_lr: float = 0.0) -> None:
-        """One step at these rates, from the gradients that the backward pass left; the gradients are dropped."""
+        """Move by these rates, from the gradients that the backward pass left; the gradients are dropped."""
+        self.set_rates(lr, score_lr)
+        self.update()
+
+    def set_rates(self, lr: float, score_lr: float = 0.0) -> None:
+        """Count a step and send its rates to where `update` reads them."""
         self.steps += 1
-        for group in self.private.param_groups:
-            group["lr"] = lr
-        self.private.step()
-        self.private.zero_grad()
-        device = self.parameters[0].device
-        hyper = torch.tensor(self._hyper(lr), device=device)
-        score_hyper = torch.tensor([*self._adam(score_lr, 0.9, 0.0), self.threshold], device=device)
+        send(self._hyper, self._weight_rates(lr))
+        send(self._score_hyper, [*self._adam_rates(score_lr, 0.9, 0.0), self.threshold])
+        for group in self._private.param_groups:
+            group["lr"] = self._hyper[0] if self._device.type == "cuda" else lr
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move by the rates that were set, from the gradients of the backward pass, which are dropped."""
+        self._private.step()
+        self._private.zero_grad()
         for slot in self.slots.values():
             grad = slot.parameter.grad
             if grad is None:
@@ -125,42 +160,43 @@ class TaskOptimizer:
             if grad.stride() != slot.parameter.stride():
                 grad = torch.empty_like(slot.parameter).copy_(grad)
             if slot.score is None:
-                self._weights(self._rule, slot.value, flat(grad), slot.held, slot.first, slot.second, hyper)
+                buffers = (slot.fixed_values, slot.exp_avg, slot.exp_avg_sq)
+                self._weights(self._rule, slot.value, flat(grad), *buffers, self._hyper)
             else:
-                buffers = (slot.held, slot.score, slot.first, slot.second)
-                self._picks(self._rule, slot.value, flat(grad), *buffers, hyper, score_hyper)
+                scored = (slot.fixed_values, slot.score, slot.exp_avg, slot.exp_avg_sq)
+                self._picks(self._rule, slot.value, flat(grad), *scored, self._hyper, self._score_hyper)
 
-    def _hyper(self, lr: float) -> list[float]:
+    def _weight_rates(self, lr: float) -> list[float]:
         if self.config.kind == "sgd":
             return [lr, self.config.momentum, self.config.weight_decay]
-        return self._adam(lr, self.config.momentum, self.config.weight_decay)
+        return self._adam_rates(lr, self.config.momentum, self.config.weight_decay)
 
-    def _adam(self, lr: float, beta1: float, decay: float) -> list[float]:
+    def _adam_rates(self, lr: float, beta1: float, decay: float) -> list[float]:
         return [lr, beta1, decay, BETA2, 1 - beta1**self.steps, 1 - BETA2**self.steps]
 
     @torch.no_grad()
     def freeze_picks(self) -> None:
-        """From now on the picks stand still: what is held is the picked value, or 0."""
+        """From now on the picks stand still: what is fixed is the picked value, or 0."""
         for slot in self.slots.values():
-            slot.held = torch.where(slot.held.isnan(), slot.held, slot.value)
+            slot.fixed_values.copy_(encode_fixed(is_trainable(slot.fixed_values), slot.value))
             slot.score = None
-            slot.second = slot.second if self.config.kind == "adamw" else None
+            slot.exp_avg_sq = slot.exp_avg_sq if self.config.kind == "adamw" else None
 
-    def held(self) -> Layers:
-        """Per layer, in the parameter's shape: the held values, NaN where the task trains. A live view."""
-        return {name: _shaped(slot, slot.held) for name, slot in self.slots.items()}
+    def trainable(self) -> Layers:
+        """Per layer, in the parameter's shape: where the task trains the weight, bool."""
+        return {name: is_trainable(_shaped(slot, slot.fixed_values)) for name, slot in self.slots.items()}
 
-    def free(self, name: str, positions: Tensor) -> None:
+    def set_trainable(self, name: str, positions: Tensor) -> None:
         """Train the weights at `positions` (bool, in the layer's shape) from now on."""
         slot = self.slots[name]
-        _shaped(slot, slot.held).masked_fill_(positions, torch.nan)
+        mark_trainable(_shaped(slot, slot.fixed_values), positions)
 
-    def hold(self, name: str, positions: Tensor, value: float) -> None:
-        """Hold `value` at `positions` (bool, in the layer's shape) from now on: how pruning takes weights out."""
+    def set_fixed(self, name: str, positions: Tensor, value: float) -> None:
+        """Keep `value` at `positions` (bool, in the layer's shape) from now on: how pruning takes weights out."""
         slot = self.slots[name]
-        for tensor in (_shaped(slot, slot.held), slot.parameter.data):
+        for tensor in (_shaped(slot, slot.fixed_values), slot.parameter.data):
             tensor.masked_fill_(positions, value)
-        _shaped(slot, slot.first).masked_fill_(positions, 0.0)
+        _shaped(slot, slot.exp_avg).masked_fill_(positions, 0.0)
 
     def tensors(self) -> Layers:
         """Everything that a later `load` needs to go on from here, in standard layout."""
@@ -169,7 +205,7 @@ class TaskOptimizer:
             for name, slot in self.slots.items()
             for key, tensor in slot.buffers().items()
         }
-        for number, state in self.private.state_dict()["state"].items():
+        for number, state in self._private.state_dict()["state"].items():
             out |= {f"private.{number}.{key}": value for key, value in state.items() if value is not None}
         return out | {"steps": torch.tensor(self.steps)}
 
@@ -186,7 +222,7 @@ class TaskOptimizer:
             if path.startswith("private."):
                 _, number, key = path.split(".")
                 state.setdefault(int(number), {})[key] = tensor.clone()
-        self.private.load_state_dict({**self.private.state_dict(), "state": state})
+        self._private.load_state_dict({**self._private.state_dict(), "state": state})
 
 
 def _shaped(slot: Slot, storage_order: Tensor) -> Tensor:
@@ -194,10 +230,17 @@ def _shaped(slot: Slot, storage_order: Tensor) -> Tensor:
     return torch.as_strided(storage_order, slot.parameter.shape, slot.parameter.stride())
 
 
+def send(target: Tensor, numbers: list[float]) -> None:
+    """Write numbers into a tensor on any device, without waiting for the device."""
+    values = torch.tensor(numbers, dtype=target.dtype)
+    target.copy_(values.pin_memory() if target.is_cuda else values, non_blocking=True)
+
+
 def _private_optimizer(parameters: list[nn.Parameter], config: Optimizer) -> torch.optim.Optimizer:
     if config.kind == "sgd":
         return torch.optim.SGD(parameters, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
-    return torch.optim.AdamW(parameters, lr=0.0, betas=(config.momentum, BETA2), weight_decay=0.0, fused=True)
+    capturable, betas = parameters[0].is_cuda, (config.momentum, BETA2)
+    return torch.optim.AdamW(parameters, lr=0.0, betas=betas, weight_decay=0.0, fused=True, capturable=capturable)
 
 
 def _runner(kernel: Callable[..., None], compiled: bool) -> Callable[..., None]:

@@ -46,7 +46,7 @@ class Ranks(Protocol):
         ...
 
     def total(self, *numbers: Tensor) -> tuple[Tensor, ...]:
-        """Each number (no dimensions) summed over the ranks."""
+        """Each number, or tensor of numbers, summed over the ranks."""
         ...
 
     def same(self, tensors: Callable[[], Layers]) -> None:

@@ -1,9 +1,10 @@
 """The optimizer's pass over one shared layer: elementwise, in place, one trip through memory.
 
 Released weights move by the weight rule, pick scores by Adam, and earlier tasks' values do not move at all. These
-positions exclude each other, so one set of buffers serves both rules. `held` says which is which: the value that a
-position must keep, or NaN where the position is free to move. What is held is written back on every pass, so no
-momentum, decay or optimizer can move it.
+positions exclude each other, so one set of buffers serves both rules. `fixed_values` says which is which: the value
+that a position must keep, or NaN where it is trained. Fixed values are written back on every pass, so no momentum,
+decay or optimizer can move them. The NaN is known to this file alone: `encode_fixed` writes it and `is_trainable`
+reads it.
 
 The functions are plain elementwise torch, so the same lines run eagerly or compiled.
 """
@@ -16,67 +17,90 @@ import torch
 from torch import Tensor
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor, Tensor | None]]
-"""(value, gradient, first, second, hyper) -> (new value, first, second)."""
+"""(value, gradient, exp_avg, exp_avg_sq, hyper) -> (new value, exp_avg, exp_avg_sq)."""
 
 EPSILON = 1e-8
 
 
+def encode_fixed(trainable: Tensor, values: Tensor) -> Tensor:
+    """The one tensor that says what is trained and what is fixed: `values` where not `trainable` (bool)."""
+    return torch.where(trainable, torch.nan, values)
+
+
+def is_trainable(fixed_values: Tensor) -> Tensor:
+    """Where a position is trained: bool, of the same shape."""
+    return fixed_values.isnan()
+
+
+def mark_trainable(fixed_values: Tensor, positions: Tensor) -> None:
+    """Train what lies at `positions` (bool) from now on, in place."""
+    fixed_values.masked_fill_(positions, torch.nan)
+
+
 def sgd(
-    value: Tensor, grad: Tensor, first: Tensor, second: Tensor | None, hyper: Tensor
+    value: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor | None, hyper: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """SGD with Nesterov momentum and decay as `torch.optim.SGD` has it; `hyper` = (rate, momentum, decay)."""
     rate, momentum, decay = hyper[0], hyper[1], hyper[2]
     grad = grad + decay * value
-    velocity = momentum * first + grad
-    return value - rate * (grad + momentum * velocity), velocity, second
+    velocity = momentum * exp_avg + grad
+    return value - rate * (grad + momentum * velocity), velocity, exp_avg_sq
 
 
-def adam(value: Tensor, grad: Tensor, first: Tensor, second: Tensor, hyper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def adam(
+    value: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, hyper: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Adam with decoupled decay (Loshchilov and Hutter, 2019), as `torch.optim.AdamW` has it.
 
     `hyper` = (rate, beta1, decay, beta2, 1 - beta1^t, 1 - beta2^t) at step t.
     """
     rate, beta1, decay, beta2, correction1, correction2 = hyper.unbind()
-    first = beta1 * first + (1 - beta1) * grad
-    second = beta2 * second + (1 - beta2) * grad * grad
-    step = (first / correction1) / ((second / correction2).sqrt() + EPSILON)
-    return value * (1 - rate * decay) - rate * step, first, second
+    exp_avg = beta1 * exp_avg + (1 - beta1) * grad
+    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
+    step = (exp_avg / correction1) / ((exp_avg_sq / correction2).sqrt() + EPSILON)
+    return value * (1 - rate * decay) - rate * step, exp_avg, exp_avg_sq
 
 
 def weights_pass(
-    rule: Rule, value: Tensor, grad: Tensor, held: Tensor, first: Tensor, second: Tensor | None, hyper: Tensor
+    rule: Rule,
+    value: Tensor,
+    grad: Tensor,
+    fixed_values: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor | None,
+    hyper: Tensor,
 ) -> None:
-    """Move what is free to move, and write back what is held. All tensors `[n]`; `value` and buffers in place."""
-    new, new_first, new_second = rule(value, grad, first, second, hyper)
-    first.copy_(new_first)
-    if second is not None and new_second is not None:
-        second.copy_(new_second)
-    value.copy_(torch.where(held.isnan(), new, held))
+    """Move what is trained, and write back what is fixed. All tensors `[n]`; `value` and buffers in place."""
+    new, new_avg, new_avg_sq = rule(value, grad, exp_avg, exp_avg_sq, hyper)
+    exp_avg.copy_(new_avg)
+    if exp_avg_sq is not None and new_avg_sq is not None:
+        exp_avg_sq.copy_(new_avg_sq)
+    value.copy_(torch.where(is_trainable(fixed_values), new, fixed_values))
 
 
 def picks_pass(
     rule: Rule,
     value: Tensor,
     grad: Tensor,
-    held: Tensor,
+    fixed_values: Tensor,
     score: Tensor,
-    first: Tensor,
-    second: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
     hyper: Tensor,
     score_hyper: Tensor,
 ) -> None:
     """Move released weights by `rule` and pick scores by Adam, and write the effective weights.
 
-    Where a value is held its score learns by the straight-through gradient, dL/dscore = dL/dweight * held value
-    (Piggyback; section 3), and the effective weight is the held value where the score exceeds the threshold, else 0.
+    Where a value is fixed its score learns by the straight-through gradient, dL/dscore = dL/dweight * fixed value
+    (Piggyback; section 3), and the effective weight is the fixed value where the score exceeds the threshold, else 0.
     `score_hyper` is Adam's with the threshold as its last entry. All tensors `[n]`, updated in place.
     """
-    new, moved_first, moved_second = rule(value, grad, first, second, hyper)
-    new_score, score_first, score_second = adam(score, grad * held, first, second, score_hyper[:-1])
-    free = held.isnan()
-    picked = torch.where(new_score > score_hyper[-1], held, 0.0)
-    first.copy_(torch.where(free, moved_first, score_first))
-    if moved_second is not None:
-        second.copy_(torch.where(free, moved_second, score_second))
-    score.copy_(torch.where(free, score, new_score))
-    value.copy_(torch.where(free, new, picked))
+    new, weight_avg, weight_avg_sq = rule(value, grad, exp_avg, exp_avg_sq, hyper)
+    new_score, score_avg, score_avg_sq = adam(score, grad * fixed_values, exp_avg, exp_avg_sq, score_hyper[:-1])
+    trained = is_trainable(fixed_values)
+    picked = torch.where(new_score > score_hyper[-1], fixed_values, 0.0)
+    exp_avg.copy_(torch.where(trained, weight_avg, score_avg))
+    if weight_avg_sq is not None:
+        exp_avg_sq.copy_(torch.where(trained, weight_avg_sq, score_avg_sq))
+    score.copy_(torch.where(trained, score, new_score))
+    value.copy_(torch.where(trained, new, picked))

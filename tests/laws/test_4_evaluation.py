@@ -22,7 +22,7 @@ from cpg_core.stages.context import TaskContext, open_task
 from cpg_core.stages.next_stage import next_stage
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
-from cpg_core.training.evaluation import accuracy, probe_images, probe_logits, reading
+from cpg_core.training.evaluation import accuracy, eval_mode, probe_images, probe_logits
 from cpg_core.training.reporter import Silent
 
 
@@ -62,7 +62,7 @@ def forward_after_eval(network: Network, run: Run) -> torch.Tensor:
 
 
 def forward_with_noise(network: Network, run: Run) -> torch.Tensor:
-    with reading(network):
+    with eval_mode(network):
         return network(nn.functional.dropout(probe_images(run.input.channels, run.input.size), 0.5))
 
 

@@ -46,11 +46,19 @@ def learned_with(ranks: Ranks, folder: Path) -> Layers:
     """Train by a plan that holds some weights and learns picks, as far as two epochs: what the rank then has."""
     data = load_task_data(spec(tasks="1").tasks[0], image_size=8, channels=1, val_fraction=0.1, seed=1)
     network = build("digits_cnn", 0.5, 2, "ranks").to(memory_format=torch.channels_last)
-    held = {name: value.detach().clone() for name, value in shared_parameters(network).items()}
-    for value in held.values():
-        value[::2] = torch.nan
+    values = {name: value.detach().clone() for name, value in shared_parameters(network).items()}
+    trainable = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in values.items()}
+    for mask in trainable.values():
+        mask[::2] = True
     optimizer = TaskOptimizer(
-        network, held, settings().optimizer, scored=True, score_init=0.01, score_threshold=0.005, compiled=False
+        network,
+        trainable,
+        values,
+        settings().optimizer,
+        scored=True,
+        score_init=0.01,
+        score_threshold=0.005,
+        compiled=False,
     )
     plan = Plan(
         task="zero-one", stage="pick_train", seed=(1,), epochs=2, batch_size=BATCH, eval_batch_size=20, split="val",

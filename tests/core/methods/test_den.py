@@ -53,7 +53,7 @@ def test_what_leads_to_the_head_by_weights_other_than_0_is_selected() -> None:
 def test_the_head_is_shrunk_until_the_selection_and_not_after_it() -> None:
     network = build("digits_cnn", 0.5, 2, "den")
     freed: list[str] = []
-    optimizer = cast(TaskOptimizer, SimpleNamespace(free=lambda name, _: freed.append(name)))
+    optimizer = cast(TaskOptimizer, SimpleNamespace(set_trainable=lambda name, _: freed.append(name)))
     select, before = den.Select(steps=3, strength=0.1), network.head.weight.detach().clone()
     for done in (3, 4):
         select(network, optimizer, done, 0.5)

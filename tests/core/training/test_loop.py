@@ -53,10 +53,11 @@ def learn(
     before_step: Callable[[Network, TaskOptimizer, int], None] = ruin,
 ) -> tuple[Network, tuple[Epoch, ...]]:
     network = build("digits_cnn", 0.5, 2, "training")
-    free = {name: torch.full_like(value, torch.nan) for name, value in shared_parameters(network).items()}
+    values = {name: value.detach() for name, value in shared_parameters(network).items()}
     optimizer = TaskOptimizer(
         network,
-        free,
+        {name: torch.ones_like(value, dtype=torch.bool) for name, value in values.items()},
+        values,
         settings().optimizer,
         scored=False,
         score_init=0.01,

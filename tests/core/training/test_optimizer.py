@@ -1,4 +1,4 @@
-"""The one-pass update is torch's own optimizer where a weight is free, and Adam on the scores where it is held."""
+"""The one-pass update is torch's own optimizer where a weight is free, and Adam on the scores where it is fixed."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ def some(net: Network, seed: int) -> Layers:
     return random_layers(seed, {name: parameter.shape for name, parameter in shared_parameters(net).items()})
 
 
-def make(net: Network, kind: str, held: Layers, *, scored: bool) -> TaskOptimizer:
+def make(net: Network, kind: str, trainable: Layers, *, scored: bool) -> TaskOptimizer:
     config = settings(f"optimizer.kind={kind}", f"optimizer.weight_decay={DECAY}").optimizer
-    return TaskOptimizer(net, held, config, scored=scored, score_init=0.01, score_threshold=0.005, compiled=False)
+    return TaskOptimizer(
+        net, trainable, values(net), config, scored=scored, score_init=0.01, score_threshold=0.005, compiled=False
+    )
 
 
 def step(net: Network, optimizer: TaskOptimizer, number: int) -> Layers:
@@ -54,8 +56,7 @@ def step(net: Network, optimizer: TaskOptimizer, number: int) -> Layers:
 def test_free_weights_move_as_torch_moves_them(kind: str, scored: bool) -> None:
     net = network()
     free = {name: noise > 0 for name, noise in some(net, 99).items()}
-    held = {name: torch.where(free[name], torch.nan, value) for name, value in values(net).items()}
-    optimizer = make(net, kind, held, scored=scored)
+    optimizer = make(net, kind, free, scored=scored)
     mirror = {name: torch.nn.Parameter(value) for name, value in values(net).items()}
     reference = KINDS[kind](mirror.values())
     for number in range(STEPS):
@@ -70,18 +71,20 @@ def test_free_weights_move_as_torch_moves_them(kind: str, scored: bool) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_move_as_adam_moves_them_and_decide_what_is_used(kind: str) -> None:
     net = network()
-    held = values(net)
-    optimizer = make(net, kind, held, scored=True)
-    scores = {name: torch.nn.Parameter(torch.full_like(value, 0.01)) for name, value in held.items()}
+    fixed = values(net)
+    optimizer = make(
+        net, kind, {name: torch.zeros_like(value, dtype=torch.bool) for name, value in fixed.items()}, scored=True
+    )
+    scores = {name: torch.nn.Parameter(torch.full_like(value, 0.01)) for name, value in fixed.items()}
     reference = torch.optim.Adam(scores.values(), SCORE_LR)
     for number in range(STEPS):
         gradients = step(net, optimizer, number)
         for name, score in scores.items():
-            score.grad = gradients[name] * held[name]
+            score.grad = gradients[name] * fixed[name]
         reference.step()
         for name, value in values(net).items():
             near = (scores[name].detach() - 0.005).abs() < 1e-6
-            expected = torch.where(scores[name].detach() > 0.005, held[name], 0.0)
+            expected = torch.where(scores[name].detach() > 0.005, fixed[name], 0.0)
             assert torch.equal(value[~near], expected[~near])
             assert near.float().mean() < 0.01
     used = torch.cat([(value != 0).flatten() for value in values(net).values()])
@@ -93,8 +96,8 @@ def test_scores_move_as_adam_moves_them_and_decide_what_is_used(kind: str) -> No
 @pytest.mark.parametrize("kind", KINDS)
 def test_saved_and_loaded_it_goes_on_to_the_bit(kind: str, scored: bool, frozen_picks: bool) -> None:
     net = network()
-    held = {name: torch.where(noise > 0, torch.nan, values(net)[name]) for name, noise in some(net, 99).items()}
-    optimizer = make(net, kind, held, scored=scored)
+    trainable = {name: noise > 0 for name, noise in some(net, 99).items()}
+    optimizer = make(net, kind, trainable, scored=scored)
     for number in range(5):
         step(net, optimizer, number)
     if frozen_picks:
@@ -104,7 +107,7 @@ def test_saved_and_loaded_it_goes_on_to_the_bit(kind: str, scored: bool, frozen_
 
     other = network()
     other.load_state_dict(state)
-    again = make(other, kind, held, scored=scored)
+    again = make(other, kind, trainable, scored=scored)
     again.load(saved)
     for number in range(5, 10):
         step(net, optimizer, number)
@@ -114,7 +117,7 @@ def test_saved_and_loaded_it_goes_on_to_the_bit(kind: str, scored: bool, frozen_
 
     forgetful = network()
     forgetful.load_state_dict(state)
-    fresh = make(forgetful, kind, held, scored=scored)
+    fresh = make(forgetful, kind, trainable, scored=scored)
     for number in range(5, 10):
         step(forgetful, fresh, number)
     assert bits(net.state_dict()) != bits(forgetful.state_dict()), "the control: without its state it goes elsewhere"
@@ -122,7 +125,8 @@ def test_saved_and_loaded_it_goes_on_to_the_bit(kind: str, scored: bool, frozen_
 
 def test_private_parameters_are_trained_without_decay() -> None:
     net = network()
-    optimizer = make(net, "sgd", {name: torch.full_like(v, torch.nan) for name, v in values(net).items()}, scored=False)
+    everything = {name: torch.ones_like(value, dtype=torch.bool) for name, value in values(net).items()}
+    optimizer = make(net, "sgd", everything, scored=False)
     before = net.head.weight.detach().clone()
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -136,9 +140,16 @@ def test_one_compiled_pass_serves_the_layers_of_every_width_and_stage() -> None:
     for step in range(10):
         config = Optimizer(kind="sgd" if step < 5 else "adamw", momentum=0.9, weight_decay=1e-4)
         network = build("digits_cnn", 1 + step / 10, 2, step)
-        held = {name: torch.full_like(weight, torch.nan) for name, weight in shared_parameters(network).items()}
+        everything = {name: torch.ones_like(value, dtype=torch.bool) for name, value in values(network).items()}
         optimizer = TaskOptimizer(
-            network, held, config, scored=step % 2 == 0, score_init=0.01, score_threshold=0.005, compiled=True
+            network,
+            everything,
+            values(network),
+            config,
+            scored=step % 2 == 0,
+            score_init=0.01,
+            score_threshold=0.005,
+            compiled=True,
         )
         before = network.backbone[0].weight.detach().clone()
         network(torch.randn(4, 1, 8, 8)).sum().backward()

@@ -34,7 +34,7 @@ from cpg_core.recall.predictor import Serving, read_images
 from cpg_core.recall.recall import evaluate, network_of
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.run import Run, open_run
-from cpg_core.training.evaluation import reading
+from cpg_core.training.evaluation import eval_mode
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.request import added, begun
@@ -120,7 +120,7 @@ def recalled_logits(run: Run, index: int) -> tuple[Tensor, Tensor]:
     with exactly(record.machine.threads):
         network = network_of(run, run.shared(), record, run.delta(index, record))
         mean, std = torch.tensor(record.mean), torch.tensor(record.std)
-        with reading(network):
+        with eval_mode(network):
             batches = eval_batches(split, mean, std, settings.eval_batch_size, "cpu")
             logits = torch.cat([network(images) for images, _ in batches])
     assert split.images is not None

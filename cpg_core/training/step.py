@@ -1,0 +1,75 @@
+"""One training step: forward, loss, backward, update, and the running sums of the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from cpg_core.model.network import Network
+from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.ranks import ALONE, Ranks
+
+Penalty = Callable[[Network, Tensor, int], Tensor]
+"""(network, images of the step, steps done) -> what is added to the loss, no dimensions."""
+
+
+def no_penalty(network: Network, images: Tensor, step: int) -> Tensor:  # noqa: ARG001  (as every penalty)
+    """Nothing."""
+    return images.new_zeros(())
+
+
+class TrainStep:
+    """Trains a network by one batch at a call. The sums stay on the device until they are asked for.
+
+    Args:
+        network: in training mode while steps are taken.
+        optimizer: of this network.
+        penalty: what is added to the loss.
+        ranks: the processes that share each batch.
+    """
+
+    def __init__(
+        self, network: Network, optimizer: TaskOptimizer, penalty: Penalty = no_penalty, ranks: Ranks = ALONE
+    ) -> None:
+        self._network, self._optimizer, self._penalty, self._ranks = network, optimizer, penalty, ranks
+        self._forward = ranks.spread(network)
+        device = next(network.parameters()).device
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self._tally = torch.zeros(network.objective.tally_size, dtype=torch.int64, device=device)
+
+    def start_sums(self, loss_sum: float, tally: Sequence[int]) -> None:
+        """Count from here on: from 0 at the start of an epoch, where `tally` is empty."""
+        self._loss_sum.fill_(loss_sum)
+        self._tally.copy_(torch.tensor(tally or [0] * len(self._tally)))
+
+    def sums(self) -> tuple[float, list[int]]:
+        """The sum of the images' losses, and the summed tally of the objective; waits for the device."""
+        return float(self._loss_sum), self._tally.tolist()
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, *, in_batch: int, done: int, lr: float, score_lr: float = 0.0
+    ) -> None:
+        """Take one step.
+
+        Args:
+            images: this rank's share of the batch, `[N, C, H, W]`.
+            labels: its labels, `[N]`.
+            in_batch: images in the whole batch, over all ranks.
+            done: steps of the stage done before this one.
+            lr: rate of the weights.
+            score_lr: rate of the pick scores.
+        """
+        self._optimizer.set_rates(lr, score_lr)
+        objective = self._network.objective
+        outputs = self._forward(images)
+        loss = objective.loss(outputs, labels)
+        penalty = self._penalty(self._network, images, done)
+        torch.autograd.backward(self._ranks.weigh(loss, len(labels), in_batch) + penalty)
+        self._optimizer.update()
+        loss_of_batch, tally_of_batch = self._ranks.total(
+            loss.detach() * len(labels), objective.tally(outputs.detach(), labels)
+        )
+        self._loss_sum += loss_of_batch
+        self._tally += tally_of_batch
