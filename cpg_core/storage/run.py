@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.task import TaskData, load_task_data
+from cpg_core.errors import CpgError
 from cpg_core.methods import Method
 from cpg_core.methods import find as find_method
 from cpg_core.model.network import shared_shapes, width
@@ -56,7 +58,10 @@ class RunSpec(Strict):
 
 @dataclass(frozen=True)
 class Run:
-    """A run and its two folders: `checkpoints/<run>` holds what is frozen, `work/<run>` what is in progress."""
+    """A run and its two folders: `checkpoints/<run>` holds what is frozen, `work/<run>` what is in progress.
+
+    The name of a run on disk is that of its folder: see `open_run`.
+    """
 
     root: Path
     spec: RunSpec
@@ -223,12 +228,13 @@ class Run:
         return self.joined(shared, record, added) if self.method.apart else shared
 
     def cache(self, shared: Shared, chain: str) -> None:
-        """Keep the union beside the work in progress, so that a stage need not read every delta."""
+        """Keep the union beside the work in progress, if it can be, so that a stage need not read every delta."""
         file = self.work / "shared.safetensors"
         tensors = {f"weight:{name}": value for name, value in shared.weight.items()}
         tensors |= {f"owner:{name}": value for name, value in shared.owner.items()}
-        content = {"chain": chain, "budget_x": shared.budget_x, "sha256": write_tensors(file, tensors, sync=False)}
-        write_json(file.with_suffix(".json"), content, sync=False)
+        with suppress(CpgError):  # where nothing can be written, runs may be read all the same
+            content = {"chain": chain, "budget_x": shared.budget_x, "sha256": write_tensors(file, tensors, sync=False)}
+            write_json(file.with_suffix(".json"), content, sync=False)
 
     def _cached_shared(self, chain: str) -> Shared:
         file = self.work / "shared.safetensors"

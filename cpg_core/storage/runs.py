@@ -1,31 +1,56 @@
-"""Runs on disk, opened, begun, gone on with and extended."""
+"""Runs on disk: found by the name of their folder, opened, begun, gone on with and extended."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
-from cpg_core.methods import find as find_method
-from cpg_core.methods import settings_of
+from cpg_core.storage.differences import goes_on
 from cpg_core.storage.files import Damaged, read_record, write_json
 from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
 
-IDENTITY = ("sequence", "method", "backbone")
-COMPARED = (*IDENTITY, "ordering", "profile", "seed", "goals", "tasks", "settings")
+
+def checked_name(name: str) -> str:
+    """The name, if a run may have it.
+
+    Raises:
+        CpgError: it cannot be a folder's name everywhere.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", name):
+        raise CpgError(
+            f"run {name!r} becomes a folder name: use letters, digits, . _ and -, beginning with a letter, a digit or _"
+        )
+    return name
+
+
+def names(root: Path) -> list[str]:
+    """The runs in `root/checkpoints`, in alphabetical order."""
+    found = (path.parent.name for path in (root / "checkpoints").glob(f"*/{RUN}"))
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def open_run(root: Path, name: str) -> Run:
     """A run that is on disk.
 
+    The folder's name is the run's, whatever `run.json` calls it: a run that was copied, or moved by hand, is a run
+    of its own, and nothing of the one that it came from is read or written.
+
     Raises:
         CpgError: there is none of that name, or its `run.json` is not a run's.
     """
-    folder = root / "checkpoints" / name
-    if not (folder / RUN).exists():
-        there = sorted(path.parent.name for path in (root / "checkpoints").glob(f"*/{RUN}"))
-        raise CpgError(f"no run {name!r} in {folder.parent}; there is: {', '.join(there) or 'none yet'}")
-    return Run(root, read_record(folder / RUN, RunSpec))
+    name = name.rstrip("/")  # as a shell completes the name of a folder
+    file = root / "checkpoints" / name / RUN
+    if "/" in name or not file.exists():
+        raise none_of(root, name)
+    spec = read_record(file, RunSpec)
+    return Run(root, spec if spec.name == name else spec.model_copy(update={"name": name}))
+
+
+def none_of(root: Path, name: str) -> CpgError:
+    """To raise where there is no run of that name."""
+    return CpgError(f"no run {name!r} in {root / 'checkpoints'}; there is: {', '.join(names(root)) or 'none yet'}")
 
 
 def begin(root: Path, spec: RunSpec) -> Run:
@@ -34,10 +59,10 @@ def begin(root: Path, spec: RunSpec) -> Run:
     Raises:
         CpgError: the folder holds a run of something else, or one with frozen tasks under other settings.
     """
-    if (there := found(root, spec)) is not None:
-        return there
-    run = Run(root, spec)
-    write_json(run.folder / RUN, spec.model_dump(mode="json"))
+    there = found(root, spec)
+    run = there or Run(root, spec)
+    if there is None or there.spec != open_run(root, spec.name).spec:
+        _write(run)
     return run
 
 
@@ -56,14 +81,8 @@ def found(root: Path, spec: RunSpec) -> Run | None:
             )
         return None
     there = open_run(root, spec.name)
-    frozen = there.frozen() > 0
-    if differing := _differences(there.spec, spec, COMPARED if frozen else IDENTITY):
-        lines = "\n".join(f"  {line}" for line in differing)
-        raise CpgError(
-            f"{folder}: this folder holds another run:\n{lines}\n"
-            "Give the command that made it, or another name with --run."
-        )
-    return there if frozen else None
+    spec = goes_on(there, spec)
+    return Run(root, spec) if there.frozen() else None
 
 
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:
@@ -77,21 +96,10 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
     if task.name in run.spec.goals:
         raise CpgError(f"run {run.spec.name} has a task {task.name!r} already; name the new one otherwise")
     goals = {**run.spec.goals, task.name: goal}
-    spec = run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals})
-    write_json(run.folder / RUN, spec.model_dump(mode="json"))
-    return Run(run.root, spec)
+    longer = Run(run.root, run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals}))
+    _write(longer)
+    return longer
 
 
-def _differences(found: RunSpec, wanted: RunSpec, fields: tuple[str, ...]) -> list[str]:
-    lines = []
-    for field in fields:
-        there, here = getattr(found, field), getattr(wanted, field)
-        if field == "tasks":
-            there = there[: len(here)]
-        if field == "settings":
-            there, here = (settings_of(find_method(spec.method), spec.settings) for spec in (found, wanted))
-        if field == "goals":
-            there = {task: goal for task, goal in there.items() if task in here}
-        if there != here:
-            lines.append(field if field in ("tasks", "settings") else f"{field}: {there!r} there, {here!r} here")
-    return lines
+def _write(run: Run) -> None:
+    write_json(run.folder / RUN, run.spec.model_dump(mode="json"))
