@@ -11,14 +11,27 @@ from pathlib import Path
 
 import torch
 
+from cpg_core.errors import CpgError
 from cpg_core.storage.records import Machine
 
 
 def device_of(choice: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here."""
-    if choice == "auto":
-        choice = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(choice)
+    """The device that `auto`, `cpu` or `cuda` means here, to learn on.
+
+    Raises:
+        CpgError: `cuda` is asked for and there is none.
+    """
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise CpgError(
+            "compute.device is cuda, and torch finds no GPU here; learn where there is one, or another run with "
+            "--set compute.device=auto"
+        )
+    return device_at_hand(choice)
+
+
+def device_at_hand(choice: str) -> torch.device:
+    """The device to read a run on that was learned with `choice`: that one, or the CPU where there is no GPU."""
+    return torch.device("cuda" if choice != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
@@ -40,12 +53,17 @@ def versions(packages: Iterable[str] = ("torch", "torchvision", "safetensors", "
 
 
 def git_commit(root: Path) -> str | None:
-    """The commit that is checked out, or None outside a repository."""
+    """The commit that is checked out, with `-dirty` where a tracked file differs from it; None if there is none.
+
+    There is none outside a repository, in one without a commit, and without git.
+    """
+    # No tag stands for the commit; and a repository that may only be read is not written to.
+    command = ["git", "--no-optional-locks", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+        found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     except OSError:
         return None
-    return found.stdout.strip() or None
+    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def machine(device: torch.device, threads: int) -> Machine:

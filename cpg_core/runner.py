@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from filelock import FileLock, Timeout
-
 from cpg_core.distributed.rank_worker import started
-from cpg_core.errors import CpgError
-from cpg_core.machine import exactly
+from cpg_core.machine import device_of, exactly
 from cpg_core.stages.context import TaskContext, open_task, run_stage
 from cpg_core.stages.freeze import freeze
 from cpg_core.stages.next_stage import Request, next_stage
 from cpg_core.stages.registry import work_of
+from cpg_core.storage.files import sweep
+from cpg_core.storage.lock import locked
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.ranks import ALONE
@@ -46,10 +45,12 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
     """Learn the tasks that are not frozen yet.
 
     Raises:
-        CpgError: another process is learning this run, or a rank was lost.
+        CpgError: another process is learning this run, its device is not here, or a rank was lost.
     """
     with alone(run), exactly(run.spec.settings.compute.threads):
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
+        if left:
+            device_of(run.spec.settings.compute.device)
         with started(run) if left else nullcontext(ALONE) as ranks:
             for index in left:
                 learn(open_task(run, index, reporter, ranks))
@@ -57,18 +58,12 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
 
 @contextmanager
 def alone(run: Run) -> Iterator[None]:
-    """Hold the lock of a run inside the block; it falls with the process that holds it.
+    """Hold the lock of a run inside the block, and begin without what killed processes left half-written.
 
     Raises:
-        CpgError: another process holds it.
+        CpgError: another process holds it, or the run's folders cannot be written.
     """
-    run.work.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(run.work / "lock", timeout=0):
-            for leftover in run.folder.rglob(".*.part"):  # of a process that was killed while it wrote
-                leftover.unlink()
-            yield
-    except Timeout as error:
-        raise CpgError(
-            f"run {run.spec.name}: another process is learning it; wait for that one to end, or name another run"
-        ) from error
+    with locked(run.work):
+        sweep(run.folder)
+        sweep(run.work)
+        yield

@@ -13,7 +13,8 @@ from cpg_core.data.spec import SequenceSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
-from cpg_core.storage.run import Run, RunSpec, extend, open_run
+from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.runs import checked_name, extend, open_run
 from flows.versioning.dvc_pointers import begin_here, require_here
 
 COMPUTED_GOALS = ("avg", "max", "top")
@@ -52,7 +53,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     ordering = _ordering(request.ordering, sequence)
     tasks = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
     return RunSpec(
-        name=_safe(request.run) if request.run else _name(request, sequence.name, ordering, settings, profile),
+        name=checked_name(request.run) if request.run else _name(request, sequence.name, ordering, settings, profile),
         sequence=sequence.name,
         ordering=ordering,
         method=method,
@@ -98,14 +99,6 @@ def _name(request: SequenceRequest, sequence: str, ordering: str, settings: Sett
     goal = Path(settings.goal).stem if isinstance(settings.goal, str) else f"{settings.goal:g}"
     name = f"{sequence}-{request.method}-{goal}-{profile}-o{ordering}-s{request.seed}"
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name)
-
-
-def _safe(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", name):
-        raise CpgError(
-            f"run {name!r} becomes a folder name: use letters, digits, . _ and -, beginning with a letter, a digit or _"
-        )
-    return name
 
 
 def definitions(root: Path) -> Path:

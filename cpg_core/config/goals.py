@@ -22,7 +22,7 @@ def resolve(goal: float | str, tasks: Sequence[str]) -> dict[str, float]:
     number = _number(goal)
     if number is not None:
         return {task: _in_range(number, "the goal") for task in tasks}
-    path = Path(str(goal))
+    path = Path(str(goal)).expanduser()
     if not path.is_file():
         raise CpgError(f"goal {goal!r}: expected a number in [0, 1], or a file with a goal for each task")
     named = read_mapping(path)

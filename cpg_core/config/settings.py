@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cpg_core.config.schema import Strict, check, read_mapping
 from cpg_core.config.suggestions import unknown
@@ -19,6 +19,14 @@ from cpg_core.errors import CpgError
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _one_spelling(goal: float | str) -> float | str:
+    """`./g.yaml` is `g.yaml`."""
+    return str(Path(goal)) if isinstance(goal, str) else goal
+
+
+Goal = Annotated[float | str, AfterValidator(_one_spelling)]
 
 
 class Steps(Strict):
@@ -190,7 +198,7 @@ class Compute(Strict):
 class Settings(Strict):
     """All of them: one profile of `params.yaml`, resolved."""
 
-    goal: float | str = Field(description="What tasks must reach: a number in [0, 1], or a file with one a task")
+    goal: Goal = Field(description="What tasks must reach: a number in [0, 1], or a file with one a task")
     base_width: Positive = Field(description="Channels of the base network over the published network's")
     batch_size: Count
     eval_batch_size: Count

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from cpg_core.errors import CpgError
-from cpg_core.machine import device_of, exactly, machine
+from cpg_core.machine import device_at_hand, exactly, machine
 from cpg_core.model.state import Shared, nothing_yet
 from cpg_core.recall.recall import network_of, probe_of
 from cpg_core.storage.delta import Delta
@@ -34,8 +34,10 @@ def audit(run: Run) -> list[Finding]:
     """Check every frozen task's files, place in the chain, and logits on the model that all of them make up.
 
     A task whose files are damaged is named; tasks before it are still checked on the model up to it, and tasks after
-    it, whose weights rest on it, are named as not recallable.
+    it, whose weights rest on it, are named as not recallable. A run without a frozen task fails: nothing is proven.
     """
+    if run.frozen() == 0:
+        return [Finding(run.spec.name, "tasks", ok=False, detail="no task is frozen, so there is nothing to check")]
     findings: list[Finding] = []
     sound: list[tuple[TaskRecord, Delta]] = []
     shared = nothing_yet(run.shapes(1.0))
@@ -79,7 +81,7 @@ def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Findin
     label = run.label(record.index)
     with exactly(record.machine.threads):
         logits = probe_logits(network_of(run, shared, record, delta), probe_of(run))
-        here = machine(device_of(run.spec.settings.compute.device), torch.get_num_threads())
+        here = machine(device_at_hand(run.spec.settings.compute.device), torch.get_num_threads())
     if digest(logits) == record.probe_sha256:
         return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")
     apart = float((logits - delta.probe).abs().max())

@@ -20,24 +20,31 @@ def table(run: Run, recall: Callable[[str], float] | None = None) -> pd.DataFram
         run: the run.
         recall: gives a task's accuracy on the current model; None leaves that column out.
     """
-    rows = []
-    for record in run.records():
-        row: dict[str, object] = {"task": record.name, "at freeze %": _percent(record.test_accuracy)}
-        if recall is not None:
-            row["recalled %"] = _percent(recall(record.name))
-        row |= {
-            f"{record.goal_split} %": _percent(record.accuracy),
-            "goal %": _percent(record.goal),
-            "goal": "met" if record.goal_met else "missed",
-            "budget x": round(record.budget_x, 3),
-            "redundancy x": round(record.redundancy_x, 3),
-            "picked %": None if record.picked is None else _percent(record.picked),
-            "sparsity": round(record.sparsity, 3),
-            "bytes": record.delta_bytes,
-            "seconds": round(sum(run.seconds(record.index).values()), 1),
-        }
-        rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row(run, index, recall) for index in range(1, run.frozen() + 1)])
+
+
+def row(run: Run, index: int, recall: Callable[[str], float] | None = None) -> dict[str, object]:
+    """The row of task `index`, as in `table`.
+
+    Raises:
+        CpgError: one of its files is damaged, or it cannot be recalled.
+    """
+    record = run.record(index)
+    recalled = {} if recall is None else {"recalled %": _percent(recall(record.name))}
+    return {
+        "task": record.name,
+        "at freeze %": _percent(record.test_accuracy),
+        **recalled,
+        f"{record.goal_split} %": _percent(record.accuracy),
+        "goal %": _percent(record.goal),
+        "goal": "met" if record.goal_met else "missed",
+        "budget x": round(record.budget_x, 3),
+        "redundancy x": round(record.redundancy_x, 3),
+        "picked %": None if record.picked is None else _percent(record.picked),
+        "sparsity": round(record.sparsity, 3),
+        "bytes": record.delta_bytes,
+        "seconds": round(sum(run.seconds(record.index).values()), 1),
+    }
 
 
 def matrix(run: Run) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.machine import exactly
 from cpg_core.model.network import Network
-from cpg_core.recall.recall import network_of
+from cpg_core.recall.recall import device_note, network_of
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import eval_mode
 
@@ -62,6 +63,8 @@ class Serving:
     """
 
     def __init__(self, run: Run) -> None:
+        if (note := device_note(run)) is not None:
+            logging.getLogger(__name__).warning(note)
         self._run = run
         self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
         self._shared = run.rebuild(run.frozen())

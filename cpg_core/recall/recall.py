@@ -12,7 +12,7 @@ from cpg_core.config.suggestions import unknown
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
 from cpg_core.data.task import load_eval_split
-from cpg_core.machine import device_of, exactly
+from cpg_core.machine import device_at_hand, exactly
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, build, private_tensors, shared_parameters
 from cpg_core.model.state import Shared, install, write
@@ -25,17 +25,27 @@ from cpg_core.training.evaluation import accuracy, probe_images, probe_logits
 
 
 def network_of(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
-    """The task's network, of its own width, on the current shared weights; ready to evaluate."""
+    """The task's network, of its own width, on the current shared weights and the device at hand; to evaluate."""
     network = build(record.backbone, record.width, len(record.classes))
     install(network, _weights(run, shared, record, delta), delta.private)
-    device = device_of(run.spec.settings.compute.device)
+    device = device_at_hand(run.spec.settings.compute.device)
     return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
 def probe_of(run: Run) -> Tensor:
     """The probe batch of the run's backbone, on its device."""
-    device = device_of(run.spec.settings.compute.device)
+    device = device_at_hand(run.spec.settings.compute.device)
     return probe_images(run.input.channels, run.input.size).to(device, memory_format=torch.channels_last)
+
+
+def device_note(run: Run) -> str | None:
+    """What to tell a person of a run that is not read on the device that it was learned with; None: nothing."""
+    asked = run.spec.settings.compute.device
+    if asked == "cuda" and device_at_hand(asked).type == "cpu":
+        return (
+            f"run {run.spec.name} was learned with compute.device=cuda; there is no GPU here, so it is read on the CPU"
+        )
+    return None
 
 
 def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split | None = None) -> float:

@@ -16,7 +16,7 @@ from cpg_core.recall.recall import network_of, probe_of, recheck, test_accuracy
 from cpg_core.stages.context import TaskContext, measures, read_record, read_seconds, read_state, stage_folder
 from cpg_core.stages.next_stage import Request
 from cpg_core.storage import delta as deltas
-from cpg_core.storage.files import digest, sha256, write_json
+from cpg_core.storage.files import digest, sha256, sweep, write_json
 from cpg_core.storage.records import StageRecord, TaskRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS
 from cpg_core.training.evaluation import probe_logits
@@ -55,6 +55,7 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     seconds = {names[number]: read_seconds(work / names[number]) for number in range(1, request.number)}
     seconds[names[request.number]] = time.monotonic() - began
     write_json(folder / SECONDS, seconds)
+    sweep(folder)  # what is frozen are four files: all that is in the folder goes into DVC's pointer
     write_json(folder / RECORD, record.model_dump(mode="json"))
     run.cache(after, sha256(folder / RECORD))
     shutil.rmtree(work, ignore_errors=True)

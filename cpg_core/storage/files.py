@@ -22,6 +22,7 @@ from cpg_core.model.layers import Layers
 
 M = TypeVar("M", bound=BaseModel)
 SEAL = "sealed_sha256"
+LEFTOVERS = (".*.part", ".tmp??????")
 
 
 class Damaged(CpgError):
@@ -99,6 +100,20 @@ def read_tensors(path: Path, expected_sha256: str) -> Layers:
     return load_file(path)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder and those inside it, whatever depth.
+
+    `.NAME.PID.part` is a file of ours that was not renamed yet, `.tmpXXXXXX` one that safetensors had not.
+
+    Raises:
+        CpgError: one cannot be removed.
+    """
+    with disk_errors(folder):
+        for pattern in LEFTOVERS:
+            for leftover in folder.rglob(pattern):
+                leftover.unlink(missing_ok=True)
+
+
 def _canonical(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -113,10 +128,13 @@ def _write_text(path: Path, text: str) -> None:
 
 def _replace(path: Path, write: Callable[[Path], None], sync: bool) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with _disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            mode = _mode_of_a_new_file(aside)
             write(aside)
+            if aside.stat().st_mode != mode:  # safetensors makes its files readable by their owner alone
+                aside.chmod(mode)
             if sync:
                 _sync(aside)
             aside.replace(path)
@@ -124,6 +142,13 @@ def _replace(path: Path, write: Callable[[Path], None], sync: bool) -> None:
                 _sync(path.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _mode_of_a_new_file(path: Path) -> int:
+    """The mode that `open` gives a file here: what the umask, or the folder's own rules, leave of 0666."""
+    path.unlink(missing_ok=True)
+    path.touch()
+    return path.stat().st_mode
 
 
 def _sync(path: Path) -> None:
@@ -135,7 +160,12 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Tell a fault of the disk inside the block in words.
+
+    Raises:
+        CpgError: naming `path` and the cause.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:

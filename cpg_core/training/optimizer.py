@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -11,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cpg_core.config.settings import Optimizer
+from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, shared_parameters
+from cpg_core.training.compiler import compile_error
 from cpg_core.training.update_rules import (
     Rule,
     adam,
@@ -62,11 +63,17 @@ def flat(tensor: Tensor) -> Tensor:
 
 
 def compiles(choice: str, device: torch.device, shared_weights: int) -> bool:
-    """Whether the pass is compiled: as told, or by size where a compiler is found."""
-    if choice == "auto":
-        found = device.type == "cuda" or any(map(shutil.which, ("g++", "clang++", "c++")))
-        return found and shared_weights >= COMPILE_FROM
-    return choice == "always"
+    """Whether the pass is compiled: as told, or by size where `torch.compile` works.
+
+    Raises:
+        CpgError: it is told to be, and `torch.compile` does not work.
+    """
+    if choice == "never" or (choice == "auto" and shared_weights < COMPILE_FROM):
+        return False
+    why = compile_error(device.type)
+    if why is not None and choice == "always":
+        raise CpgError(f"compute.compile is always, and torch.compile does not work here: {why}; give auto or never")
+    return why is None
 
 
 class TaskOptimizer:

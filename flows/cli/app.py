@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from cpg_core.errors import CpgError
-from flows.cli import options
+from flows.cli import options, runs
 from flows.reproduce.commands import app as reproduce
 
 if TYPE_CHECKING:
@@ -137,19 +137,25 @@ def prepare(sequence: options.Sequence, root: options.Root = HERE) -> None:
 
 @app.command()
 def show(name: options.RunName, no_recall: options.NoRecall = False, root: options.Root = HERE) -> None:
-    """Show a run, a row a task: its accuracy at its freeze and on the model as it is now, its goal, and its size."""
-    from cpg_core.recall.metrics import table
-    from cpg_core.recall.recall import evaluate
-    from flows.console.tables import print_table, summary_line
+    """Show a run, a row a task: its accuracy at its freeze and on the model as it is now, its goal, and its size.
 
-    found = _open(root, name)
-    print_table(table(found, None if no_recall else lambda task: evaluate(found, task)))
+    Exit code 1: a task cannot be read or recalled.
+    """
+    from cpg_core.recall.recall import evaluate
+    from flows.console.tables import print_table, summary_line, tasks
+
+    found, problems = _open(root, name), list[str]()
+    print_table(tasks(found, None if no_recall else lambda task: evaluate(found, task), problems.append))
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
     typer.echo(summary_line(found))
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()
 def audit(name: options.RunName, root: options.Root = HERE) -> None:
-    """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not."""
+    """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not, or none is there"""
     from cpg_core.recall.audit import audit as check
 
     findings = check(_open(root, name))
@@ -171,18 +177,6 @@ def evaluate(
     typer.echo(f"{task}: accuracy {recalled(_open(root, name), task, data):.4f}")
 
 
-@app.command("list")
-def list_runs(root: options.Root = HERE) -> None:
-    """List the runs."""
-    from flows.console.tables import print_table, runs
-
-    found = runs(root)
-    if found.empty:
-        typer.echo(f"no runs in {root / 'checkpoints'} yet; learn one: cpg run digits-5")
-    else:
-        print_table(found)
-
-
 @app.command()
 def reap(root: options.Root = HERE) -> None:
     """End flow runs whose process is gone, though the Prefect server takes them for running; then it can retry them.
@@ -200,15 +194,23 @@ def reap(root: options.Root = HERE) -> None:
     typer.echo(f"{len(ended) or 'no'} flow runs had lost their process")
 
 
+app.command("list")(runs.list_runs)
+app.command()(runs.rename)
+app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")
 
 
 def _open(root: Path, name: str) -> Run:
-    from cpg_core.storage.run import open_run
+    """A run to read, on the device that is here."""
+    from cpg_core.recall.recall import device_note
+    from cpg_core.storage.runs import open_run
     from flows.versioning.dvc_pointers import require_here
 
     require_here(root, name)
-    return open_run(root, name)
+    run = open_run(root, name)
+    if (note := device_note(run)) is not None:
+        typer.echo(f"note: {note}", err=True)
+    return run
 
 
 def main() -> None:

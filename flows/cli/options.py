@@ -10,6 +10,8 @@ import typer
 from cpg_core.methods import METHODS
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name; `cpg list` tells them.")]
+NewName = Annotated[str, typer.Argument(metavar="NEW", help="The name that it gets.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Root = Annotated[
     Path,
     typer.Option(metavar="FOLDER", help="Holds the results: checkpoints/, work/, mlflow.db, .prefect/."),

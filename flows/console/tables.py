@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cpg_core.errors import CpgError
-from cpg_core.recall.metrics import summary
-from cpg_core.storage.run import RUN, Run, open_run
+from cpg_core.recall import metrics
+from cpg_core.recall.metrics import MEGABYTE, summary
+from cpg_core.storage.manage import size
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import names, open_run
+from flows.versioning.dvc_pointers import require_here
 
 NARROWEST = 132
 """Columns that the widest table takes; on a narrower terminal its lines wrap, and nothing is cut off."""
@@ -47,19 +53,51 @@ def summary_line(run: Run) -> str:
     )
 
 
-def runs(root: Path) -> pd.DataFrame:
-    """A row a run."""
-    rows = []
-    for path in sorted((root / "checkpoints").glob(f"*/{RUN}")):
+def tasks(run: Run, recall: Callable[[str], float] | None, tell: Callable[[str], None]) -> pd.DataFrame:
+    """A row a frozen task of a run; one that cannot be read or recalled leaves its cells empty, and `tell` says why."""
+    why: dict[str, str] = {}
+
+    def recalled(task: str) -> float:
+        assert recall is not None
         try:
-            rows.append(_row(open_run(root, path.parent.name)))
-        except CpgError as error:  # one that cannot be read does not hide the others
-            rows.append({"run": path.parent.name, "method": f"cannot be read: {str(error).splitlines()[0]}"})
+            return recall(task)
+        except CpgError as error:
+            why[task] = str(error)
+            return math.nan
+
+    rows = []
+    for index in range(1, run.frozen() + 1):
+        name = run.spec.tasks[index - 1].name
+        try:
+            rows.append(metrics.row(run, index, recalled if recall else None))
+        except CpgError as error:
+            why[name] = str(error)
+            rows.append({"task": name})
+    for name, reason in why.items():
+        tell(f"{name}: {reason}")
     return pd.DataFrame(rows)
 
 
-def _row(run: Run) -> dict[str, str]:
-    spec, frozen = run.spec, run.frozen()
-    average = f"{summary(run)['average_accuracy']:.1%}" if frozen else ""
-    progress = f"{frozen}/{len(spec.tasks)}"
-    return {"run": spec.name, "method": spec.method, "tasks": progress, "average accuracy": average}
+def runs(root: Path) -> pd.DataFrame:
+    """A row a run: where it is, how far it is, what it takes of the disk in MB (2^20 bytes), and how it came out."""
+    return pd.DataFrame([_row(root, name) for name in names(root)])
+
+
+def _row(root: Path, name: str) -> dict[str, object]:
+    place = root / "checkpoints" / name
+    found: dict[str, object] = {"run": name, "place": str(place), "method": None, "tasks": None}
+    try:
+        run = open_run(root, name)
+        frozen, of = run.frozen(), len(run.spec.tasks)
+        found |= {"method": run.spec.method, "tasks": f"{frozen}/{of}"}
+        require_here(root, name)
+        state = "finished" if frozen == of else "not finished"
+        average = f"{summary(run)['average_accuracy']:.1%}" if frozen else None
+    except CpgError as error:  # one that cannot be read does not hide the others
+        state, average = str(error).splitlines()[0], None
+    sizes = {"MB": _megabytes(place), "work MB": _megabytes(root / "work" / name)}
+    return {**found, **sizes, "average accuracy": average, "state": state}
+
+
+def _megabytes(folder: Path) -> float:
+    return round(size(folder) / MEGABYTE, 2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted, Silent
 
 TWO_TASKS = {"tasks": "1-2"}

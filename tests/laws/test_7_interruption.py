@@ -9,7 +9,8 @@ import pytest
 from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS, frozen_bytes, learn, spec
 
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, begin
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin
 from cpg_core.training.reporter import Silent
 from laws.stopping import EPOCH, TWO_TASKS, attempt, attempts, newest
 

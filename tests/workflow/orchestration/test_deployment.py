@@ -21,7 +21,8 @@ import pytest
 from core.tiny import ROOT, frozen_bytes
 from waiting import HANG, until
 
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from workflow.asking import arguments, parameters, tiny_request
 from workflow.conftest import learned
 

@@ -18,7 +18,8 @@ from typer.testing import CliRunner, Result
 from waiting import HANG
 
 from cpg_core.errors import CpgError
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from flows.cli.app import app
 from flows.local_runner import learn

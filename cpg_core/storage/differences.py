@@ -1,0 +1,108 @@
+"""Whether a run on disk is the one that a command means: what differs is named, field by field, with both values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cpg_core.data.spec import TaskSpec
+from cpg_core.errors import CpgError
+from cpg_core.methods import find as find_method
+from cpg_core.methods import settings_of
+from cpg_core.storage.run import Run, RunSpec
+
+IDENTITY = ("sequence", "method", "backbone")
+COMPARED = (*IDENTITY, "ordering", "profile", "seed", "goals", "tasks", "settings")
+ABSENT = "nothing"
+
+
+def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
+    """What the run on disk goes on as, where `wanted` is what a command means by it.
+
+    With nothing frozen its settings may still change. Images may have moved: where a task differs in nothing but its
+    source, and the images there have the digest of those that were learned, the source is the wanted one from now on.
+
+    Raises:
+        CpgError: it is another run, with what differs.
+    """
+    frozen, tasks = there.frozen(), there.spec.tasks
+    lines = _fields(there.spec, wanted, IDENTITY)
+    if frozen and not lines:
+        tasks, others = _tasks(there, wanted)
+        lines = _fields(there.spec, wanted, ("ordering", "profile", "seed"))
+        lines += [*_goals(there.spec, wanted), *_settings(there.spec, wanted), *others]
+    if lines:
+        told = "\n".join(f"  {line}" for line in lines)
+        raise CpgError(
+            f"{there.folder}: this folder holds another run:\n{told}\n"
+            "Give the command that made it, or another name with --run."
+        )
+    return there.spec.model_copy(update={"tasks": tasks})
+
+
+def _fields(there: RunSpec, here: RunSpec, names: tuple[str, ...]) -> list[str]:
+    values = ((name, getattr(there, name), getattr(here, name)) for name in names)
+    return [f"{name}: {old!r} there, {new!r} here" for name, old, new in values if old != new]
+
+
+def _goals(there: RunSpec, here: RunSpec) -> list[str]:
+    return [
+        f"goal of {task}: {there.goals[task]} there, {goal} here"
+        for task, goal in here.goals.items()
+        if task in there.goals and there.goals[task] != goal
+    ]
+
+
+def _settings(there: RunSpec, here: RunSpec) -> list[str]:
+    """Those that the method rests on; the goal is compared task by task, wherever its file lies."""
+    one, two = ({**settings_of(find_method(spec.method), spec.settings), "goal": None} for spec in (there, here))
+    return [f"setting {name}: {old} there, {new} here" for name, old, new in _changes(one, two)]
+
+
+def _tasks(there: Run, wanted: RunSpec) -> tuple[tuple[TaskSpec, ...], list[str]]:
+    """The tasks to go on with, and what differs; the run may have more, which were added to it."""
+    tasks, lines = list(there.spec.tasks), list[str]()
+    for index, (old, new) in enumerate(zip(there.spec.tasks, wanted.tasks, strict=False), 1):
+        if old.name != new.name:
+            return tuple(tasks), [*lines, f"task {index}: {old.name} there, {new.name} here"]
+        if old == new:
+            continue
+        changes = _changes(old.model_dump(mode="json"), new.model_dump(mode="json"))
+        told = [f"{name}: {before} there, {after} here" for name, before, after in changes]
+        if all(name.startswith("source.") for name, _, _ in changes):
+            why = _other_images(there, wanted, index)
+            if why is None:
+                tasks[index - 1] = new
+                continue
+            told.append(why)
+        lines += [f"task {index} ({old.name}): {line}" for line in told]
+    lines += [
+        f"task {new.name}: only here; to learn it at the end of that run: cpg add {there.spec.name} {new.name}.yaml"
+        for new in wanted.tasks[len(tasks) :]
+    ]
+    return tuple(tasks), lines
+
+
+def _other_images(there: Run, wanted: RunSpec, index: int) -> str | None:
+    """Why the images that a task has here cannot stand for those that it had there; None: they can.
+
+    Those of a task that is not frozen were not learned yet, and decide nothing that is on disk.
+    """
+    if not there.is_frozen(index):
+        return None
+    try:
+        digest = Run(there.root, wanted).data(index).digest
+    except CpgError as error:
+        return f"its images cannot be read: {error}"
+    return None if digest == there.record(index).data_sha256 else "its images are others than those that were learned"
+
+
+def _changes(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[tuple[str, object, object]]:
+    """The fields that differ, by their dotted names, with both values."""
+    found: list[tuple[str, object, object]] = []
+    for name in sorted(there.keys() | here.keys()):
+        old, new = there.get(name, ABSENT), here.get(name, ABSENT)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _changes(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append((prefix + name, old, new))
+    return found

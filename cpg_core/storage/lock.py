@@ -1,0 +1,49 @@
+"""One process at a time changes a run: the lock in its `work` folder, which falls with the process that holds it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cpg_core.errors import CpgError
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Hold the lock of the run whose work in progress lies in `work`.
+
+    A file system without locks is refused: a second process that learns the same run would go unnoticed there, and
+    each would remove the stages of the other.
+
+    Raises:
+        CpgError: another process holds it, or there can be none in that place.
+    """
+    file = work / "lock"
+    lock = FileLock(file, timeout=0)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise CpgError(
+            f"run {work.name}: another process is learning it; wait for that one to end, or name another run"
+        ) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno in NO_LOCKS:
+            raise CpgError(
+                f"{file}: this file system has no locks ({why}); make {work.parent} a link to a folder of a local "
+                "disk, or mount it with locks: they keep two processes from learning one run"
+            ) from error
+        raise CpgError(
+            f"{file}: cannot be written: {why}; a run is changed only where its work folder can be"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,106 @@
+"""Rename and remove runs: each takes effect in one step, and the same call again completes one that was killed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cpg_core.errors import CpgError
+from cpg_core.storage.files import disk_errors, read_record, write_json
+from cpg_core.storage.lock import locked
+from cpg_core.storage.run import RECORD, RUN, RunSpec
+from cpg_core.storage.runs import checked_name, none_of
+
+
+def rename(root: Path, old: str, new: str) -> None:
+    """Give a run another name: its folders in `checkpoints` and `work`, DVC's pointer files in them included.
+
+    The run has its new name from the moment that its folder in `checkpoints` has it. The work in progress, which
+    comes after, is lost to nobody: if this is killed in between, the same call again moves it.
+
+    Raises:
+        CpgError: there is no such run, the new name is taken or none, or a process is learning the run.
+    """
+    source, target = _folders(root, old), _folders(root, checked_name(new))
+    if not _is_run(source[0]) and not (_is_run(target[0]) and _in_progress(source[1]) and not _in_progress(target[1])):
+        raise none_of(root, old)
+    if _is_run(source[0]) and target[0].exists():
+        raise CpgError(f"run {old!r} cannot be named {new!r}: {target[0]} is there already")
+    with locked(source[1]), disk_errors(target[0]):
+        if source[0].exists():
+            source[0].rename(target[0])
+        shutil.rmtree(target[1], ignore_errors=True)  # of no run: there was none of that name
+        source[1].rename(target[1])
+    _tell_name(target[0])
+
+
+def remove(root: Path, name: str) -> None:
+    """Remove a run: all that it learned, its work in progress, and DVC's pointer files of its tasks.
+
+    The run is gone from the moment that its folder in `checkpoints` is renamed; what is left of it after a kill is
+    deleted by the same call again.
+
+    Raises:
+        CpgError: there is no such run, or a process is learning it.
+    """
+    checkpoints, work = require_run(root, name)
+    gone = _removed(checkpoints)
+    with locked(work), disk_errors(checkpoints):
+        if _is_run(checkpoints):
+            if gone.exists():
+                shutil.rmtree(gone)
+            checkpoints.rename(gone)
+        shutil.rmtree(gone)
+        shutil.rmtree(work)
+
+
+def require_run(root: Path, name: str) -> tuple[Path, Path]:
+    """Where the frozen tasks and the work in progress of a run are that is there to be removed, however damaged.
+
+    Raises:
+        CpgError: there is no such run, nor the rest of one.
+    """
+    checkpoints, work = _folders(root, name)
+    if not _is_run(checkpoints) and not _removed(checkpoints).exists():
+        raise none_of(root, name)
+    return checkpoints, work
+
+
+def size(folder: Path) -> int:
+    """The bytes of all files in a folder, whatever depth; 0 if it is not there."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _folders(root: Path, name: str) -> tuple[Path, Path]:
+    """Where a run's frozen tasks and its work in progress are."""
+    name = name.rstrip("/")
+    folder = root / "checkpoints" / name
+    if not name or "/" in name or name.startswith("."):
+        raise none_of(root, name)
+    if folder.is_symlink():
+        raise CpgError(f"{folder} is a link to another folder; rename or remove the link by hand")
+    return folder, root / "work" / name
+
+
+def _removed(checkpoints: Path) -> Path:
+    """What a run's folder is called while it is deleted."""
+    return checkpoints.with_name(f".{checkpoints.name}.removed")
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, however damaged: it may be removed all the same."""
+    return (folder / RUN).exists() or any(folder.glob(f"*/{RECORD}")) or any(folder.glob("*.dvc"))
+
+
+def _in_progress(work: Path) -> bool:
+    """Whether stages of a task are kept there, and not only what may be computed again."""
+    return work.is_dir() and any(path.is_dir() for path in work.iterdir())
+
+
+def _tell_name(folder: Path) -> None:
+    """Write the run's name into its `run.json`; the folder decides, so one that cannot be read may stay as it is."""
+    try:
+        spec = read_record(folder / RUN, RunSpec)
+    except CpgError:
+        return
+    write_json(folder / RUN, spec.model_copy(update={"name": folder.name}).model_dump(mode="json"))

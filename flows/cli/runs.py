@@ -1,0 +1,47 @@
+"""The commands that keep order among runs: list, rename, remove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from flows.cli import options
+
+HERE = Path()
+RECORDED = "What MLflow and Prefect have recorded of it stays there"
+
+
+def list_runs(root: options.Root = HERE) -> None:
+    """List the runs: where they are, how far they are, what they take of the disk, and how they came out."""
+    from flows.console.tables import print_table, runs
+
+    found = runs(root)
+    if found.empty:
+        typer.echo(f"no runs in {root / 'checkpoints'} yet; learn one: cpg run digits-5")
+    else:
+        print_table(found)
+
+
+def rename(name: options.RunName, new: options.NewName, root: options.Root = HERE) -> None:
+    """Give a run another name: its checkpoints with DVC's pointer files, and its work in progress.
+
+    To go on with it, give the command that made it with --run NEW.
+    """
+    from cpg_core.storage.manage import rename as rename_run
+
+    rename_run(root, name, new)
+    typer.echo(f"{name} is named {new} now. {RECORDED} under the old name; what comes is recorded under the new one.")
+
+
+def remove(name: options.RunName, yes: options.Yes = False, root: options.Root = HERE) -> None:
+    """Remove a run for good: what it learned, DVC's pointer files of it, and its work in progress. Asks first."""
+    from cpg_core.storage.manage import remove as remove_run
+    from cpg_core.storage.manage import require_run, size
+
+    checkpoints, work = require_run(root, name)
+    megabytes = (size(checkpoints) + size(work)) / 2**20
+    if not yes:
+        typer.confirm(f"Remove {checkpoints} and {work} ({megabytes:.2f} MB) for good?", abort=True)
+    remove_run(root, name)
+    typer.echo(f"removed {name} ({megabytes:.2f} MB). {RECORDED}; so do files in DVC's cache, until dvc gc")

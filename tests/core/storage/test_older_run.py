@@ -1,0 +1,55 @@
+"""A run that an earlier version learned (tests/fixtures/run_0_1, two tasks of digits-5 by cpg): readable for ever.
+
+Its probe logits are the same bits on the processor that learned it, and agree on any other: `audit` knows both.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.tiny import ROOT, spec
+from cpg_core.recall.audit import audit
+from cpg_core.recall.recall import evaluate
+from cpg_core.runner import learn_sequence
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin, extend, open_run
+from cpg_core.training.reporter import Silent
+
+OLDER = ROOT / "tests" / "fixtures" / "run_0_1"
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Run:
+    """A copy, under another name than its own."""
+    shutil.copytree(OLDER, tmp_path / "checkpoints" / "older")
+    return open_run(tmp_path, "older")
+
+
+def test_it_is_audited(older: Run) -> None:
+    findings = audit(older)
+    assert [finding.check for finding in findings] == ["files", "files", "probe", "probe"]
+    assert all(finding.ok for finding in findings), findings
+
+
+def test_its_tasks_are_recalled(older: Run) -> None:
+    """One test image in a hundred may turn by rounding."""
+    for record in older.records():
+        assert evaluate(older, record.name) == pytest.approx(record.test_accuracy, abs=0.02)
+
+
+def test_it_takes_one_more_task_and_keeps_the_others_to_the_byte(older: Run) -> None:
+    tasks = [older.task_folder(index) for index in (1, 2)]
+    before = {path: path.read_bytes() for task in tasks for path in task.iterdir()}
+    longer = extend(older, spec(tasks="3").tasks[0], 0.5)
+    learn_sequence(longer, Silent())
+    assert {path: path.read_bytes() for path in before} == before
+    assert longer.frozen() == 3
+    assert all(finding.ok for finding in audit(longer))
+
+
+def test_its_command_finds_it(older: Run) -> None:
+    wanted = spec(tasks="1-2").model_copy(update={"name": "older"})
+    assert begin(older.root, wanted).frozen() == 2
