@@ -51,8 +51,14 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
     with alone(run), exactly(run.spec.settings.compute.threads):
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         with started(run) if left else nullcontext(ALONE) as ranks:
+            told = set[str]()
             for index in left:
-                learn(open_task(run, index, reporter, ranks))
+                context = open_task(run, index, reporter, ranks)
+                lines = context.data.summary.lines()  # which opens the test images, before anything is learned
+                for line in [line for line in lines if line not in told]:  # tasks may share a source
+                    reporter.note(line)
+                told.update(lines)
+                learn(context)
 
 
 @contextmanager
