@@ -52,8 +52,14 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
         if left:
             device_of(run.spec.settings.compute.device)
         with started(run) if left else nullcontext(ALONE) as ranks:
+            told = set[str]()
             for index in left:
-                learn(open_task(run, index, reporter, ranks))
+                context = open_task(run, index, reporter, ranks)
+                lines = context.data.summary.lines()  # which opens the test images, before anything is learned
+                for line in [line for line in lines if line not in told]:  # tasks may share a source
+                    reporter.note(line)
+                told.update(lines)
+                learn(context)
 
 
 @contextmanager

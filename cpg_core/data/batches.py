@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Generator, Tensor
@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from cpg_core.data.augment import cutout, normalise, random_crop, random_flip
 from cpg_core.data.fetch import WHOLE, Order, Share, fetch
 from cpg_core.data.fields import Augment
+from cpg_core.data.reading import Progress
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
@@ -62,6 +63,17 @@ def eval_batches(
     orders = [Order(rows, share=share) for rows in batches if len(rows) > share.index]
     for order, images in zip(orders, fetch(split, orders), strict=True):
         yield _move(normalise(images, mean, std), device), _move(split.labels[share.take(order.rows)], device)
+
+
+def counted(
+    batches: Iterable[tuple[Tensor, Tensor]], total: int, progress: Progress
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pass batches on, telling how many images they held so far of `total`."""
+    done = 0
+    for images, labels in batches:
+        done += len(labels)
+        progress(done, total)
+        yield images, labels
 
 
 def _augment_share(order: Order, images: Tensor, augment: Augment, generator: Generator) -> Tensor:

@@ -4,26 +4,71 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from cpg_core.data.grey import to_8_bit
 from cpg_core.errors import CpgError
 
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
+FRAMES = "hold several pictures, of which the first stands for all"
+STILL = frozenset({"MPO"})
+"""Formats whose further pictures are previews or the other eye's view of the same photo."""
+
+
+class Unreadable(CpgError):
+    """An image that cannot be read."""
+
+
+class Decoded(NamedTuple):
+    """Pixels, uint8 [H, W, C], and what a person should know of how they came about."""
+
+    pixels: NDArray[np.uint8]
+    remarks: tuple[str, ...] = ()
 
 
 def decode(file: Path | bytes, channels: int, where: str) -> NDArray[np.uint8]:
     """Read an image file, or its bytes, as uint8 [H, W, C]; `where` names it in an error.
 
-    Raises `CpgError` if it is missing, not an image, cut short, or has values that do not fit 8 bits.
+    Raises `Unreadable` if it is missing, not an image, cut short, or has values that do not fit 8 bits.
+    """
+    return examine(file, channels, where).pixels
+
+
+def examine(content: Path | bytes | Image.Image, channels: int, where: str, *, draft: bool = False) -> Decoded:
+    """As `decode`, with remarks. A draft of a JPEG has fewer pixels, and shows faster whether all of it can be read.
+
+    Raises `Unreadable`, as `decode` does.
     """
     try:
-        with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as image:
-            return to_pixels(ImageOps.exif_transpose(image), channels)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CpgError(f"{where}: cannot read this image ({error}); replace or remove it") from error
+        if isinstance(content, Image.Image):
+            return _decoded(content, channels)
+        with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as image:
+            if draft:
+                image.draft(MODE_OF_CHANNELS[channels], (image.width // 8, image.height // 8))
+            return _decoded(image, channels)
+    except Exception as error:  # readers of image formats raise anything at a damaged file
+        why = str(error) or "no reason given"
+        named = f"{type(error).__module__.removeprefix('builtins')}.{type(error).__name__}".lstrip(".")
+        kind = "" if isinstance(error, OSError | ValueError) else f"{named}: "
+        raise Unreadable(f"{where}: cannot read this image ({kind}{why}); replace or remove it") from error
+
+
+def opens(file: Path) -> bool:
+    """Whether Pillow takes a file for an image, by its first bytes.
+
+    Raises `CpgError` if the file cannot be opened at all.
+    """
+    try:
+        with Image.open(file):
+            return True
+    except PermissionError as error:
+        raise CpgError(f"{file}: cannot be opened ({error.strerror}); change its rights or remove it") from error
+    except Exception:  # what is no image may fail in any way
+        return False
 
 
 def to_pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
@@ -32,21 +77,22 @@ def to_pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
     Transparent parts show white. Grey becomes RGB by repeating; RGB becomes grey by luma (ITU-R 601-2).
     Raises `ValueError` for 32-bit integers outside 0..65535 and floats outside 0..255.
     """
+    return _convert(image, channels).pixels
+
+
+def _decoded(image: Image.Image, channels: int) -> Decoded:
+    several = image.format not in STILL and getattr(image, "is_animated", False)
+    pixels, remarks = _convert(ImageOps.exif_transpose(image), channels)
+    return Decoded(pixels, (FRAMES, *remarks) if several else remarks)
+
+
+def _convert(image: Image.Image, channels: int) -> Decoded:
+    remarks: tuple[str, ...] = ()
     mode = MODE_OF_CHANNELS[channels]
     if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_to_8_bit(np.asarray(image)))
+        grey, remarks = to_8_bit(np.asarray(image))
+        image = Image.fromarray(grey)
     elif image.has_transparency_data:
         colours = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours)
-    return np.array(image.convert(mode)).reshape(image.height, image.width, channels)
-
-
-def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Scale grey values: integers span 0..65535 (16-bit files), floats 0..1, or 0..255 if any is above 1."""
-    grey = values.astype(np.float64)
-    low, high = (grey.min(), grey.max()) if grey.size else (0.0, 0.0)
-    float_top = 1.0 if high <= 1 else 255.0
-    top = 65535.0 if np.issubdtype(values.dtype, np.integer) else float_top
-    if not (low >= 0 and high <= top):  # also true of NaN
-        raise ValueError(f"its values span {low:g} to {high:g}; expected 0 to {top:g}")
-    return np.rint(grey * (255.0 / top)).astype(np.uint8)
+    return Decoded(np.array(image.convert(mode)).reshape(image.height, image.width, channels), remarks)

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from cpg_core.data.decode import to_pixels
 from cpg_core.data.fields import DigitsSource, Part
-from cpg_core.data.listing import Listing, Pixels, Rows
+from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.split import hold_out
 
 TEST_FRACTION = 0.2
@@ -24,8 +23,8 @@ def list_digits(_source: DigitsSource, part: Part) -> Listing:
     rows_of_part = dict(zip(("train", "test"), hold_out(digits.target, TEST_FRACTION, SPLIT_SEED), strict=True))[part]
     images = np.rint(digits.images[rows_of_part] * (255 / 16)).astype(np.uint8)  # 17 grey levels, 0..16
 
-    def read(rows: Rows, channels: int) -> Iterator[Pixels]:
-        return (to_pixels(Image.fromarray(images[row]), channels) for row in rows)
+    def read(rows: Rows) -> Iterator[Item]:
+        return (Item(f"digit {row}", Image.fromarray(images[row])) for row in rows)
 
     names = tuple(str(name) for name in digits.target_names)
     return Listing(f"digits, {part} part", names, digits.target[rows_of_part].astype(np.int64), read)

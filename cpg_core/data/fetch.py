@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -13,13 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import decode
 from cpg_core.data.resize import fit, random_resized_crop
 from cpg_core.data.split import Split
-
-MOST_WORKERS = 8
-BATCHES_AHEAD = 2
-"""Of each worker: decoded or being decoded before they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +55,7 @@ def fetch(split: Split, orders: Sequence[Order]) -> Iterator[Tensor]:
     if split.images is not None:
         yield from map(taken, orders)
     else:
-        yield from _ahead(taken, orders, split.workers or min(MOST_WORKERS, os.cpu_count() or 1))
-
-
-def _ahead(batch: Callable[[Order], Tensor], orders: Sequence[Order], workers: int) -> Iterator[Tensor]:
-    """Threads: decoding lets go of the interpreter, and a process that runs Prefect cannot be forked safely."""
-    pool, waiting = ThreadPoolExecutor(workers, "decode"), deque[Future[Tensor]]()
-    try:
-        for order in orders:
-            waiting.append(pool.submit(batch, order))
-            if len(waiting) > BATCHES_AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        yield from ahead(taken, orders, split.workers)
 
 
 def _batch(split: Split, order: Order) -> Tensor:

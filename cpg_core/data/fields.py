@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
 from cpg_core.config.schema import Strict
 
 Part = Literal["train", "test"]
 
 
-def _from_yaml_folder(path: Path | None, info: ValidationInfo) -> Path | None:
-    """Make a relative path relative to the YAML file that names it."""
-    if path is None or info.context is None:
+def _from_folder(path: Path, info: ValidationInfo) -> Path:
+    """Make a relative path relative to the folder of the file that names it."""
+    path = path.expanduser()
+    if info.context is None or path == DOWNLOADED:  # that one is in the working folder, whoever names it
         return path
     folder: Path = info.context["folder"]
-    return (folder / path.expanduser()).resolve()
+    return (folder / path).resolve()
+
+
+def _to_folder(path: Path, info: SerializationInfo) -> str:
+    """Write a path inside the folder that the file belongs to as a relative one, so that both can move together."""
+    if info.context is None:
+        return str(path)
+    folder: Path = info.context["folder"].resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+Place = Annotated[Path, AfterValidator(_from_folder), PlainSerializer(_to_folder, when_used="json")]
+"""Where images lie. Read and written with the context `{"folder": Path}`, it is relative to that folder in the file
+and absolute in memory: the folder of the YAML file that a person writes, or the root of the run that is stored."""
+
+DOWNLOADED = Path("data/raw/torchvision")
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ADDRESS = re.compile(r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)?datasets/([^?#]+)(?:[?#].*)?")
+HUB_PAGES = re.compile(r"/(tree|blob|resolve|viewer|discussions)/.*")
+
+
+def _hub_name(repo: str) -> str:
+    """The name of a data set on the hub, from its name or the address of its page."""
+    address = HUB_ADDRESS.fullmatch(repo.strip())
+    name = HUB_PAGES.sub("", address[1] + "/").strip("/") if address else repo.strip()
+    if not HUB_NAME.fullmatch(name):
+        raise ValueError(f"expected a data set of the Hugging Face hub, such as uoft-cs/cifar100, got {repo!r}")
+    return name
 
 
 class DigitsSource(Strict):
@@ -34,14 +72,12 @@ class ParquetSource(Strict):
     """
 
     kind: Literal["parquet"]
-    folder: Path | None = None
-    repo: str | None = None
+    folder: Place | None = None
+    repo: Annotated[str, AfterValidator(_hub_name)] | None = None
     env: str | None = None
     subfolder: str | None = None
     image: str = "image"
     label: str = "label"
-
-    _relative = field_validator("folder")(_from_yaml_folder)
 
     @model_validator(mode="after")
     def _one_place(self) -> ParquetSource:
@@ -61,20 +97,16 @@ class TorchvisionSource(Strict):
 
     kind: Literal["torchvision"]
     dataset: str
-    root: Path = Path("data/raw/torchvision")
+    root: Place = DOWNLOADED
     split_names: tuple[str, str] = ("train", "test")
     args: dict[str, str | int | float | bool] = Field(default_factory=dict)
-
-    _relative = field_validator("root")(_from_yaml_folder)
 
 
 class FolderSource(Strict):
     """Image files in `folder/train/CLASS/` and `folder/test/CLASS/`."""
 
     kind: Literal["folder"]
-    folder: Path
-
-    _relative = field_validator("folder")(_from_yaml_folder)
+    folder: Place
 
 
 Source = Annotated[DigitsSource | ParquetSource | TorchvisionSource | FolderSource, Field(discriminator="kind")]

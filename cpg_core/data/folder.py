@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from cpg_core.data.decode import decode
+from cpg_core.data.decode import opens
 from cpg_core.data.fields import FolderSource, Part
-from cpg_core.data.listing import Listing, Pixels, Rows
+from cpg_core.data.listing import Item, LeftOut, Listing, Rows
 from cpg_core.errors import CpgError
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2", ".tga", ".ico")
 )
+"""Taken without a look. Any other file is taken if it opens as an image."""
+OF_THE_SYSTEM = frozenset(("lost+found", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "@eaDir"))
+"""Folders that file systems and archives make beside the classes."""
+VALIDATION = frozenset(("val", "valid", "validation", "dev"))
+SHOWN_UNUSED = 8
 
 
 def list_folder(source: FolderSource, part: Part) -> Listing:
@@ -22,22 +29,86 @@ def list_folder(source: FolderSource, part: Part) -> Listing:
     return list_classes(source.folder / part)
 
 
+def unused_beside(source: FolderSource) -> tuple[str, ...]:
+    """What lies beside the folders `train` and `test` and is read by nobody, a line each kind."""
+    with naming(source.folder):
+        others = sorted(p.name for p in source.folder.iterdir() if p.is_dir() and p.name not in ("train", "test"))
+    others = [name for name in others if not name.startswith(".") and name not in OF_THE_SYSTEM]
+    lines = [
+        f"{source.folder / name}: not used; validation images are held out of train (val_fraction)"
+        for name in others
+        if name.lower() in VALIDATION
+    ]
+    if rest := [name for name in others if name.lower() not in VALIDATION]:
+        more = f" and {len(rest) - SHOWN_UNUSED} more" if len(rest) > SHOWN_UNUSED else ""
+        lines.append(f"{source.folder}: not used, only train and test are: {', '.join(rest[:SHOWN_UNUSED])}{more}")
+    return tuple(lines)
+
+
 def list_classes(folder: Path) -> Listing:
-    """List `folder/CLASS/*` in the order of class and file names; hidden files and other suffixes are no images."""
+    """List `folder/CLASS/*` in the order of class and file names; whatever is not taken is counted."""
     if not folder.is_dir():
         raise CpgError(f"{folder}: there is no such folder; expected one folder a class in it, with images")
-    homes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    with naming(folder):
+        entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    homes = [p for p in entries if p.is_dir() and p.name not in OF_THE_SYSTEM]
     if not homes:
         raise CpgError(f"{folder}: there are no class folders in it; expected {folder}/CLASS/image.png and so on")
-    found = [(label, file) for label, home in enumerate(homes) for file in sorted(home.iterdir()) if _is_image(file)]
-    labels = np.array([label for label, _ in found], dtype=np.int64)
-    files = tuple(file for _, file in found)
+    left_out = [
+        LeftOut(None, 1, f"folder of the file system ({p.name})", counts=False) for p in entries if _of_system(p)
+    ]
+    if loose := sum(p.is_file() for p in entries):
+        left_out.append(LeftOut(None, loose, "beside the class folders, in none of them"))
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, home in enumerate(homes):
+        taken, skipped = _class_files(home)
+        files += taken
+        labels += [label] * len(taken)
+        left_out += skipped
 
-    def read(rows: Rows, channels: int) -> Iterator[Pixels]:
-        return (decode(files[row], channels, str(files[row])) for row in rows)
+    def read(rows: Rows) -> Iterator[Item]:
+        return (Item(str(files[row]), files[row]) for row in rows)
 
-    return Listing(str(folder), tuple(home.name for home in homes), labels, read, files)
+    names = tuple(home.name for home in homes)
+    return Listing(str(folder), names, np.array(labels, dtype=np.int64), read, tuple(files), tuple(left_out))
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that names the folder.
+
+    Raises `CpgError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CpgError(f"{folder}: cannot be read ({error.strerror}); change its rights or move it away") from error
+
+
+def _class_files(home: Path) -> tuple[list[Path], list[LeftOut]]:
+    """The images of a class, and what else is in its folder. One that cannot be read is left out as a whole."""
+    try:
+        entries = sorted(home.iterdir())
+    except OSError as error:
+        return [], [LeftOut(home.name, 1, f"folder that cannot be read ({error.strerror})", counts=False)]
+    taken, skipped = [], Counter[tuple[str, bool]]()
+    for entry in entries:
+        if entry.is_dir():
+            skipped["in folders inside the class's", True] += _files_below(entry)
+        elif entry.name.startswith("."):
+            skipped["hidden", False] += 1
+        elif entry.suffix.lower() in SUFFIXES or opens(entry):
+            taken.append(entry)
+        else:
+            skipped["not an image", True] += 1
+    left_out = [LeftOut(home.name, count, why, weighs) for (why, weighs), count in skipped.items() if count]
+    return taken, left_out
+
+
+def _files_below(folder: Path) -> int:
+    return sum(path.is_file() and not path.name.startswith(".") for path in folder.rglob("*"))
+
+
+def _of_system(path: Path) -> bool:
+    return path.is_dir() and path.name in OF_THE_SYSTEM

@@ -1,31 +1,62 @@
-"""What every source gives of its train or test part: class names, a label a row, and a way to decode rows."""
+"""What every source gives of its train or test part: class names, a label a row, a way to get at rows, and what it
+left out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from cpg_core.errors import CpgError
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.int64]
+Content = Path | bytes | Image.Image | CpgError
+"""An image before it is decoded; an error where the source could not even get at it."""
+
+
+class Item(NamedTuple):
+    """One image of a source; `where` names it in an error."""
+
+    where: str
+    content: Content
+
+
+class LeftOut(NamedTuple):
+    """Rows or files that a source does not take.
+
+    name:   the class that they would belong to; None: no class is known
+    number: how many
+    reason: continues "N ..." in a line for people
+    counts: whether they weigh against what is taken; files that are never images do not
+    """
+
+    name: str | None
+    number: int
+    reason: str
+    counts: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
     """A part of a source, before any image is decoded.
 
-    where:  how an error names it
-    names:  the classes of the source
-    labels: int64 [rows], the place in `names`; other values are no class and never selected
-    read:   (ascending rows, channels) -> uint8 [H, W, channels] a row
-    files:  a path a row, if every row is a file of its own
+    where:    how an error names it
+    names:    the classes of the source
+    labels:   int64 [rows], the place in `names`; -1 is no class and never selected
+    read:     ascending rows -> an item a row
+    files:    a path a row, if every row is a file of its own
+    left_out: what is not among the rows, or has no class
     """
 
     where: str
     names: tuple[str, ...]
     labels: Rows
-    read: Callable[[Rows, int], Iterator[Pixels]]
+    read: Callable[[Rows], Iterator[Item]]
     files: tuple[Path, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()

@@ -13,6 +13,8 @@ from cpg_core.seeds import derive
 SMALL_SIDE = 64  # pixels
 CROP_AREA = 0.08, 1.0
 CROP_RATIO = 3 / 4, 4 / 3
+MOST_SIDES = 16
+"""A longer image loses its ends before it is resized: one of a pixel's width would grow to gigabytes."""
 CROP_TRIES = 10
 """After these the largest crop of the middle is taken, as of an image that is far from square."""
 
@@ -25,6 +27,10 @@ def fit(image: Tensor, size: int) -> Tensor:
     if image.shape[1:] == (size, size):
         return image
     short_side = size if size <= SMALL_SIDE else round(size * 256 / 224)
+    height, width = image.shape[1:]
+    most = MOST_SIDES * min(height, width)
+    if max(height, width) > most:
+        image = F.center_crop(image, [min(height, most), min(width, most)])
     resized: Tensor = F.resize(image, [short_side], antialias=True)
     cropped: Tensor = F.center_crop(resized, [size, size])
     return cropped

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import MODE_OF_CHANNELS
 from cpg_core.data.digits import list_digits
 from cpg_core.data.fields import DigitsSource, FolderSource, ParquetSource, Part, Source, TorchvisionSource
-from cpg_core.data.folder import list_folder
-from cpg_core.data.listing import Listing, Pixels, Rows
-from cpg_core.data.parquet import find_folder, list_parquet
-from cpg_core.data.resize import SMALL_SIDE, fit
+from cpg_core.data.folder import list_folder, unused_beside
+from cpg_core.data.hub import find_folder
+from cpg_core.data.listing import Listing, Rows
+from cpg_core.data.parquet import list_parquet
+from cpg_core.data.reading import Progress, Wanted, read_rows, silent
+from cpg_core.data.resize import SMALL_SIDE
+from cpg_core.data.shards import others
 from cpg_core.data.split import Split
+from cpg_core.data.summary import because
 from cpg_core.data.torchvision_sets import list_torchvision
 from cpg_core.errors import CpgError
 
@@ -65,40 +68,59 @@ def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:
     rows = np.flatnonzero(labels >= 0)
     counts = np.bincount(labels[rows], minlength=len(classes))
     if empty := [name for name, count in zip(classes, counts, strict=True) if count == 0]:
-        raise CpgError(f"{listing.where}: no images of class {_some(empty)}; add some or leave the class out")
+        why = because(left_out for left_out in listing.left_out if left_out.name in (*empty, None))
+        raise CpgError(f"{listing.where}: no images of class {_some(empty)}{why}; add some or leave the class out")
     return rows, labels[rows]
 
 
-def load(listing: Listing, classes: Sequence[str], *, image_size: int, channels: int, workers: int = 0) -> Split:
+def unused(source: Source) -> tuple[str, ...]:
+    """What lies beside the train and test parts of a source and is read by nobody, in a line each."""
+    match source:
+        case FolderSource():
+            return unused_beside(source)
+        case ParquetSource():
+            return others(find_folder(source))
+        case _:
+            return ()
+
+
+def load(
+    listing: Listing,
+    classes: Sequence[str],
+    *,
+    image_size: int,
+    channels: int,
+    workers: int = 0,
+    progress: Progress = silent,
+) -> Split:
     """Read the images of these classes for a backbone that takes `channels` x `image_size` x `image_size`.
 
-    Files stream, decoded by `workers` (see `Split`), if `image_size` is large or the pixels would not fit in memory;
-    everything else is decoded now.
-    Raises `CpgError` as `choose` does, and for images that cannot be read or do not fit in memory.
+    Files stream, decoded by `workers` (see `Split`), if `image_size` is large or the pixels would not fit in memory,
+    and are only looked through now; everything else is decoded now.
+    Raises `CpgError` as `choose` does, if the images do not fit in memory, and `Broken` for those that cannot be read.
     """
-    if channels not in MODE_OF_CHANNELS:
-        raise CpgError(f"{listing.where}: the backbone takes {channels} channels; images have 1 (grey) or 3 (RGB)")
     rows, labels = choose(listing, classes)
-    shape = (channels, image_size, image_size)
-    fits = len(rows) * channels * image_size**2 <= MEMORY_LIMIT
-    if listing.files and not (fits and image_size <= SMALL_SIDE):
-        files = tuple(listing.files[row] for row in rows)
-        return Split(torch.from_numpy(labels), shape, files=files, workers=workers)
+    wanted = Wanted(channels, image_size, workers, progress)
+    return read_rows(listing, rows, labels, wanted, streams=streams(listing, len(rows), wanted)).split
+
+
+def streams(listing: Listing, count: int, wanted: Wanted) -> bool:
+    """Whether so many images of a listing are left in their files.
+
+    Raises `CpgError` if they have none of their own and do not fit in memory.
+    """
+    if wanted.channels not in MODE_OF_CHANNELS:
+        taken = f"the backbone takes {wanted.channels} channels"
+        raise CpgError(f"{listing.where}: {taken}; images have 1 (grey) or 3 (RGB)")
+    fits = count * wanted.channels * wanted.size**2 <= MEMORY_LIMIT
+    if listing.files:
+        return not (fits and wanted.size <= SMALL_SIDE)
     if not fits:
         raise CpgError(
-            f"{listing.where}: {len(rows)} images of {image_size}x{image_size} pixels need more than "
+            f"{listing.where}: {count} images of {wanted.size}x{wanted.size} pixels need more than "
             f"{MEMORY_LIMIT // 2**30} GiB; unpack them into a source of kind folder, which streams"
         )
-    return Split(torch.from_numpy(labels), shape, images=_decode(listing, rows, channels, image_size))
-
-
-def _decode(listing: Listing, rows: Rows, channels: int, size: int) -> torch.Tensor:
-    """Decode rows to uint8 [N, C, size, size]; the channels lie together in memory, as batches want them."""
-    images: Pixels = np.empty((len(rows), size, size, channels), dtype=np.uint8)
-    for image, pixels in zip(images, listing.read(rows, channels), strict=True):
-        fitted = fit(torch.from_numpy(pixels).permute(2, 0, 1), size)
-        image[:] = fitted.permute(1, 2, 0).numpy()
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
+    return False
 
 
 def _some(names: Sequence[str], most: int = 12) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Split:
     images: uint8 [N, C, H, W], or None when the images stream from `files`
     files:  N paths, or () when the images are in memory
     workers: threads that decode files ahead; 0: one a processor, eight at the most
+    sha256s: of each file, N of them, or () when the images are in memory or the files were not read yet
+    remarks: what a person should know of how images were read -> of how many
     """
 
     labels: Tensor
@@ -29,6 +32,8 @@ class Split:
     images: Tensor | None = None
     files: tuple[Path, ...] = ()
     workers: int = 0
+    sha256s: tuple[str, ...] = ()
+    remarks: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,20 +46,26 @@ class Split:
             labels=self.labels[index],
             images=None if self.images is None else self.images[index],
             files=tuple(self.files[row] for row in rows) if self.files else (),
+            sha256s=tuple(self.sha256s[row] for row in rows) if self.sha256s else (),
         )
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over labels and pixels; for streamed images over class/file name, size and bytes of each file."""
+        """SHA-256 over labels and pixels; for streamed images over class/file name and SHA-256 of each file."""
         digest = hashlib.sha256(repr((len(self), self.shape)).encode())
         digest.update(self.labels.numpy().tobytes())
         if self.images is not None:
             digest.update(self.images.contiguous().numpy().tobytes())
-        for file in self.files:
-            content = file.read_bytes()
-            digest.update(f"{file.parent.name}/{file.name}:{len(content)}:".encode())
-            digest.update(content)
+        for file, sha256 in zip(self.files, self.fingerprints if self.files else (), strict=True):
+            digest.update(f"{file.parent.name}/{file.name}:{sha256}\n".encode())
         return digest.hexdigest()
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, ...]:
+        """SHA-256 of each image: of its file if it streams, else of its pixels; equal images have equal ones."""
+        if self.images is not None:
+            return tuple(hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest() for image in self.images)
+        return self.sha256s or tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in self.files)
 
 
 def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ import torch
 from torch import Tensor
 
 from cpg_core.config.suggestions import did_you_mean
-from cpg_core.data.fetch import Order, fetch
 from cpg_core.data.fields import Augment, MeanStd, Normalise
 from cpg_core.data.folder import list_classes
-from cpg_core.data.source import choose, list_part, load
+from cpg_core.data.listing import Listing, Rows
+from cpg_core.data.reading import Broken, Levels, Progress, Read, Wanted, count_levels, read_rows, silent
+from cpg_core.data.source import choose, list_part, load, streams, unused
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
+from cpg_core.data.summary import Part, Summary, part_of
 from cpg_core.errors import CpgError
 from cpg_core.seeds import derive
 
@@ -32,6 +35,7 @@ class TaskData:
 
     spec: the task's definition, its classes always listed: keep this to read the same data again
     mean, std: float32 [C], of pixels in [0, 1]
+    parts, unused: what of the source is taken and left out, for `summary`
     """
 
     spec: TaskSpec
@@ -41,6 +45,8 @@ class TaskData:
     mean: Tensor
     std: Tensor
     read_test: Callable[[], Split] = field(repr=False)
+    parts: tuple[Part, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,6 +64,16 @@ class TaskData:
         return self.read_test()
 
     @cached_property
+    def summary(self) -> Summary:
+        """What a person should know of the images. Reads the test split, so that it is known to be readable."""
+        remarks = Counter(self.train.remarks)  # of all that is not test
+        remarks.update(self.test.remarks)
+        known = {*self.train.fingerprints, *self.val.fingerprints}
+        repeated = sum(fingerprint in known for fingerprint in self.test.fingerprints)
+        counts = len(self.train), len(self.val), len(self.test)
+        return Summary(self.name, len(self.classes), counts, self.parts, self.unused, remarks, repeated)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over the content of train, val and test, so that changed data are noticed. Reads the test split."""
         parts = ":".join(split.digest for split in (self.train, self.val, self.test))
@@ -65,31 +81,54 @@ class TaskData:
 
 
 def load_task_data(
-    spec: TaskSpec, *, image_size: int, channels: int, val_fraction: float, seed: int, workers: int = 0
+    spec: TaskSpec,
+    *,
+    image_size: int,
+    channels: int,
+    val_fraction: float,
+    seed: int,
+    workers: int = 0,
+    progress: Progress = silent,
 ) -> TaskData:
     """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; `workers` as of `Split`.
 
     `val_fraction` of each class is held out of the training data; the same seed and task name hold out the same
     images. With 0, only for comparison with runs that had no validation split, `val` is empty.
 
-    Raises `CpgError` if anything is missing or unreadable, if a class has no test images, or too few to hold one out.
+    Raises `CpgError` if anything is missing or unreadable, if more is left out than taken, if a class has no test
+    images, or too few to hold one out; `Broken` names all images that cannot be read, those of test included.
     """
     if not 0 <= val_fraction < 1:
         raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
     listings = list_part(spec.source, "train"), list_part(spec.source, "test")
-    classes = spec.classes or listings[0].names
-    for listing in listings:  # before any image is decoded
-        choose(listing, classes)
-    read_train, read_test = (
-        partial(load, part, classes, image_size=image_size, channels=channels, workers=workers) for part in listings
-    )
-    everything = read_train()
-    kept, held = hold_out(everything.labels.numpy(), val_fraction, derive(seed, "validation", spec.name))
-    train, val = everything.take(kept), everything.take(held)
-    _need_all_classes(spec.name, classes, train, val, val_fraction)
-    mean, std = _mean_std(spec.normalise, train)
+    classes = spec.classes or _classes_of(listings)
+    wanted = Wanted(channels, image_size, workers, progress)
+    chosen = [choose(listing, classes) for listing in listings]  # before any image is decoded
+    parts = tuple(part_of(listing, classes) for listing in listings)
+    (rows, labels), (test_rows, test_labels) = chosen
+    kept, held = hold_out(labels, val_fraction, derive(seed, "validation", spec.name))
+    _need_all_classes(spec.name, classes, labels[kept], labels[held], val_fraction)
+    fixed = _fixed_mean_std(spec.normalise, channels)
+
+    def read_test() -> Split:
+        streamed = streams(listings[1], len(test_rows), wanted)
+        return read_rows(listings[1], test_rows, test_labels, wanted, streams=streamed).split
+
+    read = _read_train(listings[0], rows, labels, wanted, kept if fixed is None else kept[:0], read_test)
+    train, val = read.split.take(kept), replace(read.split.take(held), remarks={})
+    mean, std = fixed or _mean_std(read.levels if read.levels is not None else _levels(train))
     complete = spec.model_copy(update={"classes": classes})
-    return TaskData(complete, classes, train, val, mean, std, read_test)
+    return TaskData(complete, classes, train, val, mean, std, read_test, parts, unused(spec.source))
+
+
+def load_test_split(spec: TaskSpec, *, image_size: int, channels: int, workers: int = 0) -> Split:
+    """Read the test images of a complete task alone, as `TaskData.test` has them.
+
+    Raises `CpgError` as `load_task_data` does.
+    """
+    listing = list_part(spec.source, "test")
+    classes = spec.classes or listing.names
+    return load(listing, classes, image_size=image_size, channels=channels, workers=workers)
 
 
 def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, channels: int) -> Split:
@@ -103,14 +142,41 @@ def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, 
         if name not in classes:
             hint = did_you_mean(name, classes)
             raise CpgError(f"{listing.where}: folder '{name}' is no class of the task{hint} Classes: {list(classes)}")
+    part_of(listing, listing.names)
     split = load(listing, listing.names, image_size=image_size, channels=channels)
     number = torch.tensor([classes.index(name) for name in listing.names])
     return replace(split, labels=number[split.labels])
 
 
-def _need_all_classes(task: str, classes: tuple[str, ...], train: Split, val: Split, fraction: float) -> None:
+def _classes_of(listings: tuple[Listing, Listing]) -> tuple[str, ...]:
+    """All classes of the source, which train and test must agree on."""
+    train, test = listings
+    if extra := [name for name in test.names if name not in train.names]:
+        raise CpgError(
+            f"{test.where}: class '{extra[0]}'{f' and {len(extra) - 1} more' if extra[1:] else ''} is not in train, "
+            f"which has {list(train.names[:12])}; add training images, or list the classes without it: classes: [...]"
+        )
+    return train.names
+
+
+def _read_train(
+    listing: Listing, rows: Rows, labels: Rows, wanted: Wanted, kept: Rows, read_test: Callable[[], Split]
+) -> Read:
+    """Read what is not test, and where images are broken name those of test with them."""
+    sampled = frozenset(kept[:: -(-len(kept) // STATISTICS_FILES)].tolist()) if len(kept) else frozenset[int]()
+    try:
+        return read_rows(listing, rows, labels, wanted, streams=streams(listing, len(rows), wanted), sampled=sampled)
+    except Broken as broken:
+        try:
+            test = len(read_test())
+        except Broken as also:
+            raise Broken([*broken.errors, *also.errors], broken.of + also.of) from None
+        raise Broken(broken.errors, broken.of + test) from None
+
+
+def _need_all_classes(task: str, classes: tuple[str, ...], train: Rows, val: Rows, fraction: float) -> None:
     for label, name in enumerate(classes):
-        left, held = (int((split.labels == label).sum()) for split in (train, val))
+        left, held = (int((labels == label).sum()) for labels in (train, val))
         if left == 0 or (held == 0 and fraction > 0):
             raise CpgError(
                 f"task '{task}': class '{name}' has {left + held} training image(s), and a val_fraction of {fraction} "
@@ -118,20 +184,25 @@ def _need_all_classes(task: str, classes: tuple[str, ...], train: Split, val: Sp
             )
 
 
-def _mean_std(normalise: Normalise, train: Split) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation a channel, float32 [C], for pixels in [0, 1]."""
-    channels = train.shape[0]
+def _fixed_mean_std(normalise: Normalise, channels: int) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation that do not depend on the images; None if they do."""
     if isinstance(normalise, MeanStd):
         if len(normalise.mean) != channels:
             raise CpgError(f"normalise: mean has {len(normalise.mean)} values; the backbone takes {channels} channels")
         return torch.tensor(normalise.mean), torch.tensor(normalise.std)
-    if normalise == "none":
-        return torch.zeros(channels), torch.ones(channels)
-    # Counts are whole numbers, so the result does not depend on the order or number of threads.
-    counts = np.zeros((channels, 256), dtype=np.int64)
-    used = torch.arange(len(train))[:: -(-len(train) // STATISTICS_FILES) if train.files else 1]
-    for images in fetch(train, [Order(rows) for rows in torch.split(used, 64)]):
-        counts += [np.bincount(images[:, c].numpy().ravel(), minlength=256) for c in range(channels)]
+    return (torch.zeros(channels), torch.ones(channels)) if normalise == "none" else None
+
+
+def _levels(train: Split) -> Levels:
+    assert train.images is not None
+    return count_levels(train.images.permute(0, 2, 3, 1).numpy())
+
+
+def _mean_std(counts: Levels) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation a channel, float32 [C], for pixels in [0, 1].
+
+    Counts are whole numbers, so the result does not depend on the order or number of threads.
+    """
     levels, total = np.arange(256) / 255.0, counts.sum(1)
     mean = (counts @ levels) / total
     std = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(1) / total)

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from cpg_core.config.suggestions import did_you_mean
-from cpg_core.data.decode import to_pixels
+from cpg_core.data.decode import Unreadable
 from cpg_core.data.fields import Part, TorchvisionSource
-from cpg_core.data.listing import Listing, Pixels, Rows
+from cpg_core.data.listing import Item, LeftOut, Listing, Rows
 from cpg_core.errors import CpgError
 
 
@@ -20,20 +20,30 @@ def list_torchvision(source: TorchvisionSource, part: Part) -> Listing:
     """List one part of the data set, downloaded if it is not there."""
     where = f"torchvision {source.dataset}, {part} part"
     dataset = _open(source, part, where)
-    labels = _labels(dataset)
+    labels = _labels(dataset, where)
     names = tuple(", ".join(n) if isinstance(n, tuple) else str(n) for n in getattr(dataset, "classes", ()))
+    names = names or tuple(map(str, range(int(labels.max(initial=-1)) + 1)))
+    odd = (labels < 0) | (labels >= len(names))
 
-    def read(rows: Rows, channels: int) -> Iterator[Pixels]:
+    def read(rows: Rows) -> Iterator[Item]:
         for row in rows:
-            image = dataset[int(row)][0]
-            if not isinstance(image, Image.Image):
-                raise CpgError(f"{where}: row {row} is a {type(image).__name__}, not an image; choose another data set")
-            yield to_pixels(image, channels)
+            yield Item(f"{where}, row {row}", _image(dataset, int(row), f"{where}, row {row}"))
 
-    return Listing(where, names or tuple(map(str, range(labels.max() + 1))), labels, read)
+    left_out = (LeftOut(None, int(odd.sum()), f"labelled outside 0..{len(names) - 1}"),) if odd.any() else ()
+    return Listing(where, names, np.where(odd, -1, labels), read, left_out=left_out)
 
 
-def _open(source: TorchvisionSource, part: Part, where: str) -> Any:  # noqa: ANN401  (torchvision is untyped)
+def _image(dataset: Any, row: int, where: str) -> Image.Image | CpgError:  # noqa: ANN401  (torchvision is untyped)
+    try:
+        image = dataset[row][0]
+    except Exception as error:  # which reads files of any format
+        return Unreadable(f"{where}: cannot be read ({type(error).__name__}: {error}); fetch the data set again")
+    if isinstance(image, Image.Image):
+        return image
+    return Unreadable(f"{where}: is a {type(image).__name__}, not an image; choose another data set")
+
+
+def _open(source: TorchvisionSource, part: Part, where: str) -> Any:  # noqa: ANN401
     from torchvision import datasets
 
     if source.dataset not in datasets.__all__:
@@ -50,15 +60,29 @@ def _open(source: TorchvisionSource, part: Part, where: str) -> Any:  # noqa: AN
     download = {"download": True} if "download" in takes else {}
     try:
         return kind(root=str(source.root), **which, **download, **source.args)
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # a class of its own a data set, each with its own files and needs
         raise CpgError(
-            f"{where}: cannot open or download it into {source.root} ({error}); check args, disk and net"
+            f"{where}: cannot open or download it into {source.root} ({type(error).__name__}: {error}); "
+            "check args, disk and net"
         ) from error
 
 
-def _labels(dataset: Any) -> Rows:  # noqa: ANN401
+def _labels(dataset: Any, where: str) -> Rows:  # noqa: ANN401
     """Labels of all rows, from the attribute that most data sets have; else by decoding every row."""
-    for attribute in ("targets", "labels", "_labels"):
-        if hasattr(dataset, attribute):
-            return np.asarray(getattr(dataset, attribute), dtype=np.int64)
-    return np.array([dataset[row][1] for row in range(len(dataset))], dtype=np.int64)
+    try:
+        for attribute in ("targets", "labels", "_labels"):
+            if getattr(dataset, attribute, None) is not None:
+                return _numbers(getattr(dataset, attribute))
+        return _numbers([dataset[row][1] for row in range(len(dataset))])
+    except Exception as error:
+        raise CpgError(
+            f"{where}: its labels are not one class number an image ({error}); choose another data set, or a source "
+            "of kind folder or parquet"
+        ) from error
+
+
+def _numbers(values: Any) -> Rows:  # noqa: ANN401
+    labels = np.asarray(values)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{labels.dtype} of shape {list(labels.shape)}")
+    return labels.astype(np.int64)

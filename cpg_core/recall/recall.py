@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cpg_core.config.suggestions import unknown
-from cpg_core.data.batches import eval_batches
+from cpg_core.data.batches import counted, eval_batches
+from cpg_core.data.reading import Progress, silent
 from cpg_core.data.split import Split
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import device_at_hand, exactly
@@ -48,13 +49,16 @@ def device_note(run: Run) -> str | None:
     return None
 
 
-def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split | None = None) -> float:
+def test_accuracy(
+    run: Run, network: Network, record: TaskRecord, split: Split | None = None, progress: Progress = silent
+) -> float:
     """Accuracy of a recalled task on its test split, or on another split of the same classes."""
     device = next(network.parameters()).device
     if split is None:
-        split = run.data(record.index).test
+        split = run.test_split(record.index)
     mean, std = torch.tensor(record.mean), torch.tensor(record.std)
-    return accuracy(network, eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device))
+    batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)
+    return accuracy(network, counted(batches, len(split), progress))
 
 
 def evaluate(run: Run, task: str, folder: Path | None = None) -> float:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
+from cpg_core.data.reading import Progress
 from cpg_core.data.task import TaskData
 from cpg_core.methods import settings_of
 from cpg_core.model.layers import Layers
@@ -32,7 +33,7 @@ from cpg_core.storage.records import Epoch, StageRecord
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.ranks import ALONE, Ranks
-from cpg_core.training.reporter import Reporter
+from cpg_core.training.reporter import Interrupted, Reporter
 
 STATE = "state.safetensors"
 
@@ -101,6 +102,11 @@ class TaskContext:
         }
         return _hash(content)
 
+    @property
+    def progress(self) -> Progress:
+        """Told as images are read outside training; raises `Interrupted` if the reporter asks to stop."""
+        return _progress(self.reporter, self.name)
+
     def shared(self, budget_x: float) -> Shared:
         """The shared weights before this task, at a budget."""
         return self._at(self.before, budget_x)
@@ -151,13 +157,18 @@ class Call(Strict):
 
 
 def open_task(run: Run, index: int, reporter: Reporter, ranks: Ranks = ALONE) -> TaskContext:
-    """Everything that the stages of task `index` need; tasks before it must be frozen."""
+    """Everything that the stages of task `index` need; tasks before it must be frozen.
+
+    Raises:
+        CpgError: its images are missing, wrong or broken.
+        Interrupted: the reporter asks to stop while they are read.
+    """
     before, earlier = run.shared(), _earlier(run, index)
     added = None if earlier is None else run.delta(earlier)
     return TaskContext(
         run=run,
         index=index,
-        data=run.data(index),
+        data=run.data(index, _progress(reporter, run.spec.tasks[index - 1].name)),
         before=before,
         start=before if earlier is None or added is None else run.model(before, run.record(earlier), added),
         previous=None if added is None else added.private,
@@ -165,6 +176,17 @@ def open_task(run: Run, index: int, reporter: Reporter, ranks: Ranks = ALONE) ->
         reporter=reporter,
         ranks=ranks,
     )
+
+
+def _progress(reporter: Reporter, task: str) -> Progress:
+    """Passes on how many images are read, and stops between two of them."""
+
+    def progress(done: int, total: int) -> None:
+        reporter.reading(task, done, total)
+        if reporter.stop_requested():
+            raise Interrupted
+
+    return progress
 
 
 def _earlier(run: Run, index: int) -> int | None:

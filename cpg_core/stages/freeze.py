@@ -43,7 +43,7 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     delta_sha256 = deltas.write(folder / DELTA, replace(draft, probe=probe))
     record = record.model_copy(
         update={
-            "test_accuracy": test_accuracy(run, network, record, context.data.test),
+            "test_accuracy": test_accuracy(run, network, record, context.data.test, context.progress),
             "delta_bytes": (folder / DELTA).stat().st_size,
             "delta_sha256": delta_sha256,
             "probe_sha256": digest(probe),

@@ -15,8 +15,10 @@ from cpg_core.backbones import find as find_backbone
 from cpg_core.config.defaults import completed
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
+from cpg_core.data.reading import Progress, silent
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.task import TaskData, load_task_data
+from cpg_core.data.split import Split
+from cpg_core.data.task import TaskData, load_task_data, load_test_split
 from cpg_core.errors import CpgError
 from cpg_core.methods import Method
 from cpg_core.methods import find as find_method
@@ -91,7 +93,7 @@ class Run:
         """What images the backbone takes."""
         return find_backbone(self.spec.backbone).INPUT
 
-    def data(self, index: int) -> TaskData:
+    def data(self, index: int, progress: Progress = silent) -> TaskData:
         """The images of task `index`, read anew: always the same split of the same images."""
         return load_task_data(
             self.spec.tasks[index - 1],
@@ -99,6 +101,16 @@ class Run:
             channels=self.input.channels,
             val_fraction=self.spec.settings.val_fraction,
             seed=self.spec.seed,
+            workers=self.spec.settings.compute.workers,
+            progress=progress,
+        )
+
+    def test_split(self, index: int) -> Split:
+        """The test images of task `index` alone."""
+        return load_test_split(
+            self.spec.tasks[index - 1],
+            image_size=self.input.size,
+            channels=self.input.channels,
             workers=self.spec.settings.compute.workers,
         )
 

@@ -17,6 +17,9 @@ class Reporter(Protocol):
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:
         """A stage starts; `epochs` is 0 for one that does not train."""
 
+    def reading(self, task: str, done: int, total: int) -> None:
+        """So many of a task's images are read; from 0 for each part of them."""
+
     def batch_done(self, share: float) -> None:
         """A batch was trained on; `share` of the epoch, in [0, 1], is over."""
 
@@ -41,6 +44,9 @@ class Silent:
     """Tells nobody and never stops."""
 
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:
+        """Nothing."""
+
+    def reading(self, task: str, done: int, total: int) -> None:
         """Nothing."""
 
     def batch_done(self, share: float) -> None:

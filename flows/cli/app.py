@@ -126,13 +126,18 @@ def compare(
 def prepare(sequence: options.Sequence, root: options.Root = HERE) -> None:
     """Fetch and check the images of a sequence, and write down what they are: data/prepared/SEQUENCE.json.
 
+    It tells what is taken of each task, what is left out and why, and names every image that cannot be read.
+
     What was downloaded to data/raw is put under DVC, so that `dvc push` shares it; data elsewhere are not copied.
     """
+    from flows.console.terminal import reading_bar
     from flows.environment import prepare as prepare_environment
     from flows.versioning.prepare import prepare as prepare_images
 
     prepare_environment(root)
-    typer.echo(f"wrote {prepare_images(sequence, root, typer.echo)}")
+    with reading_bar() as reading:
+        written = prepare_images(sequence, root, typer.echo, reading)
+    typer.echo(f"wrote {written}")
 
 
 @app.command()

@@ -14,6 +14,9 @@ from flows.console.stage_labels import title, verdict
 Listen = Callable[[Run, Stop], AbstractContextManager[Reporter]]
 """Gives a run its reporter, for as long as it is learned."""
 
+MANY_IMAGES = 5000
+"""Read without a line that says so."""
+
 
 class Lines(Silent):
     """A line a stage and one a task; none an epoch."""
@@ -23,6 +26,11 @@ class Lines(Silent):
         self._stop = stop
         self._write = write
         self._before: StageRecord | None = None
+
+    def reading(self, task: str, done: int, total: int) -> None:
+        """`images of fish: 2,000 of 16,000 read`; nothing of a part that is small."""
+        if done and done % MANY_IMAGES == 0:
+            self._write(f"images of {task}: {done:,} of {total:,} read")
 
     def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
         """`pick-train fish x1.5: 0.781, 12.1 s`."""
@@ -60,6 +68,11 @@ class Several:
         """Tell all."""
         for reporter in self._reporters:
             reporter.stage_begins(task, stage, epochs)
+
+    def reading(self, task: str, done: int, total: int) -> None:
+        """Tell all."""
+        for reporter in self._reporters:
+            reporter.reading(task, done, total)
 
     def batch_done(self, share: float) -> None:
         """Tell all."""

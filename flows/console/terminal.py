@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter
 from flows.console.reporters import Lines
 from flows.console.signals import Stop
+
+COLUMNS = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
 
 
 @contextmanager
@@ -22,9 +25,26 @@ def on_terminal(run: Run, stop: Stop) -> Iterator[Reporter]:
     if not console.is_terminal:
         yield Lines(run, stop, lambda text: print(text, flush=True))
         return
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*COLUMNS, console=console, transient=True) as progress:
         yield Bars(run, stop, progress)
+
+
+@contextmanager
+def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows `(task, done, total)` as a bar on a terminal, and nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda task, done, total: None
+        return
+    with Progress(*COLUMNS, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+        images = progress.add_task("", total=None, visible=False)
+        yield lambda task, done, total: show_reading(progress, images, task, done, total)
+
+
+def show_reading(progress: Progress, bar: TaskID, task: str, done: int, total: int) -> None:
+    """Move the bar of the images that are read; it is there only while they are."""
+    text = f"images of {task}, {done:,}/{total:,}"
+    progress.update(bar, description=text, completed=done, total=total, visible=done < total)
 
 
 class Bars(Lines):
@@ -37,6 +57,7 @@ class Bars(Lines):
         self._progress = progress
         total = len(run.spec.tasks)
         self._sequence = progress.add_task(f"{run.spec.sequence}, {total} tasks", total=total, completed=run.frozen())
+        self._images = progress.add_task("", total=None, visible=False)
         self._stage = progress.add_task("", total=None, visible=False)
         self._epoch = progress.add_task("", total=1.0, visible=False)
 
@@ -45,6 +66,10 @@ class Bars(Lines):
         name = f"{stage.replace('_', '-')} {task}"
         self._progress.reset(self._stage, description=name, total=epochs, visible=True)
         self._progress.reset(self._epoch, description="epoch", total=1.0, visible=True)
+
+    def reading(self, task: str, done: int, total: int) -> None:
+        """Move a bar of its own, there while images are read."""
+        show_reading(self._progress, self._images, task, done, total)
 
     def batch_done(self, share: float) -> None:
         """Move the epoch's bar."""

@@ -30,7 +30,10 @@ def prepare(root: options.Root = HERE) -> None:
     plan = read_plan(root)
     for path in write_settings(plan, root):
         typer.echo(f"wrote {path}")
-    _write(root / plan.folder / "data.json", json.dumps(manifest(plan.sequence, root / "data"), indent=1) + "\n")
+    _write(
+        root / plan.folder / "data.json",
+        json.dumps(manifest(plan.sequence, root / "data", typer.echo), indent=1) + "\n",
+    )
     version_images(plan.sequence, root / "data", root, typer.echo)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from cpg_core.backbones import Input
 from cpg_core.backbones import find as find_backbone
+from cpg_core.data.reading import Progress
 from cpg_core.data.source import folder_of
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
@@ -17,13 +20,26 @@ Manifest = dict[str, dict[str, object]]
 """By task: its classes, how many images it trains and tests on, and the SHA-256 of all of them."""
 
 
-def prepare(sequence: str, root: Path, note: Callable[[str], None]) -> Path:
+Reading = Callable[[str, int, int], None]
+"""Told that so many of the images of a task are read, of how many."""
+
+
+def unsaid(line: str) -> None:
+    """Tells nobody."""
+
+
+def nobody(task: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+def prepare(sequence: str, root: Path, note: Callable[[str], None], reading: Reading = nobody) -> Path:
     """Fetch and check the images of a sequence, put what was downloaded under DVC, and write the manifest.
 
     Args:
         sequence: a sequence's name, or the path of its YAML file.
         root: the folder of results; the manifest goes to `data/prepared` in it.
-        note: told if DVC cannot be used.
+        note: told what is taken of each task's images and what is left out, and if DVC cannot be used.
+        reading: told as images are read.
 
     Returns:
         The file written. It changes only if the images do, so a pipeline may depend on it.
@@ -32,7 +48,7 @@ def prepare(sequence: str, root: Path, note: Callable[[str], None]) -> Path:
         CpgError: as `manifest`.
     """
     home = definitions(root) / "data"
-    content = manifest(sequence, home)
+    content = manifest(sequence, home, note, reading)
     version_images(sequence, home, root, note)
     file = root / "data" / "prepared" / f"{load_sequence(sequence, home).name}.json"
     write_json(file, dict(content))
@@ -46,23 +62,37 @@ def version_images(sequence: str, home: Path, root: Path, note: Callable[[str], 
     version_data(root, [folder for folder in folders if folder is not None], note)
 
 
-def manifest(sequence: str, definitions: Path) -> Manifest:
+def manifest(
+    sequence: str, definitions: Path, note: Callable[[str], None] = unsaid, reading: Reading = nobody
+) -> Manifest:
     """What a sequence's images are. It names no place, so that it is the same wherever they lie.
 
     Args:
         sequence: a sequence's name, or the path of its YAML file.
         definitions: the folder of the sequences.
+        note, reading: as of `prepare`.
 
     Raises:
         CpgError: the sequence, one of its sources or an image is missing or wrong.
     """
     found = load_sequence(sequence, definitions)
     takes = find_backbone(found.backbone).INPUT
-    return {task.name: _images(task, takes.size, takes.channels) for task in found.tasks}
+    told = set[str]()
+
+    def note_once(line: str) -> None:  # tasks may share a source
+        if line not in told:
+            note(line)
+        told.add(line)
+
+    return {task.name: _images(task, takes, note_once, partial(reading, task.name)) for task in found.tasks}
 
 
-def _images(task: TaskSpec, size: int, channels: int) -> dict[str, object]:
+def _images(task: TaskSpec, takes: Input, note: Callable[[str], None], progress: Progress) -> dict[str, object]:
     # No validation split is held out: which images that takes depends on the settings of a run.
-    data = load_task_data(task, image_size=size, channels=channels, val_fraction=0, seed=0)
+    data = load_task_data(
+        task, image_size=takes.size, channels=takes.channels, val_fraction=0, seed=0, progress=progress
+    )
+    for line in data.summary.lines():
+        note(line)
     counts = {"train": len(data.train), "test": len(data.test)}
     return {"classes": list(data.classes), **counts, "sha256": data.digest}

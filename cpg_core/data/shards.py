@@ -1,0 +1,83 @@
+"""The parquet files of one part of a data set: all of them, each once, in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from cpg_core.data.fields import Part
+from cpg_core.errors import CpgError
+
+NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")
+"""`train-00000-of-00003.parquet`, or with a hash of its content, as older data sets have."""
+SHOWN = 6
+
+
+def matching(folder: Path, part: Part) -> list[Path]:
+    """The files of one part, at any depth."""
+    return sorted(p for p in folder.rglob("*.parquet") if re.match(rf"{part}[-.]", p.name))
+
+
+def shards(folder: Path, part: Part) -> list[Path]:
+    """The files of one part, complete by their own numbering and in order.
+
+    Raises `CpgError` if there are none, if they lie in several folders, or if a number is missing or there twice.
+    """
+    files = matching(folder, part)
+    if not files:
+        raise CpgError(f"{folder}: there is no {part}-*.parquet; put the {part} files there or correct the folder")
+    if len(homes := {file.parent for file in files}) > 1:
+        raise CpgError(f"{folder}: {part} files lie in {' and '.join(map(str, sorted(homes)))}; name one as the folder")
+    numbers = {file: NUMBERED.search(file.name) for file in files}
+    numbered = {file: (int(found[1]), int(found[2])) for file, found in numbers.items() if found}
+    if numbered:
+        _need_each_once(folder, part, numbered, [file for file in files if file not in numbered])
+    return sorted(files, key=lambda file: numbered.get(file, (0, 0)))
+
+
+def others(folder: Path) -> tuple[str, ...]:
+    """What no part of the source reads, in a line each kind."""
+    names = sorted(p.name for p in folder.rglob("*.parquet") if not re.match(r"(train|test)[-.]", p.name))
+    held = [name for name in names if re.match(r"val|dev", name)]
+    lines = []
+    if held:
+        lines.append(f"{folder}: not used, validation images are held out of train (val_fraction): {some(held)}")
+    if rest := [name for name in names if name not in held]:
+        lines.append(f"{folder}: not used, only train and test files are: {some(rest)}")
+    return tuple(lines)
+
+
+def some(names: Sequence[str], most: int = SHOWN) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _need_each_once(
+    folder: Path, part: Part, numbered: dict[Path, tuple[int, int]], unnumbered: Sequence[Path]
+) -> None:
+    if unnumbered:
+        raise CpgError(
+            f"{folder}: {next(iter(numbered)).name} is numbered and {unnumbered[0].name} is not; "
+            f"keep the {part} files of one data set"
+        )
+    totals = {of: file for file, (_, of) in numbered.items()}
+    if len(totals) > 1:
+        one, other = list(totals.values())[:2]
+        raise CpgError(f"{folder}: {one.name} and {other.name} are of different sets; keep the {part} files of one")
+    by_number: dict[int, Path] = {}
+    for file, (number, _) in numbered.items():
+        if number in by_number:
+            raise CpgError(f"{folder}: {by_number[number].name} and {file.name} are the same shard; keep one")
+        by_number[number] = file
+    total = next(iter(totals))
+    # Data sets are numbered from 0; a hand-made one may be from 1.
+    begin = 1 if 0 not in by_number and total in by_number else 0
+    expected = range(begin, begin + total)
+    if missing := [str(number) for number in expected if number not in by_number]:
+        raise CpgError(
+            f"{folder}: has {len(numbered)} of the {total} {part} files; "
+            f"fetch the missing ones (number {some(missing, most=12)})"
+        )
+    if odd := [file.name for number, file in by_number.items() if number not in expected]:
+        raise CpgError(f"{folder}: {some(odd)}: numbered beyond the {total} {part} files; keep those of one data set")
