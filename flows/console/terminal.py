@@ -12,19 +12,22 @@ from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter
 from flows.console.reporters import Lines
-from flows.console.signals import Stop
+from flows.console.signals import Stop, to_stderr
 
 
 @contextmanager
 def on_terminal(run: Run, stop: Stop) -> Iterator[Reporter]:
     """Bars for the sequence, the stage and the epoch on a terminal; else a line a stage and one a task."""
     console = Console(stderr=True)
+    stop.acknowledge = to_stderr
     if not console.is_terminal:
         yield Lines(run, stop, lambda text: print(text, flush=True))
         return
     columns = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        yield Bars(run, stop, progress)
+        bars = Bars(run, stop, progress)
+        stop.acknowledge = bars.acknowledge
+        yield bars
 
 
 class Bars(Lines):
@@ -39,6 +42,13 @@ class Bars(Lines):
         self._sequence = progress.add_task(f"{run.spec.sequence}, {total} tasks", total=total, completed=run.frozen())
         self._stage = progress.add_task("", total=None, visible=False)
         self._epoch = progress.add_task("", total=1.0, visible=False)
+
+    def acknowledge(self, message: str) -> None:
+        """Say at once that a signal was heard, above the bars; it may have come in the middle of a line."""
+        try:
+            self._write(message)
+        except RuntimeError:  # a print that was cut into cannot be entered again
+            to_stderr(message)
 
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:
         """Start the stage's bar anew."""

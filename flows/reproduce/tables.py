@@ -130,7 +130,8 @@ def comparison(results: Mapping[str, RunResult]) -> pd.DataFrame:
     """Every method with every goal and ordering: mean and standard deviation over seeds, and all that it costs.
 
     Accuracies are in percent. Backward transfer and forgetting are as in `cpg_core.recall.metrics.summary`; forward
-    transfer is the mean, over the tasks after the first, of test accuracy at freeze minus that of the independent models.
+    transfer is the mean, over the tasks after the first, of test accuracy at freeze minus that of the independent
+    models.
     `average_after_N` compares runs of different lengths: the mean over tasks 1 to N once N are learned, as all did.
     """
     scratch = [result for result in results.values() if result.method == "scratch"]

@@ -10,18 +10,18 @@ from cpg_core.data.source import folder_of
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
 from cpg_core.storage.files import write_json
-from flows.request import definitions
 from flows.versioning.sync import version_data
 
 Manifest = dict[str, dict[str, object]]
 """By task: its classes, how many images it trains and tests on, and the SHA-256 of all of them."""
 
 
-def prepare(sequence: str, root: Path, note: Callable[[str], None]) -> Path:
+def prepare(sequence: str, home: Path, root: Path, note: Callable[[str], None]) -> Path:
     """Fetch and check the images of a sequence, put what was downloaded under DVC, and write the manifest.
 
     Args:
         sequence: a sequence's name, or the path of its YAML file.
+        home: the folder of the sequences.
         root: the folder of results; the manifest goes to `data/prepared` in it.
         note: told if DVC cannot be used.
 
@@ -31,7 +31,6 @@ def prepare(sequence: str, root: Path, note: Callable[[str], None]) -> Path:
     Raises:
         CpgError: as `manifest`.
     """
-    home = definitions(root) / "data"
     content = manifest(sequence, home)
     version_images(sequence, home, root, note)
     file = root / "data" / "prepared" / f"{load_sequence(sequence, home).name}.json"

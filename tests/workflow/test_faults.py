@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from faults_sequence import Starter
 
 BROKEN = {
-    "momentum is not resumed": "from cpg_core.training import optimizer; optimizer.TaskOptimizer.load = lambda *_: None",
+    "momentum is not resumed": "from cpg_core.training.optimizer import TaskOptimizer as t; t.load = lambda *_: None",
     "epochs are not resumed": "from cpg_core.storage.snapshot import Snapshots; Snapshots.newest = lambda *_: None",
     "stages are not found": "import cpg_core.stages.context as stages; stages._finished = lambda *_: None",
 }
