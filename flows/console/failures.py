@@ -21,7 +21,7 @@ ADVICE = {
     errno.ENOENT: "there is no such file or folder",
     errno.ENOTDIR: "a part of this path is a file, not a folder",
     errno.EISDIR: "this is a folder; a file was expected",
-    errno.EEXIST: "this is there already",
+    errno.EEXIST: "a file or folder of this name is in the way",
     errno.EMFILE: "too many open files; raise the limit: ulimit -n 4096",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.EIO: "the disk or the connection to it reports an error",

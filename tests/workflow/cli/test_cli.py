@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from cpg_core.storage.run import Run, open_run
 from flows.cli.app import app
+from flows.console.signals import ACKNOWLEDGED
 from workflow.asking import arguments, tiny_request
 
 
@@ -130,9 +131,12 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on(tmp_path: Path, unbroken: Run) -
         if line.startswith("check zero-one"):
             process.send_signal(signal.SIGINT)
             break
-    rest, errors = process.communicate(timeout=60)
+    rest, errors = process.communicate(timeout=600)
     assert process.returncode == 130, rest + errors
-    assert errors == "stopped; what was learned is saved. Give the same command again to go on.\n"
+    assert errors.splitlines() == [
+        ACKNOWLEDGED,
+        "stopped; what was learned is saved. Give the same command again to go on.",
+    ]
     run = open_run(tmp_path, "tiny")
     assert run.frozen() < 2
     assert cpg(*words, "--plain").exit_code == 0

@@ -19,14 +19,16 @@ from uuid import UUID
 import psutil
 import pytest
 from core.tiny import ROOT, TINY, frozen_bytes
+from pandas import DataFrame
+from typer.testing import CliRunner
 
 from cpg_core.errors import CpgError
 from cpg_core.methods import METHODS
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run, RunSpec, open_run
 from cpg_core.training.reporter import Interrupted, Reporter, Silent
 from flows.console.signals import Stop
 from flows.local_runner import learn
-from flows.request import SequenceRequest, begun
+from flows.request import SequenceRequest, begun, resolve
 from flows.sweep.comparing import Results, WorkerPool, compare, local_pool
 from flows.sweep.comparison import Comparison, Planned, listed, plan, requests, threads_for
 from flows.sweep.fan_out import KILLED, fan_out
@@ -88,6 +90,36 @@ def test_every_value_meets_every_other(tmp_path: Path) -> None:
     assert len({one.spec.name for one in planned}) == wanted.count
     assert planned[0].spec.name == "digits-5-cpg-0.5-digits-o0-s1"
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_plan_resolves_each_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the threads that it is given, too; only mistakes are looked for value by value."""
+    resolved: list[SequenceRequest] = []
+
+    def counted(request: SequenceRequest, root: Path) -> RunSpec:
+        resolved.append(request)
+        return resolve(request, root)
+
+    monkeypatch.setattr("flows.sweep.comparison.resolve", counted)
+    wanted = Comparison("cifar100-20", ("cpg", "pae", "ewc"), ("0", "1"), (0.5, 0.7), tasks="1-2")
+    planned = plan(wanted, tmp_path, 1)
+    assert len(resolved) == len(planned) == wanted.count == 12
+    assert {one.spec.settings.compute.threads for one in planned} == {1}
+    assert [one.spec for one in planned] == [resolve(one.request, tmp_path) for one in planned]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_flow_takes_the_plan_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.cli.app import app
+    from flows.orchestration import compare as flow
+
+    planned: list[object] = []
+    monkeypatch.setattr(flow, "plan", lambda *_: planned.append("again"))
+    monkeypatch.setattr(flow, "compare", lambda given, *_, **__: planned.extend(given) or Results(DataFrame(), None))
+    words = ["compare", "digits-5", "--methods", "packnet,pae", "--root", str(tmp_path), "--no-track"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert [one.spec.method for one in planned] == ["packnet", "pae"]  # type: ignore[attr-defined]
 
 
 def test_a_run_is_the_one_that_its_command_makes(tmp_path: Path) -> None:
