@@ -27,7 +27,7 @@ from output import show
 
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter, Silent
-from flows import launch
+from flows.cli import launch
 from flows.console.signals import Stop
 from flows.request import SequenceRequest, begun
 

@@ -25,13 +25,22 @@ MLFLOW = {
 }
 
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Processes that are started from here do not import a `queue.py` that lies in the caller's folder."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
 def prepare(root: Path) -> None:
-    """Turn telemetry off and keep Prefect's files in `<root>/.prefect`.
+    """Turn telemetry off, keep Prefect's files in `<root>/.prefect`, and speak to this machine without a proxy.
 
     Call it before anything imports prefect or mlflow.
     """
     prepare_mlflow()
+    _default(SAFE_PATH)
     _default({"PREFECT_HOME": str(root.resolve() / ".prefect")})
+    direct = without_proxy(os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "")
+    os.environ.update(no_proxy=direct, NO_PROXY=direct)
     # It warns of a missing GPU whenever a kernel is compiled for the processor.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
@@ -40,6 +49,19 @@ def prepare_mlflow() -> None:
     """Turn telemetry off and keep MLflow quiet and quick; for a worker too, which Prefect starts without `prepare`."""
     _default(TELEMETRY)
     _default(MLFLOW)
+
+
+def without_proxy(given: str) -> str:
+    """The hosts of `no_proxy`, and this machine by each of its names; `*` is every host already."""
+    hosts = [host.strip() for host in given.split(",") if host.strip()]
+    if "*" in hosts:
+        return "*"
+    return ",".join([*hosts, *(name for name in LOOPBACK if name not in hosts)])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    return host in LOOPBACK or host.startswith("127.")
 
 
 def quiet() -> None:

@@ -7,11 +7,11 @@ from cpg_core.stages.context import TaskContext
 from cpg_core.storage.run import Run
 from flows.console.reporters import Listen
 from flows.console.signals import Stop
-from flows.persist import Keep
+from flows.persist import Persist
 
 
-def learn(run: Run, listen: Listen, keep: Keep) -> None:
-    """Learn the tasks of a run that are not frozen yet, and keep each of them.
+def learn(run: Run, listen: Listen, persist: Persist) -> None:
+    """Learn the tasks of a run that are not frozen yet, and persist each of them.
 
     Raises:
         CpgError: a stage cannot be done, or another process is learning the run.
@@ -20,9 +20,9 @@ def learn(run: Run, listen: Listen, keep: Keep) -> None:
     stop = Stop()
     with stop.listening(), listen(run, stop) as reporter:
 
-        def learn_one(context: TaskContext) -> None:
+        def learn_and_persist(context: TaskContext) -> None:
             learn_task(context)
-            keep(run, reporter.note)
+            persist(run, reporter.note)
 
-        learn_sequence(run, reporter, learn_one)
-        keep(run, reporter.note)
+        learn_sequence(run, reporter, learn_and_persist)
+        persist(run, reporter.note)

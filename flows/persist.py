@@ -9,16 +9,16 @@ from cpg_core.storage.run import Run
 from flows.tracking.sync import Note, choose_track
 from flows.versioning.sync import choose_version
 
-Keep = Callable[[Run, Note], None]
-"""Makes up for all that is on disk and not kept yet; tells a person what goes wrong, and never raises."""
+Persist = Callable[[Run, Note], None]
+"""Makes up for all that is on disk and not persisted yet; tells a person what goes wrong, and never raises."""
 
 
-def keeping(root: Path, *, track: bool) -> Keep:
+def choose_persist(root: Path, *, track: bool) -> Persist:
     """To version what is in `root`, if it is a DVC repository, and to track it, if that is wished."""
     version, tracked = choose_version(root), choose_track(track)
 
-    def keep(run: Run, note: Note) -> None:
+    def persist(run: Run, note: Note) -> None:
         version(run, note)
         tracked(run, note)
 
-    return keep
+    return persist

@@ -15,6 +15,7 @@ from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run
+from flows.parameters import PARAMS, expanded
 from flows.versioning.dvc_pointers import begin_here, require_here
 
 COMPUTED_GOALS = ("avg", "max", "top")
@@ -43,13 +44,13 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
         CpgError: something asked for does not exist or is out of range.
     """
     home = definitions(root)
-    sequence = load_sequence(request.sequence, home / "data")
+    sequence = load_sequence(str(expanded(request.sequence)), home / "data")
     method = find_method(request.method).name
     find_backbone(sequence.backbone)
     profile = request.profile or sequence.profile
     # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
-    goal = () if request.goal is None else (f"goal={request.goal}",)
-    settings = load_settings(home / "params.yaml", profile, (*request.overrides, *goal))
+    goal = () if request.goal is None else (f"goal={_without_tilde(request.goal)}",)
+    settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal))
     ordering = _ordering(request.ordering, sequence)
     tasks = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
     return RunSpec(
@@ -60,7 +61,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
         backbone=sequence.backbone,
         profile=profile,
         seed=request.seed,
-        goals=resolve_goals(_found(settings.goal, home, profile), [task.name for task in tasks]),
+        goals=resolve_goals(_goal(settings.goal, root, profile), [task.name for task in tasks]),
         settings=settings,
         tasks=tasks,
         versions=versions(),
@@ -87,7 +88,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     require_here(root, name)
     run, task = open_run(root, name), load_task(task_file)
     wanted = run.spec.settings.goal if goal is None else goal
-    least = resolve_goals(_found(wanted, definitions(root), run.spec.profile), [task.name])[task.name]
+    least = resolve_goals(_goal(wanted, root, run.spec.profile), [task.name])[task.name]
     spec = run.spec
     waiting = run.frozen() == len(spec.tasks) - 1
     if waiting and spec.tasks[-1] == task and spec.goals[task.name] == least:
@@ -102,22 +103,42 @@ def _name(request: SequenceRequest, sequence: str, ordering: str, settings: Sett
 
 
 def definitions(root: Path) -> Path:
-    """Where `params.yaml` and `data/` are: in the root, or here if the root is only a place for results."""
-    return root if (root / "params.yaml").exists() else Path()
+    """Where `params.yaml` and `data/` are: in the root, or here if the root is only a place for results.
+
+    Raises:
+        CpgError: in neither.
+    """
+    places = (root, Path())
+    for place in places:
+        if (place / PARAMS).is_file():
+            return place
+    looked = " or ".join(dict.fromkeys(str(place.resolve()) for place in places))
+    raise CpgError(
+        f"there is no {PARAMS} in {looked}: cpg reads the sequences and settings of a project from its folder; "
+        "cd to the project, or name it: --root FOLDER"
+    )
 
 
-def _found(goal: float | str, home: Path, profile: str) -> float | str:
+def _goal(goal: float | str, root: Path, profile: str) -> float | str:
     """A goal that the pipeline computes has its place; a file of a profile lies beside `params.yaml`.
 
     One of the command line may lie anywhere.
     """
+    if not isinstance(goal, str):
+        return goal
     if goal in COMPUTED_GOALS:
-        computed = home / "results" / profile / "goals" / f"{goal}.json"
+        computed = definitions(root) / "results" / profile / "goals" / f"{goal}.json"
         if not computed.is_file():
             raise CpgError(f"goal {goal!r}: {computed} is not there yet; the pipeline computes it: dvc repro")
         return str(computed)
-    beside = home / str(goal)
-    return str(beside) if isinstance(goal, str) and beside.is_file() else goal
+    given = _without_tilde(goal)
+    beside = (root if (root / PARAMS).is_file() else Path()) / given
+    return str(beside) if beside.is_file() else given
+
+
+def _without_tilde(goal: float | str) -> str:
+    """A number as its text; a file as `expanded`, so that `./goals.yaml` and `goals.yaml` are the same."""
+    return str(expanded(goal)) if isinstance(goal, str) and goal else str(goal)
 
 
 def _ordering(named: int | str, sequence: SequenceSpec) -> str:

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
-from typer.core import TyperGroup
 
-from cpg_core.errors import CpgError
 from flows.cli import options, runs
-from flows.reproduce.commands import app as reproduce
+from flows.cli.errors import ExitCode, OneLineErrors
+from flows.cli.reproduce import app as reproduce
 
 if TYPE_CHECKING:
     from cpg_core.storage.run import Run
 
-MISTAKE, STOPPED = 2, 130
 HERE = Path()
 
-
-class Messages(TyperGroup):
-    """Commands whose errors are messages: one line for a mistake, and how to go on after a stop."""
-
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (as in click)
-        """Run the command."""
-        from cpg_core.training.reporter import Interrupted
-
-        try:
-            return super().invoke(ctx)
-        except CpgError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(MISTAKE) from None
-        except (Interrupted, KeyboardInterrupt):
-            typer.echo("stopped; what was learned is saved. Give the same command again to go on.", err=True)
-            raise typer.Exit(STOPPED) from None
-
-
 app = typer.Typer(
-    cls=Messages,
+    cls=OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -67,7 +47,7 @@ def run(
     """
     from dataclasses import asdict
 
-    from flows.launch import learn
+    from flows.cli.launch import learn
     from flows.request import SequenceRequest, begun
 
     request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, name, tuple(overrides or ()))
@@ -85,7 +65,7 @@ def add(
     no_track: options.NoTrack = False,
 ) -> None:
     """Learn one more task at the end of a finished run; the tasks before it stay as they are, bit for bit."""
-    from flows.launch import learn
+    from flows.cli.launch import learn
     from flows.request import added
 
     given = {"run": name, "task": str(task), "goal": goal}
@@ -114,7 +94,7 @@ def compare(
     state saved; the same command again goes on with what is left. A run takes as many threads as its profile says,
     or its share of the cores if that is less: the setting compute.threads of the run, which decides its bits.
     """
-    from flows.launch import learn_side_by_side
+    from flows.cli.launch import learn_side_by_side
     from flows.sweep.comparison import Comparison, listed
 
     names = listed(methods), listed(orderings), listed(goals), listed(seeds)
@@ -132,11 +112,14 @@ def prepare(sequence: options.Sequence, root: options.Root = HERE) -> None:
     """
     from flows.console.terminal import reading_bar
     from flows.environment import prepare as prepare_environment
+    from flows.parameters import expanded
+    from flows.request import definitions
     from flows.versioning.prepare import prepare as prepare_images
 
     prepare_environment(root)
     with reading_bar() as reading:
-        written = prepare_images(sequence, root, typer.echo, reading)
+        home = definitions(root) / "data"
+        written = prepare_images(str(expanded(sequence)), home, root, typer.echo, reading)
     typer.echo(f"wrote {written}")
 
 
@@ -160,7 +143,7 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
 
 @app.command()
 def audit(name: options.RunName, root: options.Root = HERE) -> None:
-    """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not, or none is there"""
+    """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not."""
     from cpg_core.recall.audit import audit as check
 
     findings = check(_open(root, name))
@@ -169,7 +152,7 @@ def audit(name: options.RunName, root: options.Root = HERE) -> None:
     bad = sum(not finding.ok for finding in findings)
     typer.echo(f"{len(findings)} checks, {bad or 'none'} failed")
     if bad:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command("eval")

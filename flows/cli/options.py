@@ -3,86 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cpg_core.methods import METHODS
+from flows import parameters
+from flows.parameters import Parameter, expanded
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name; `cpg list` tells them.")]
+
+def _help(parameter: Parameter) -> str:
+    choices = f" One of {', '.join(parameter.choices)}." if parameter.choices else ""
+    several = ""
+    if parameter.many:
+        several = " May be repeated." if parameter is parameters.OVERRIDES else " Separated by commas."
+    return (parameter.sentence + choices + several).replace("[dask]", "\\[dask]")  # in brackets a word is markup
+
+
+def _option(parameter: Parameter, *names: str, **more: Any) -> Any:  # noqa: ANN401  (as typer types it)
+    number = set(parameter.types) == {"integer"} and not parameter.many
+    least = parameter.minimum if number else None
+    return typer.Option(*names, metavar=parameter.metavar, help=_help(parameter), min=least, **more)
+
+
+def _argument(parameter: Parameter, **more: Any) -> Any:  # noqa: ANN401
+    return typer.Argument(metavar=parameter.metavar, help=_help(parameter), **more)
+
+
+RunName = Annotated[str, _argument(parameters.LEARNED_RUN)]
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="The name that it gets.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Root = Annotated[
-    Path,
-    typer.Option(metavar="FOLDER", help="Holds the results: checkpoints/, work/, mlflow.db, .prefect/."),
-]
-Goal = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NUMBER|FILE",
-        help="The accuracy each task must reach, in [0, 1], or a JSON or YAML file with one a task "
-        "[default: the profile's].",
-    ),
-]
+Root = Annotated[Path, _option(parameters.ROOT, parser=expanded)]
+Goal = Annotated[str | None, _option(parameters.GOAL)]
 Plain = Annotated[bool, typer.Option("--plain", help="Learn here and now, without Prefect.")]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not record the run in MLflow.")]
 
-Sequence = Annotated[str, typer.Argument(metavar="SEQUENCE", help="A sequence's name in data/, or a YAML file.")]
-Profile = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The settings to learn with, from params.yaml; otherwise the sequence's."),
-]
-Tasks = Annotated[
-    str | None,
-    typer.Option(metavar="PLACES", help="Which tasks of the ordering, such as 1-3 or 1,4,7-9; otherwise all."),
-]
-Seed = Annotated[int, typer.Option(min=0, help="Decides everything random.")]
-Method = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help=f"One of {', '.join(METHODS)}; docs/methods.md tells what each does.",
-    ),
-]
-Ordering = Annotated[str, typer.Option(metavar="NAME", help="An ordering of the sequence; 0: as written.")]
-NewRun = Annotated[
-    str | None,
-    typer.Option("--run", metavar="NAME", help="The run's name; otherwise made of the options above."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SETTING=VALUE", help="A setting other than the profile's; may be repeated."),
-]
+Sequence = Annotated[str, _argument(parameters.SEQUENCE)]
+Profile = Annotated[str | None, _option(parameters.PROFILE)]
+Tasks = Annotated[str | None, _option(parameters.TASKS)]
+Seed = Annotated[int, _option(parameters.SEED)]
+Method = Annotated[str, _option(parameters.METHOD)]
+Ordering = Annotated[str, _option(parameters.ORDERING)]
+NewRun = Annotated[str | None, _option(parameters.RUN, "--run")]
+Overrides = Annotated[list[str] | None, _option(parameters.OVERRIDES, "--set")]
 
-Methods = Annotated[
-    str, typer.Option(metavar="NAMES", help="Methods, such as cpg,pae,packnet; `cpg run --help` tells them.")
-]
-Orderings = Annotated[str, typer.Option(metavar="NAMES", help="Orderings of the sequence; 0: as written.")]
-Goals = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NUMBERS|FILES",
-        help="Accuracies that each task must reach, in [0, 1], or files with one a task; otherwise the profile's.",
-    ),
-]
-Seeds = Annotated[str, typer.Option(metavar="NUMBERS", help="Seeds, such as 1,2,3.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Runs at a time; the cores are divided among them; otherwise one a core."),
-]
-Dask = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="Learn on the workers of a Dask cluster, such as tcp://10.0.0.1:8786, which must share the folder of "
-        "results; needs pip install 'cpg\\[dask]'.",
-    ),
-]
+Methods = Annotated[str, _option(parameters.METHODS)]
+Orderings = Annotated[str, _option(parameters.ORDERINGS)]
+Goals = Annotated[str | None, _option(parameters.GOALS)]
+Seeds = Annotated[str, _option(parameters.SEEDS)]
+Workers = Annotated[int | None, _option(parameters.WORKERS)]
+Dask = Annotated[str | None, _option(parameters.DASK)]
 
-TaskFile = Annotated[Path, typer.Argument(metavar="TASK.YAML", help="The task: its name, source and classes.")]
+TaskFile = Annotated[Path, _argument(parameters.TASK_FILE, parser=expanded)]
 TaskName = Annotated[str, typer.Option("--task", metavar="NAME", help="Which task of the run.")]
 Data = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Images to evaluate on, in folders named after the classes; otherwise test."),
+    typer.Option(
+        metavar="FOLDER",
+        help="Images to evaluate on, in folders named after the classes; otherwise test.",
+        parser=expanded,
+    ),
 ]
 NoRecall = Annotated[bool, typer.Option("--no-recall", help="Do not evaluate the tasks on the model as it is now.")]

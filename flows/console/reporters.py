@@ -9,7 +9,7 @@ from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter, Silent
 from flows.console.signals import Stop
-from flows.console.stage_labels import title, verdict
+from flows.console.stage_labels import check_result, stage_label
 
 Listen = Callable[[Run, Stop], AbstractContextManager[Reporter]]
 """Gives a run its reporter, for as long as it is learned."""
@@ -35,7 +35,7 @@ class Lines(Silent):
     def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
         """`pick-train fish x1.5: 0.781, 12.1 s`."""
         least = self._spec.goals[task] - self._spec.settings.check.tolerance
-        what = verdict(task, record, least) or title(task, record, self._before)
+        what = check_result(task, record, least) or stage_label(task, record, self._before)
         accuracy = "" if record.accuracy is None or record.stage == "check" else f" {record.accuracy:.4g},"
         self._write(f"{what}:{accuracy} {'found finished' if reused else f'{seconds:.1f} s'}")
         self._before = record

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+ACKNOWLEDGED = "stopping: the state is being saved. Ctrl-C again stops at once, and loses at most the epoch"
+
+
+def to_stderr(message: str) -> None:
+    """Write a line past Python's buffers, which a signal may have met half-written."""
+    with suppress(OSError):
+        os.write(2, f"{message}\n".encode())
 
 
 class Stop:
-    """Whether somebody asked to stop."""
+    """Whether somebody asked to stop.
 
-    def __init__(self) -> None:
+    Attributes:
+        requested: whether a signal came.
+        acknowledge: told at once that the signal was heard; in a worker, which nobody watches, it says nothing.
+    """
+
+    def __init__(self, acknowledge: Callable[[str], None] = lambda _: None) -> None:
         self.requested = False
+        self.acknowledge = acknowledge
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -34,4 +49,6 @@ class Stop:
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (how handlers are called)
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt  # asked twice: at once, losing at most the epoch
-        self.requested = True
+        if not self.requested:
+            self.requested = True
+            self.acknowledge(ACKNOWLEDGED)

@@ -6,7 +6,7 @@ from cpg_core.stages.next_stage import Request
 from cpg_core.storage.records import StageRecord
 
 
-def title(task: str, stage: Request | StageRecord, before: StageRecord | None) -> str:
+def stage_label(task: str, stage: Request | StageRecord, before: StageRecord | None) -> str:
     """What is known as a stage begins: `grow fish x1.0 -> x1.5`.
 
     Args:
@@ -25,7 +25,7 @@ def title(task: str, stage: Request | StageRecord, before: StageRecord | None) -
             return f"{stage.stage} {task}"
 
 
-def verdict(task: str, record: StageRecord, least: float) -> str | None:
+def check_result(task: str, record: StageRecord, least: float) -> str | None:
     """What a check found: `check fish 0.78 >= 0.76`; None for another stage.
 
     Args:

@@ -13,7 +13,7 @@ from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter
 from flows.console.reporters import Lines
-from flows.console.signals import Stop
+from flows.console.signals import Stop, to_stderr
 
 COLUMNS = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
 
@@ -22,11 +22,14 @@ COLUMNS = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn
 def on_terminal(run: Run, stop: Stop) -> Iterator[Reporter]:
     """Bars for the sequence, the stage and the epoch on a terminal; else a line a stage and one a task."""
     console = Console(stderr=True)
+    stop.acknowledge = to_stderr
     if not console.is_terminal:
         yield Lines(run, stop, lambda text: print(text, flush=True))
         return
     with Progress(*COLUMNS, console=console, transient=True) as progress:
-        yield Bars(run, stop, progress)
+        bars = Bars(run, stop, progress)
+        stop.acknowledge = bars.acknowledge
+        yield bars
 
 
 @contextmanager
@@ -34,7 +37,7 @@ def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Shows `(task, done, total)` as a bar on a terminal, and nothing elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda task, done, total: None
+        yield lambda *_: None
         return
     with Progress(*COLUMNS, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         images = progress.add_task("", total=None, visible=False)
@@ -60,6 +63,13 @@ class Bars(Lines):
         self._images = progress.add_task("", total=None, visible=False)
         self._stage = progress.add_task("", total=None, visible=False)
         self._epoch = progress.add_task("", total=1.0, visible=False)
+
+    def acknowledge(self, message: str) -> None:
+        """Say at once that a signal was heard, above the bars; it may have come in the middle of a line."""
+        try:
+            self._write(message)
+        except RuntimeError:  # a print that was cut into cannot be entered again
+            to_stderr(message)
 
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:
         """Start the stage's bar anew."""

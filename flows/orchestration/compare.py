@@ -15,23 +15,27 @@ from cpg_core.errors import CpgError
 from flows.environment import prepare
 from flows.orchestration import parameters as form
 from flows.orchestration.artifacts import comparison_artifact
-from flows.orchestration.liveness import alive
+from flows.orchestration.job_task import learn_in_prefect_process
+from flows.orchestration.liveness import liveness_lock
 from flows.orchestration.outage import Outage
 from flows.orchestration.reap import settle_crashed
-from flows.orchestration.sequence import told
-from flows.orchestration.task import nothing
-from flows.orchestration.task_slots import PoolSlot
-from flows.sweep.comparing import Crew, Tell, compare, local_crew
-from flows.sweep.comparison import Comparison
+from flows.orchestration.sequence import as_prefect_state
+from flows.orchestration.task import no_work
+from flows.sweep.comparing import Tell, WorkerPool, compare, local_pool
+from flows.sweep.comparison import Comparison, Planned, plan
 
 Rows = list[dict[str, Any]]
 
 
-def compare_flow(tell: Tell | None = None) -> Flow[..., State[Rows]]:
-    """The flow `cpg` of the deployment `compare`, telling how it goes to `tell`, else to the log of the flow run.
+def compare_flow(tell: Tell | None = None, planned: list[Planned] | None = None) -> Flow[..., State[Rows]]:
+    """The flow `cpg` of the deployment `compare`.
 
     It has the name of the flow that learns one sequence, with parameters of its own: Prefect tells deployments apart
     by both names, and each keeps its own parameters and entrypoint.
+
+    Args:
+        tell: is told how it goes; None: the log of the flow run.
+        planned: the runs that its parameters mean, if they are known; None: the flow plans them.
     """
 
     @flow(name="cpg", flow_run_name="compare {sequence}", persist_result=False, on_crashed=[settle_crashed])
@@ -51,34 +55,46 @@ def compare_flow(tell: Tell | None = None) -> Flow[..., State[Rows]]:
     ) -> State[Rows]:
         """Learn every method with every ordering, goal and seed, side by side. The same parameters again go on."""
         wanted = Comparison(sequence, methods, orderings, goals, seeds, profile, tasks, overrides)
-        return told(lambda: _compare(wanted, workers, dask, Path(root), tell or get_run_logger().info, track=track))
+        to = tell or get_run_logger().info
+        return as_prefect_state(lambda: _compare(wanted, planned, workers, dask, Path(root), to, track=track))
 
     return compare_runs
 
 
-def _compare(wanted: Comparison, workers: int | None, dask: str | None, root: Path, tell: Tell, *, track: bool) -> Rows:
+def _compare(
+    wanted: Comparison,
+    planned: list[Planned] | None,
+    workers: int | None,
+    dask: str | None,
+    root: Path,
+    tell: Tell,
+    *,
+    track: bool,
+) -> Rows:
     prepare(root)
-    with alive(root, flow_run.id), _crew(wanted, workers, dask, root) as crew:
-        results = compare(wanted, root, crew, tell, track=track)
+    with liveness_lock(root, flow_run.id), _pool(wanted, workers, dask, root) as pool:
+        if planned is None:
+            planned = plan(wanted, root, pool.share, pool.mistakes)
+        results = compare(planned, root, pool, tell, track=track)
     outage = Outage(lambda message: tell(f"note: {message}"))
-    outage.despite(lambda _: comparison_artifact(wanted.sequence, results.frame), nothing, plainly=nothing)
+    outage.run_with_fallback(lambda _: comparison_artifact(wanted.sequence, results.frame), no_work, fallback=no_work)
     if results.error is not None:
         raise results.error
     return [{str(name): value for name, value in row.items()} for row in results.frame.to_dict("records")]
 
 
 @contextmanager
-def _crew(wanted: Comparison, workers: int | None, dask: str | None, root: Path) -> Iterator[Crew]:
+def _pool(wanted: Comparison, workers: int | None, dask: str | None, root: Path) -> Iterator[WorkerPool]:
     """Processes of this machine, or the workers of a cluster."""
     if dask is None:
-        yield local_crew(wanted, workers, lambda: PoolSlot(root))
+        yield local_pool(wanted, workers, lambda: learn_in_prefect_process(root))
         return
     try:
-        from flows.orchestration.dask_workers import dask_crew
+        from flows.orchestration.dask_workers import dask_pool
     except ImportError as error:
         raise CpgError(f"a Dask cluster needs what is not installed ({error.name}): pip install 'cpg[dask]'") from error
-    with dask_crew(dask, workers) as crew:
-        yield crew
+    with dask_pool(dask, workers) as pool:
+        yield pool
 
 
 compare_runs = compare_flow()

@@ -10,16 +10,16 @@ from distributed import Client
 from prefect_dask.task_runners import DaskTaskRunner
 
 from cpg_core.errors import CpgError
-from flows.orchestration.task_slots import RunnerSlot
-from flows.sweep.comparing import Crew
-from flows.sweep.worker_pool import cores
+from flows.orchestration.job_task import learn_on_runner
+from flows.sweep.comparing import WorkerPool
+from flows.sweep.worker_process import cores
 
 TIMEOUT = 10
 """Seconds for a cluster to answer."""
 
 
 @contextmanager
-def dask_crew(address: str, workers: int | None) -> Iterator[Crew]:
+def dask_pool(address: str, workers: int | None) -> Iterator[WorkerPool]:
     """The workers of the cluster at an address.
 
     Args:
@@ -34,7 +34,7 @@ def dask_crew(address: str, workers: int | None) -> Iterator[Crew]:
     if workers is not None and not 1 <= workers <= there:
         mistakes.append(f"workers: {workers}: expected 1 to {there}, which is how many the cluster at {address} has")
     with DaskTaskRunner(address=address) as runner:
-        yield Crew(workers or there, share, lambda: RunnerSlot(runner), tuple(mistakes))
+        yield WorkerPool(workers or there, share, lambda: learn_on_runner(runner), tuple(mistakes))
 
 
 def _shares(address: str) -> tuple[int, int]:

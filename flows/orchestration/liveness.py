@@ -21,24 +21,35 @@ def folder(root: Path) -> Path:
 
 
 @contextmanager
-def alive(root: Path, flow_run: UUID | str) -> Iterator[None]:
-    """Hold the lock of a flow run inside the block. The file stays: the server may not have heard of the end."""
-    folder(root).mkdir(parents=True, exist_ok=True)
-    with FileLock(folder(root) / f"{flow_run}{SUFFIX}"):
+def liveness_lock(root: Path, flow_run: UUID | str) -> Iterator[None]:
+    """Hold the lock of a flow run inside the block. The file stays: the server may not have heard of the end.
+
+    Where no lock can be made, the block runs without: `cpg reap` will not find this flow run, and that is all.
+    """
+    lock = FileLock(folder(root) / f"{flow_run}{SUFFIX}")
+    try:
+        folder(root).mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError):
         yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def gone(root: Path) -> set[UUID]:
+def without_process(root: Path) -> set[UUID]:
     """The flow runs that left a lock file which nobody holds."""
-    return {UUID(file.stem) for file in folder(root).glob(f"*{SUFFIX}") if not _held(file)}
+    return {UUID(file.stem) for file in folder(root).glob(f"*{SUFFIX}") if not _is_held(file)}
 
 
-def forget(root: Path, flow_run: UUID) -> None:
+def remove_lock(root: Path, flow_run: UUID) -> None:
     """Drop the lock file of a flow run that has ended."""
     (folder(root) / f"{flow_run}{SUFFIX}").unlink(missing_ok=True)
 
 
-def _held(file: Path) -> bool:
+def _is_held(file: Path) -> bool:
     try:
         with FileLock(file, timeout=0):
             return False

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Interrupted
-from flows.orchestration.server import answers
+from flows.orchestration.api_address import answers
 
 T = TypeVar("T")
 Work = Callable[[], T]
@@ -34,16 +34,16 @@ class Outage:
         self._note = note
         self._away = False
 
-    def despite(self, shell: Callable[[Work[T]], None], work: Work[T], plainly: Work[T]) -> T:
-        """Do a piece of work inside the shell that Prefect puts around it, or without if the shell breaks before it.
+    def run_with_fallback(self, wrapper: Callable[[Work[T]], None], work: Work[T], fallback: Work[T]) -> T:
+        """Do a piece of work inside the wrapper that Prefect puts around it, or without if that breaks before it.
 
         Args:
-            shell: calls what it is handed, which is `work`.
+            wrapper: calls what it is handed, which is `work`.
             work: done at most once.
-            plainly: the same without Prefect.
+            fallback: the same without Prefect.
 
         Raises:
-            Exception: what the work raised; nothing that the shell raised by itself.
+            Exception: what the work raised; nothing that the wrapper raised by itself.
         """
         done: list[T] = []
         raised: list[BaseException] = []
@@ -57,14 +57,14 @@ class Outage:
             return done[0]
 
         try:
-            shell(watched)
+            wrapper(watched)
         except Exception as error:
             if raised:
                 raise raised[0] from None
             self._noticed(error)
-        return done[0] if done else plainly()
+        return done[0] if done else fallback()
 
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether the server can be told; one that was away is asked for a sign of life."""
         if self._away and server_answers():
             self._note("the Prefect server answers again; what it missed is shown now")
@@ -85,7 +85,7 @@ def server_answers() -> bool:
 
 
 @contextmanager
-def despite_outage(run: Run, note: Note) -> Iterator[None]:
+def run_despite_outage(run: Run, note: Note) -> Iterator[None]:
     """Run the flow of a run inside the block: it may have learned everything though Prefect cannot tell its end.
 
     Raises:
@@ -95,8 +95,8 @@ def despite_outage(run: Run, note: Note) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (own := _own(error)) is not None:
-            raise own from None
+        if (raised := _from_learning(error)) is not None:
+            raise raised from None
         if server_answers() or run.frozen() < len(run.spec.tasks):
             raise
         note("note: Prefect does not know that this run has ended, since its server is away")
@@ -105,7 +105,7 @@ def despite_outage(run: Run, note: Note) -> Iterator[None]:
             _drop_unsent()
 
 
-def _own(error: BaseException) -> BaseException | None:
+def _from_learning(error: BaseException) -> BaseException | None:
     """What learning raised, if that is behind an error of Prefect: telling of the first may have failed."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, CpgError | Interrupted | KeyboardInterrupt):

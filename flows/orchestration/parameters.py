@@ -5,128 +5,84 @@ A value that the form cannot check, such as a task's place, is refused by the fl
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import GetJsonSchemaHandler, WithJsonSchema
+from pydantic import AfterValidator, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema
 
 from cpg_core.config.schema import read_mapping
 from cpg_core.errors import CpgError
-from cpg_core.methods import METHODS
+from flows import parameters
+from flows.parameters import PARAMS, Parameter, expanded
 
 Json = dict[str, Any]
 
 
-def _field(description: str, **schema: Any) -> WithJsonSchema:  # noqa: ANN401  (JSON)
-    return WithJsonSchema({"description": description, **schema})
+def schema(parameter: Parameter, *, needed: bool = True) -> Json:
+    """The JSON schema of a parameter.
+
+    Args:
+        parameter: what it means.
+        needed: a list has to hold something.
+    """
+    explained = " ".join(f"`{name}`: {words}." for name, words in parameter.choices.items())
+    about = {"description": f"{parameter.help}. {explained}".strip()}
+    bounds: Json = {"minimum": parameter.minimum, "maximum": parameter.maximum}
+    bounds = {name: value for name, value in bounds.items() if value is not None}
+    if parameter.many:
+        return {**about, "type": "array", "items": _value(parameter) | bounds, **({"minItems": 1} if needed else {})}
+    return {**about, **_value(parameter), **bounds}
 
 
-def _kinds(*kinds: tuple[str, str]) -> list[Json]:
-    """One of several JSON types, each with what the form calls it."""
-    return [{"type": kind, "title": title} for kind, title in kinds]
+def _value(parameter: Parameter) -> Json:
+    """One value: of one JSON type, or of several, each with what the form calls it."""
+    if parameter.choices:
+        return {"type": "string", "enum": list(parameter.choices)}
+    words = dict(parameter.types)
+    if parameter.unset and not parameter.many:
+        words = {"null": parameter.unset, **words}
+    if len(words) == 1:
+        return {"type": next(iter(words))}
+    return {"anyOf": [{"type": kind, "title": title} for kind, title in words.items()]}
 
 
 class ProfileChoices:
     """A profile of the `params.yaml` that is here while the form is made; without one, any text."""
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         """The choices."""
-        help_text = "A profile of params.yaml: the settings to learn with. None: the sequence's own."
+        any_text = schema(parameters.PROFILE)
         try:
-            names = list(read_mapping(Path("params.yaml")).get("profiles") or ())
+            names = list(read_mapping(PARAMS).get("profiles") or ())
         except CpgError:
-            return {"description": help_text, "anyOf": _kinds(("null", "the sequence's"), ("string", "a profile"))}
-        return {"description": help_text, "enum": [None, *names]}
+            return any_text
+        return {"description": any_text["description"], "enum": [None, *names]}
 
 
-Sequence = Annotated[str, _field("A sequence's name in `data/`, or the path of its YAML file.", type="string")]
-Method = Annotated[
-    str,
-    _field(
-        "What learns it. " + " ".join(f"`{name}`: {method.source}." for name, method in METHODS.items()),
-        type="string",
-        enum=list(METHODS),
-    ),
-]
-Goal = Annotated[
-    float | str | None,
-    _field(
-        "The accuracy that each task must reach: a number in [0, 1]; `avg`, `max` or `top`, from models learned "
-        "apart; or a JSON or YAML file with one a task.",
-        anyOf=_kinds(("null", "the profile's"), ("number", "a number"), ("string", "avg, max, top or a file")),
-        minimum=0,
-        maximum=1,
-    ),
-]
+def _form(parameter: Parameter, *, needed: bool = True) -> WithJsonSchema:
+    return WithJsonSchema(schema(parameter, needed=needed))
+
+
+ExpandedPath = AfterValidator(lambda path: str(expanded(path)))
+
+Sequence = Annotated[str, _form(parameters.SEQUENCE)]
+Method = Annotated[str, _form(parameters.METHOD)]
+Goal = Annotated[float | str | None, _form(parameters.GOAL)]
 Profile = Annotated[str | None, ProfileChoices()]
-Ordering = Annotated[
-    int | str,
-    _field(
-        "An ordering of the sequence; 0 or `default` is the order as written.",
-        anyOf=_kinds(("integer", "a number"), ("string", "a name")),
-        minimum=0,
-    ),
-]
-Tasks = Annotated[
-    int | str | None,
-    _field(
-        "Which places of that order to learn, such as `1-3` or `1,4,7-9`.",
-        anyOf=_kinds(("null", "all"), ("string", "places"), ("integer", "one place")),
-        minimum=1,
-    ),
-]
-Seed = Annotated[int, _field("Decides everything random.", type="integer", minimum=0)]
-RunName = Annotated[
-    str | None,
-    _field("The run's name, and its folder's.", anyOf=_kinds(("null", "made of the above"), ("string", "a name"))),
-]
-Overrides = Annotated[
-    tuple[str, ...],
-    _field("Settings other than the profile's, such as `prune.lr=0.001`.", type="array", items={"type": "string"}),
-]
-Methods = Annotated[
-    tuple[str, ...],
-    _field("What learns it.", type="array", items={"type": "string", "enum": list(METHODS)}, minItems=1),
-]
-Orderings = Annotated[
-    tuple[int | str, ...],
-    _field(
-        "Orderings of the sequence; 0 or `default` is the order as written.",
-        type="array",
-        items={"anyOf": _kinds(("integer", "a number"), ("string", "a name"))},
-        minItems=1,
-    ),
-]
-Goals = Annotated[
-    tuple[float | str, ...],
-    _field(
-        "The accuracies that each task must reach, as of one run; without any, the profile's.",
-        type="array",
-        items={"anyOf": _kinds(("number", "a number"), ("string", "avg, max, top or a file"))},
-    ),
-]
-Seeds = Annotated[
-    tuple[int, ...],
-    _field("Each decides everything random.", type="array", items={"type": "integer", "minimum": 0}, minItems=1),
-]
-Workers = Annotated[
-    int | None,
-    _field(
-        "How many runs at a time; the cores are divided among them.",
-        anyOf=_kinds(("null", "one a core"), ("integer", "a number")),
-        minimum=1,
-    ),
-]
-Dask = Annotated[
-    str | None,
-    _field(
-        "The address of a Dask cluster that shares the folder of results, such as `tcp://10.0.0.1:8786`.",
-        anyOf=_kinds(("null", "this machine's processes"), ("string", "an address")),
-    ),
-]
-Root = Annotated[str, _field("The folder that holds `checkpoints/`, `work/` and `mlflow.db`.", type="string")]
-Track = Annotated[bool, _field("Record the run in MLflow.", type="boolean")]
+Ordering = Annotated[int | str, _form(parameters.ORDERING)]
+Tasks = Annotated[int | str | None, _form(parameters.TASKS)]
+Seed = Annotated[int, _form(parameters.SEED)]
+RunName = Annotated[str | None, _form(parameters.RUN)]
+Overrides = Annotated[tuple[str, ...], _form(parameters.OVERRIDES, needed=False)]
 
-LearnedRun = Annotated[str, _field("The run's name; `cpg list` tells them.", type="string")]
-TaskFile = Annotated[str, _field("The path of the task's YAML file.", type="string")]
+Methods = Annotated[tuple[str, ...], _form(parameters.METHODS)]
+Orderings = Annotated[tuple[int | str, ...], _form(parameters.ORDERINGS)]
+Goals = Annotated[tuple[float | str, ...], _form(parameters.GOALS, needed=False)]
+Seeds = Annotated[tuple[int, ...], _form(parameters.SEEDS)]
+Workers = Annotated[int | None, _form(parameters.WORKERS)]
+Dask = Annotated[str | None, _form(parameters.DASK)]
+
+Root = Annotated[str, ExpandedPath, _form(parameters.ROOT)]
+Track = Annotated[bool, _form(parameters.TRACK)]
+LearnedRun = Annotated[str, _form(parameters.LEARNED_RUN)]
+TaskFile = Annotated[str, ExpandedPath, _form(parameters.TASK_FILE)]

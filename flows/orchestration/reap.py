@@ -25,7 +25,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 
 from cpg_core.errors import CpgError
-from flows.orchestration.liveness import forget, gone
+from flows.orchestration.liveness import remove_lock, without_process
 
 GONE = "The process is gone; a retry goes on from the last finished epoch"
 WITH_PROCESS = [StateType.RUNNING, StateType.CANCELLING]
@@ -44,11 +44,11 @@ def reap(root: Path) -> list[FlowRun]:
         CpgError: no Prefect server answers.
     """
     with get_client(sync_client=True) as client:
-        _check(client)
-        ended = [run for identity in sorted(gone(root)) if (run := _open(client, root, identity))]
+        _require_answer(client)
+        ended = [run for identity in sorted(without_process(root)) if (run := _open(client, root, identity))]
         if ended:
             time.sleep(LOOK_AGAIN)
-        still = gone(root)
+        still = without_process(root)
         ended = [run for run in ended if run.id in still and _open(client, root, run.id)]
         for run in ended:
             settle(client, run.id)
@@ -56,7 +56,7 @@ def reap(root: Path) -> list[FlowRun]:
                 Cancelled(message=GONE) if run.state and run.state.is_cancelling() else Crashed(message=GONE)
             )
             client.set_flow_run_state(run.id, state, force=True)
-            forget(root, run.id)
+            remove_lock(root, run.id)
         return ended
 
 
@@ -95,11 +95,11 @@ def _open(client: SyncPrefectClient, root: Path, identity: UUID) -> FlowRun | No
     if run.state is not None and run.state.type in WITH_PROCESS:
         return run
     if run.state is not None and run.state.is_final():
-        forget(root, identity)
+        remove_lock(root, identity)
     return None
 
 
-def _check(client: SyncPrefectClient) -> None:
+def _require_answer(client: SyncPrefectClient) -> None:
     url = PREFECT_API_URL.value()
     if url is None or client.api_healthcheck() is not None:
         at = f"at {url} does not answer" if url else "is not named"

@@ -28,17 +28,17 @@ class LogLines(Lines):
 
 
 @contextmanager
-def in_logs(run: Run, stop: Stop) -> Iterator[Reporter]:
+def to_run_log(run: Run, stop: Stop) -> Iterator[Reporter]:
     """What is learned, in the logs of the flow run that is going on and of the task runs in it."""
     yield LogLines(run, stop)
 
 
-def also_in_logs(listen: Listen) -> Listen:
-    """Another reporter and the log."""
+def terminal_and_log(listen: Listen) -> Listen:
+    """The reporter of `listen`, and the log."""
 
     @contextmanager
     def both(run: Run, stop: Stop) -> Iterator[Reporter]:
-        with listen(run, stop) as one, in_logs(run, stop) as other:
+        with listen(run, stop) as one, to_run_log(run, stop) as other:
             yield Several(one, other)
 
     return both

@@ -15,28 +15,70 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import summary
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run
+from cpg_core.storage.run import Run, RunSpec
 from cpg_core.training.reporter import Interrupted
+from flows.console.failures import described
 from flows.console.reporters import Listen
 from flows.console.signals import Stop
 from flows.environment import prepare
 from flows.orchestration import parameters as form
-from flows.orchestration.liveness import alive
+from flows.orchestration.liveness import liveness_lock
 from flows.orchestration.outage import server_answers
 from flows.orchestration.reap import settle_crashed
-from flows.orchestration.run_log import in_logs
+from flows.orchestration.run_log import to_run_log
 from flows.orchestration.task import Tasks
-from flows.persist import keeping
+from flows.parameters import expanded
+from flows.persist import choose_persist
 from flows.request import SequenceRequest, added, begun, resolve
+from flows.versioning.dvc_pointers import begin_here
 
 Summary = dict[str, float]
 T = TypeVar("T")
 
 
-def sequence_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
-    """The flow `cpg`, reporting to `listen`."""
+class ResolvedRun:
+    """The run that the parameters of a flow mean, resolved once: by the command line, or for the flow run's name."""
 
-    @flow(name="cpg", flow_run_name=_run_name, persist_result=False, on_crashed=[settle_crashed])
+    def __init__(self, run: Run | None) -> None:
+        self._run = run
+        self._specs: dict[str, RunSpec] = {}
+
+    def name(self) -> str:
+        """The name of the flow run: the run's, or the sequence's if the parameters are wrong."""
+        if self._run is not None:
+            return self._run.spec.name
+        given: dict[str, Any] = dict(flow_run.get_parameters())
+        root = expanded(given.pop("root"))
+        given.pop("track")
+        given["overrides"] = tuple(given["overrides"] or ())
+        try:
+            spec = self._specs[flow_run.id] = resolve(SequenceRequest(**given), root)
+        except CpgError:
+            return str(given["sequence"])
+        return spec.name
+
+    def begin(self, request: SequenceRequest, root: Path) -> Run:
+        """The run, made or gone on with.
+
+        Raises:
+            CpgError: as `begun` does.
+        """
+        if self._run is not None:
+            return self._run
+        spec = self._specs.pop(flow_run.id, None)
+        return begun(request, root) if spec is None else begin_here(root, spec)
+
+
+def sequence_flow(listen: Listen = to_run_log, run: Run | None = None) -> Flow[..., State[Summary]]:
+    """The flow `cpg`.
+
+    Args:
+        listen: who is told how it goes.
+        run: what its parameters mean, if that is known; None: the flow resolves them.
+    """
+    resolved = ResolvedRun(run)
+
+    @flow(name="cpg", flow_run_name=resolved.name, persist_result=False, on_crashed=[settle_crashed])
     def cpg(
         sequence: form.Sequence,
         method: form.Method = "cpg",
@@ -52,13 +94,18 @@ def sequence_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
     ) -> State[Summary]:
         """Learn a sequence of tasks into one network. The same parameters again go on with the same run."""
         request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, run, overrides)
-        return told(lambda: _learn(begun(request, Path(root)), listen, track=track))
+        return as_prefect_state(lambda: _learn(resolved.begin(request, Path(root)), listen, track=track))
 
     return cpg
 
 
-def add_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
-    """The flow `cpg-add`, reporting to `listen`."""
+def add_flow(listen: Listen = to_run_log, extended: Run | None = None) -> Flow[..., State[Summary]]:
+    """The flow `cpg-add`.
+
+    Args:
+        listen: who is told how it goes.
+        extended: the run with its new task, if that is known; None: the flow resolves its parameters.
+    """
 
     @flow(name="cpg-add", flow_run_name="{run} + {task}", persist_result=False, on_crashed=[settle_crashed])
     def add(
@@ -69,34 +116,41 @@ def add_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
         track: form.Track = True,
     ) -> State[Summary]:
         """Learn one more task at the end of a run; every task before it stays as it is, bit for bit."""
-        return told(lambda: _learn(added(Path(root), run, Path(task), goal), listen, track=track))
+        return as_prefect_state(
+            lambda: _learn(extended or added(Path(root), run, Path(task), goal), listen, track=track)
+        )
 
     return add
 
 
-def told(learn: Callable[[], T]) -> State[T]:
-    """How learning ended, with a message of ours; that of Prefect would come with a stack."""
+def as_prefect_state(learn: Callable[[], T]) -> State[T]:
+    """How learning ended, with a message of ours; that of Prefect would come with a stack.
+
+    Raises:
+        Exception: a fault of this program; or whatever ended learning, while the server is away.
+    """
     try:
         return Completed(data=learn())
-    except (CpgError, Interrupted) as error:
-        if not server_answers():
+    except (Exception, Interrupted) as error:
+        message = described(error)
+        if not server_answers() or (message is None and not isinstance(error, Interrupted)):
             raise
-        if isinstance(error, CpgError):
-            return Failed(message=str(error), data=error)
-        message = "stopped by a signal with its state saved; it goes on from there"
-        return (Cancelled if _cancelling() else Crashed)(message=message, data=error)
+        if message is not None:
+            return Failed(message=message, data=error)
+        stopped = "stopped by a signal with its state saved; it goes on from there"
+        return (Cancelled if _cancelling() else Crashed)(message=stopped, data=error)
 
 
 def _learn(run: Run, listen: Listen, *, track: bool) -> Summary:
     """Learn the tasks of a run that are not frozen yet, after showing those that are."""
     prepare(run.root)
-    stop, keep = Stop(), keeping(run.root, track=track)
-    with alive(run.root, flow_run.id), stop.listening(), listen(run, stop) as reporter:
-        tasks = Tasks(run, reporter, stop, keep)
+    stop, persist = Stop(), choose_persist(run.root, track=track)
+    with liveness_lock(run.root, flow_run.id), stop.listening(), listen(run, stop) as reporter:
+        tasks = Tasks(run, reporter, stop, persist)
         for index in range(1, run.frozen() + 1):
             tasks.show(index)
         learn_sequence(run, reporter, tasks.learn)
-        keep(run, reporter.note)
+        persist(run, reporter.note)
         tasks.finish()
     return summary(run)
 
@@ -106,18 +160,6 @@ def _cancelling() -> bool:
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(UUID(flow_run.id)).state
     return state is not None and state.is_cancelling()
-
-
-def _run_name() -> str:
-    """The name of the run that the parameters of the flow mean; of the sequence, if they are wrong."""
-    given: dict[str, Any] = dict(flow_run.get_parameters())
-    root = Path(given.pop("root"))
-    given.pop("track")
-    given["overrides"] = tuple(given["overrides"] or ())
-    try:
-        return resolve(SequenceRequest(**given), root).name
-    except CpgError:
-        return str(given["sequence"])
 
 
 cpg = sequence_flow()

@@ -8,22 +8,30 @@ ends with its parent, however that one ends, since it waits for the pipe between
 from __future__ import annotations
 
 import os
+import re
 import selectors
-import socket
 import subprocess
 import sys
-import threading
+import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from cpg_core.errors import CpgError
+from flows.console.failures import described
+from flows.orchestration.api_address import Reply, answers, candidates, is_address, probe
 
 START_TIMEOUT = 120.0
 ANSWER_TIMEOUT = 5.0
 STOP_TIMEOUT = 10.0
+SCRIPT = Path(__file__).with_name("server_process.py")
+DATABASE = re.compile("PREFECT_(API|SERVER)_DATABASE_")
+
+
+class ServerNotStarted(CpgError):
+    """A server of our own does not start: what it would show is not shown, and nothing else is lost."""
 
 
 @contextmanager
@@ -37,60 +45,118 @@ def server(home: Path) -> Iterator[Callable[[], None]]:
         home: Prefect's folder; the server logs to `server.log` in it.
 
     Returns:
-        A function to call before the first flow: it waits until the server answers.
+        A function to call before the first flow. It waits until the server answers, or raises `ServerNotStarted`.
 
     Raises:
-        CpgError: the server does not start, or the one that was named does not answer.
+        CpgError: PREFECT_API_URL names a server that does not answer, or no Prefect server.
     """
     if given := os.environ.get("PREFECT_API_URL"):
-        hint = "start it, unset PREFECT_API_URL for one that lives with the command, or do without one: --plain"
-        _wait(given, ANSWER_TIMEOUT, lambda: False, f"the Prefect server at {given} does not answer; {hint}")
+        os.environ["PREFECT_API_URL"] = _named(given)
         yield lambda: None
         return
-    home.mkdir(parents=True, exist_ok=True)
-    settings = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    with (home / "server.log").open("a") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.orchestration.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, **settings},
-            start_new_session=True,
-        )
-    failed = f"the Prefect server did not start; {log.name} says why. --plain does without one"
     try:
-        port = _port(process)
-        if port is None:
-            raise CpgError(failed)
-        url = os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-        yield lambda: _wait(url, START_TIMEOUT, lambda: process.poll() is not None, failed)
+        process, log, begins = _start(home)
+    except OSError as error:
+        why = _not_started(described(error) or str(error))
+        yield lambda: _give_up(why)
+        return
+    try:
+        with log:
+            port = _port(process)
+            # Prefect reads the address as it is imported; without a server it is never called.
+            url = os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port or 0}/api"
+            yield lambda: _wait(url, process, lambda: _not_started(_last_error(log, begins)), there=port is not None)
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         _stop(process)
 
 
-def main() -> None:
-    """Serve until standard input closes; the port goes to standard output at once."""
-    import uvicorn
+def _named(given: str) -> str:
+    """The address of the server that the user named.
 
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()
-    print(listener.getsockname()[1], flush=True)
-    # What is printed later has no reader; the log file takes it.
-    os.dup2(2, 1)
-    os.environ.pop("PREFECT_API_URL", None)
-    serving = uvicorn.Server(
-        uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
+    Raises:
+        CpgError: nothing answers there, or something else than a Prefect server.
+    """
+    expected = "expected an address such as http://127.0.0.1:4200/api"
+    if not is_address(given):
+        raise CpgError(f"PREFECT_API_URL is {given!r}: {expected}")
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    while True:
+        replies = {url: probe(url) for url in candidates(given)}
+        for url, reply in replies.items():
+            if reply is Reply.PREFECT:
+                return url
+        if Reply.REFUSED in replies.values():
+            raise CpgError(f"the Prefect server at {given} refuses: set PREFECT_API_KEY or PREFECT_API_AUTH_STRING")
+        if Reply.OTHER in replies.values():
+            raise CpgError(f"PREFECT_API_URL: what answers at {given} is not a Prefect API; {expected}")
+        if time.monotonic() > deadline:
+            hint = "start it, unset PREFECT_API_URL for one that lives with the command, or do without one: --plain"
+            raise CpgError(f"the Prefect server at {given} does not answer; {hint}")
+        time.sleep(0.2)
+
+
+def _start(home: Path) -> tuple[subprocess.Popen[bytes], IO[bytes], int]:
+    """The process of the server, its log, and the place in that where it begins.
+
+    It works in Prefect's folder: the folder of the caller may hold modules of any name, which Prefect's migrations
+    would import.
+
+    Raises:
+        OSError: Prefect's folder cannot be made, or no process.
+    """
+    prefect_home = Path(os.environ.get("PREFECT_HOME") or home).resolve()
+    for folder in (home, prefect_home):
+        folder.mkdir(parents=True, exist_ok=True)
+    log = _open_log(home)
+    begins = log.seek(0, os.SEEK_END)
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(SCRIPT)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=prefect_home,
+        env={**os.environ, **_settings(prefect_home, os.environ)},
+        start_new_session=True,
     )
+    return process, log, begins
 
-    def end_with_parent() -> None:
-        os.read(0, 1)
-        serving.should_exit = True
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    serving.run(sockets=[listener])
+def _settings(prefect_home: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """What the server reads from its environment.
+
+    Prefect pastes the path of its folder into the address of its database, where `?` ends a path and `%` begins a
+    code; a path relative to the working directory holds neither.
+    """
+    settings = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    settings["PREFECT_HOME"] = str(prefect_home)
+    if not any(DATABASE.match(name) for name in given) and set("?#%") & set(str(prefect_home)):
+        settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = "sqlite+aiosqlite:///prefect.db"
+    return settings
+
+
+def _open_log(home: Path) -> IO[bytes]:
+    """The log file, at its end; a temporary one where it cannot be written."""
+    try:
+        return (home / "server.log").open("ab+")
+    except OSError:
+        return tempfile.TemporaryFile()
+
+
+def _not_started(why: str) -> str:
+    return f"the Prefect server did not start ({why})"
+
+
+def _give_up(why: str) -> None:
+    raise ServerNotStarted(why)
+
+
+def _last_error(log: IO[bytes], begins: int) -> str:
+    """The last error in a log from a place on, in a line."""
+    log.seek(begins)
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
+    return (errors or lines or [f"it said nothing within {START_TIMEOUT:.0f} s"])[-1][:300]
 
 
 def _port(process: subprocess.Popen[bytes]) -> int | None:
@@ -117,22 +183,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait(url: str, timeout: float, ended: Callable[[], bool], failed: str) -> None:
-    deadline = time.monotonic() + timeout
-    while not answers(url):
-        if ended() or time.monotonic() > deadline:
-            raise CpgError(failed)
+def _wait(url: str, process: subprocess.Popen[bytes], why: Callable[[], str], *, there: bool) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not (there and answers(url)):
+        if not there or process.poll() is not None or time.monotonic() > deadline:
+            raise ServerNotStarted(why())
         time.sleep(0.2)
-
-
-def answers(url: str) -> bool:
-    """Whether the server whose API is at `url` gives a sign of life within two seconds."""
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as reply:
-            return bool(reply.status == 200)
-    except (OSError, ValueError):
-        return False
-
-
-if __name__ == "__main__":
-    main()

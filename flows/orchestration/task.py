@@ -27,10 +27,10 @@ from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter
 from flows.console.signals import Stop
-from flows.console.stage_labels import title, verdict
+from flows.console.stage_labels import check_result, stage_label
 from flows.orchestration.artifacts import sequence_artifacts, task_artifact
 from flows.orchestration.outage import RETRIES, Outage
-from flows.persist import Keep
+from flows.persist import Persist
 
 Json = dict[str, Any]
 Found = tuple[StageRecord, bool]
@@ -56,16 +56,16 @@ class Stages:
         self._as_task(record, lambda: (record, True))
 
     def _as_task(self, stage: Request | StageRecord, work: Callable[[], Found]) -> StageRecord:
-        def shell(do: Callable[[], Found]) -> None:
+        def wrapper(do: Callable[[], Found]) -> None:
             @task(
                 name=stage.stage.replace("_", "-"),
-                task_run_name=_plain(title(self._name, stage, self._record)),
+                task_run_name=_without_fields(stage_label(self._name, stage, self._record)),
                 cache_policy=NO_CACHE,
                 persist_result=False,
             )
             def run(previous: Json | None) -> State[Json]:  # noqa: ARG001  (it makes the edge in the graph)
                 record, found = do()
-                if found_out := verdict(self._name, record, self._least):
+                if found_out := check_result(self._name, record, self._least):
                     _rename(found_out)
                 data = record.model_dump(mode="json", exclude={"epochs"})
                 return Completed(name="Cached", message="found finished", data=data) if found else Completed(data=data)
@@ -74,25 +74,25 @@ class Stages:
             data: Any = run(self._returned).data
             self._returned = data.result
 
-        self._record, _ = self._outage.despite(shell, work, plainly=work)
+        self._record, _ = self._outage.run_with_fallback(wrapper, work, fallback=work)
         return self._record
 
 
 class Tasks:
     """Runs the tasks of one run as subflows, one after the other; those that the server missed, once it is back."""
 
-    def __init__(self, run: Run, reporter: Reporter, stop: Stop, keep: Keep) -> None:
+    def __init__(self, run: Run, reporter: Reporter, stop: Stop, persist: Persist) -> None:
         self._run = run
         self._reporter = reporter
         self._stop = stop
-        self._keep = keep
+        self._persist = persist
         self._outage = Outage(reporter.note)
         self._returned: Json | None = None
         self._missed: list[int] = []
         self._open: list[UUID] = []
 
     def learn(self, context: TaskContext) -> None:
-        """Learn a task and keep it, without Prefect while its server is away."""
+        """Learn a task and persist it, without Prefect while its server is away."""
         if self.caught_up():
             self._subflow(
                 context.index, lambda stages: learn_task(context, stages.execute), lambda: learn_task(context)
@@ -100,7 +100,7 @@ class Tasks:
         else:
             learn_task(context)
             self._missed.append(context.index)
-        self._keep(self._run, self._reporter.note)
+        self._persist(self._run, self._reporter.note)
 
     def show(self, index: int) -> None:
         """Show the stages of a task that was frozen before."""
@@ -110,20 +110,20 @@ class Tasks:
     def finish(self) -> None:
         """Show the results of the run."""
         if self.caught_up():
-            self._outage.despite(lambda _: sequence_artifacts(self._run), nothing, plainly=nothing)
+            self._outage.run_with_fallback(lambda _: sequence_artifacts(self._run), no_work, fallback=no_work)
 
     def caught_up(self) -> bool:
         """Whether the server shows every task that is frozen, after it was shown those that it missed."""
         for subflow in tuple(self._open):
-            if self._outage.over():
+            if self._outage.is_over():
                 self._close(subflow)
         missed, self._missed = self._missed, []
         for place, index in enumerate(missed):
-            if not self._outage.over():
+            if not self._outage.is_over():
                 self._missed += missed[place:]
                 break
-            self._subflow(index, self._found(index), plainly=nothing)
-        return self._outage.over() and not self._open and not self._missed
+            self._subflow(index, self._found(index), fallback=no_work)
+        return self._outage.is_over() and not self._open and not self._missed
 
     def _found(self, index: int) -> Callable[[Stages], None]:
         def found(stages: Stages) -> None:
@@ -135,21 +135,21 @@ class Tasks:
     def _close(self, subflow: UUID) -> None:
         """Tell the server that a subflow has ended, which it could not be told when it did."""
 
-        def shell(_: Callable[[], None]) -> None:
+        def wrapper(_: Callable[[], None]) -> None:
             # A server that has lost its database knows nothing of it.
             with get_client(sync_client=True) as client, suppress(ObjectNotFound):
                 client.set_flow_run_state(subflow, Completed(), force=True)
             self._open.remove(subflow)
 
-        self._outage.despite(shell, nothing, plainly=nothing)
+        self._outage.run_with_fallback(wrapper, no_work, fallback=no_work)
 
-    def _subflow(self, index: int, learn: Callable[[Stages], None], plainly: Callable[[], None]) -> None:
+    def _subflow(self, index: int, learn: Callable[[Stages], None], fallback: Callable[[], None]) -> None:
         run, name = self._run, self._run.spec.tasks[index - 1].name
         begun: list[UUID] = []
         ended: list[Json] = []
 
-        def shell(do: Callable[[], None]) -> None:
-            @flow(name="task", flow_run_name=_plain(name), persist_result=False)
+        def wrapper(do: Callable[[], None]) -> None:
+            @flow(name="task", flow_run_name=_without_fields(name), persist_result=False)
             def learn_one(number: int, goal: float, previous: Json | None) -> Json:  # noqa: ARG001  (shown in the UI)
                 begun.append(_flow_run_id())
                 with self._stop.listening():
@@ -163,7 +163,7 @@ class Tasks:
             with temporary_settings(updates=settings):
                 ended.append(learn_one(index, run.spec.goals[name], self._returned))
 
-        self._outage.despite(shell, lambda: learn(Stages(run, name, self._outage)), plainly)
+        self._outage.run_with_fallback(wrapper, lambda: learn(Stages(run, name, self._outage)), fallback)
         if ended:
             self._returned = ended[0]
         elif begun:
@@ -172,7 +172,7 @@ class Tasks:
             self._missed.append(index)
 
 
-def nothing() -> None:
+def no_work() -> None:
     """No work: only the server is told something."""
 
 
@@ -189,6 +189,6 @@ def _rename(name: str) -> None:
     context.task_run.name = name
 
 
-def _plain(name: str) -> str:
+def _without_fields(name: str) -> str:
     """Prefect fills in braces in a name; ours hold none to fill in."""
     return name.replace("{", "{{").replace("}", "}}")

@@ -13,31 +13,32 @@ from cpg_core.recall.metrics import summary
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
-from flows.console.signals import Stop
+from flows.console.signals import Stop, to_stderr
 from flows.console.tables import table_text
-from flows.sweep.comparison import Comparison, Planned, plan
-from flows.sweep.fan_out import Slot, fan_out
+from flows.sweep.comparison import Comparison, Planned
+from flows.sweep.fan_out import fan_out
 from flows.sweep.job import Outcome
-from flows.sweep.worker_pool import cores
+from flows.sweep.slot import Worker
+from flows.sweep.worker_process import cores
 from flows.tracking.sync import open_store
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerPool:
     """The workers of a comparison.
 
     Attributes:
         workers: how many runs are learned at a time.
         share: the threads that each may take, so that together they take no more than the cores.
-        open_slot: makes a place for one run.
+        worker: opens one of them.
         mistakes: what is wrong with the number that was asked for.
     """
 
     workers: int
     share: int
-    open_slot: Callable[[], Slot]
+    worker: Worker
     mistakes: tuple[str, ...] = ()
 
 
@@ -49,40 +50,36 @@ class Results:
     error: BaseException | None
 
 
-def local_crew(wanted: Comparison, workers: int | None, open_slot: Callable[[], Slot]) -> Crew:
+def local_pool(wanted: Comparison, workers: int | None, worker: Worker) -> WorkerPool:
     """Processes of this machine.
 
     Args:
         wanted: what to compare.
         workers: how many at a time; None: one a core.
-        open_slot: makes a place for one.
+        worker: opens one of them.
     """
     there = cores()
     if workers is not None and not 1 <= workers <= there:
         mistake = f"workers: {workers}: expected 1 to {there}, which is how many cores there are"
-        return Crew(there, 1, open_slot, (mistake,))
+        return WorkerPool(there, 1, worker, (mistake,))
     count = max(1, min(workers or there, wanted.count))
-    return Crew(count, there // count, open_slot)
+    return WorkerPool(count, there // count, worker)
 
 
-def compare(wanted: Comparison, root: Path, crew: Crew, tell: Tell, *, track: bool) -> Results:
+def compare(planned: list[Planned], root: Path, pool: WorkerPool, tell: Tell, *, track: bool) -> Results:
     """Learn what is left of every run of a comparison.
 
     Args:
-        wanted: what to compare.
+        planned: its runs.
         root: the folder of results.
-        crew: who learns.
+        pool: who learns.
         tell: is told the plan, a line a run as it ends, and the table.
         track: recorded in MLflow.
-
-    Raises:
-        CpgError: something asked for is wrong; nothing was begun.
     """
-    planned = plan(wanted, root, crew.share, crew.mistakes)
-    tell(_plan_line(planned, crew))
+    tell(_plan_line(planned, pool))
     if track:
         open_store(Run(root, planned[0].spec))  # before several processes would make it at once
-    stop, ended = Stop(), 0
+    stop, ended = Stop(to_stderr), 0
 
     def done(one: Planned, outcome: Outcome) -> None:
         nonlocal ended
@@ -91,17 +88,17 @@ def compare(wanted: Comparison, root: Path, crew: Crew, tell: Tell, *, track: bo
             tell(f"note: {one.spec.name}: {note}")
         tell(f"{ended}/{len(planned)} {_line(root, one, outcome)}")
 
-    outcomes = fan_out(planned, root, crew.workers, crew.open_slot, done, stop, track=track)
+    outcomes = fan_out(planned, root, pool.workers, pool.worker, done, stop, track=track)
     frame = pd.DataFrame([_row(root, one, outcomes[one.spec.name]) for one in planned])
     tell(table_text(frame))
     return Results(frame, _error(outcomes, stopped=stop.requested))
 
 
-def _plan_line(planned: list[Planned], crew: Crew) -> str:
+def _plan_line(planned: list[Planned], pool: WorkerPool) -> str:
     """How many runs, and the threads that their records will tell."""
     each = sorted({one.spec.settings.compute.threads for one in planned})
     threads = " or ".join(map(str, each)) + (" thread" if each == [1] else " threads")
-    return f"{len(planned)} runs, {crew.workers} at a time, {threads} each"
+    return f"{len(planned)} runs, {pool.workers} at a time, {threads} each"
 
 
 def _line(root: Path, one: Planned, outcome: Outcome) -> str:

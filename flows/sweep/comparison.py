@@ -70,16 +70,19 @@ def plan(wanted: Comparison, root: Path, share: int, known: Iterable[str] = ()) 
     Raises:
         CpgError: naming all that is wrong, of every value and every run.
     """
-    mistakes = [*known, *_lists(wanted), *_values(wanted, root)]
+    mistakes = [*known, *_lists(wanted)]
     planned: list[Planned] = []
+    of_runs: list[str] = []
     if not mistakes:
         for request in requests(wanted):
-            with _noted(mistakes):
+            with _noted(of_runs):
                 planned.append(_planned(request, root, share))
-        mistakes += _shared_names(planned)
-    if mistakes:
-        told = list(dict.fromkeys(mistakes))
-        raise CpgError(told[0] if len(told) == 1 else _together(told))
+        of_runs += _shared_names(planned)
+    if mistakes or of_runs:
+        # Told by value where values are wrong: each would be told again for every run that has it.
+        mistakes += _values(wanted, root) or of_runs
+        distinct = list(dict.fromkeys(mistakes))
+        raise CpgError(distinct[0] if len(distinct) == 1 else _together(distinct))
     return planned
 
 
@@ -128,9 +131,14 @@ def _planned(request: SequenceRequest, root: Path, share: int) -> Planned:
         )
     if threads != asked:
         request = replace(request, overrides=(*request.overrides, f"{THREADS}={threads}"))
-        spec = resolve(request, root)
+        spec = _with_threads(spec, threads)
     found(root, spec)
     return Planned(request, spec)
+
+
+def _with_threads(spec: RunSpec, threads: int) -> RunSpec:
+    compute = spec.settings.compute.model_copy(update={"threads": threads})
+    return spec.model_copy(update={"settings": spec.settings.model_copy(update={"compute": compute})})
 
 
 def _begun(root: Path, spec: RunSpec) -> tuple[int | None, bool]:
@@ -156,7 +164,7 @@ def _lists(wanted: Comparison) -> Iterable[str]:
             yield f"seeds: {seed}: expected a whole number from 0 on"
 
 
-def _values(wanted: Comparison, root: Path) -> Iterable[str]:
+def _values(wanted: Comparison, root: Path) -> list[str]:
     """What is wrong with each value, beside others that are right: one mistake must not hide another."""
     right = SequenceRequest(
         wanted.sequence, goal=ANY_GOAL, profile=wanted.profile, tasks=wanted.tasks, overrides=wanted.overrides

@@ -9,12 +9,12 @@ from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Protocol
 from uuid import uuid4
 
 from flows.console.signals import Stop
 from flows.sweep.comparison import Planned
-from flows.sweep.job import Outcome, Unit
+from flows.sweep.job import Job, Outcome
+from flows.sweep.slot import Pending, Slot, Worker
 
 LOOK_AGAIN = 0.5
 """Seconds after which to look whether somebody asks to stop."""
@@ -22,36 +22,11 @@ LOOK_AGAIN = 0.5
 KILLED = "its process was killed (by hand, or because memory ran out)"
 
 
-class Handed(Protocol):
-    """A unit in the hands of a worker: a future."""
-
-    def add_done_callback(self, fn: Callable[..., object]) -> object:
-        """Call it when the unit is done."""
-
-    def result(self) -> Outcome:
-        """How it came out; raises a fault of the worker."""
-        ...
-
-
-class Slot(Protocol):
-    """A place for one unit at a time."""
-
-    def submit(self, unit: Unit) -> Handed:
-        """Hand the worker a unit."""
-        ...
-
-    def renew(self) -> None:
-        """Take another worker, since this one is gone."""
-
-    def close(self) -> None:
-        """Let the worker go."""
-
-
 def fan_out(
     planned: Sequence[Planned],
     root: Path,
     workers: int,
-    open_slot: Callable[[], Slot],
+    worker: Worker,
     done: Callable[[Planned, Outcome], None],
     stop: Stop,
     *,
@@ -63,7 +38,7 @@ def fan_out(
         planned: the runs.
         root: the folder of results.
         workers: how many at a time.
-        open_slot: makes a place for one.
+        worker: opens one of them.
         done: told of each as it ends.
         stop: takes the signals.
         track: recorded in MLflow.
@@ -73,39 +48,39 @@ def fan_out(
     """
     asked = root.resolve() / "work" / f".stop-{uuid4().hex}"
     asked.parent.mkdir(parents=True, exist_ok=True)
-    ended: SimpleQueue[tuple[Slot, Planned, Handed]] = SimpleQueue()
+    ended: SimpleQueue[tuple[Slot, Planned, Pending]] = SimpleQueue()
     waiting, outcomes = deque(planned), {one.spec.name: Outcome("not begun") for one in planned}
     with ExitStack() as open_slots, stop.listening():
         open_slots.callback(asked.unlink, missing_ok=True)
-        idle = [open_slot() for _ in range(min(workers, len(planned)))]
+        idle = [Slot(worker) for _ in range(min(workers, len(planned)))]
         for slot in idle:
             open_slots.callback(slot.close)
         busy = 0
         while busy or (waiting and not stop.requested):
             while waiting and idle and not stop.requested:
                 one = waiting.popleft()
-                _hand(Unit(asked.parents[1], one.spec, track, asked), one, idle.pop(), ended)
+                _submit(Job(asked.parents[1], one.spec, track, asked), one, idle.pop(), ended)
                 busy += 1
             if stop.requested:
                 asked.touch()
             with suppress(Empty):
-                slot, one, handed = ended.get(timeout=LOOK_AGAIN)
+                slot, one, pending = ended.get(timeout=LOOK_AGAIN)
                 busy -= 1
-                outcomes[one.spec.name] = _outcome(slot, handed)
+                outcomes[one.spec.name] = _outcome(slot, pending)
                 idle.append(slot)
                 done(one, outcomes[one.spec.name])
     return outcomes
 
 
-def _hand(unit: Unit, one: Planned, slot: Slot, ended: SimpleQueue[tuple[Slot, Planned, Handed]]) -> None:
-    handed = slot.submit(unit)
-    handed.add_done_callback(lambda _: ended.put((slot, one, handed)))
+def _submit(job: Job, one: Planned, slot: Slot, ended: SimpleQueue[tuple[Slot, Planned, Pending]]) -> None:
+    pending = slot.submit(job)
+    pending.add_done_callback(lambda _: ended.put((slot, one, pending)))
 
 
-def _outcome(slot: Slot, handed: Handed) -> Outcome:
-    """How a unit came out; a fault of ours or a killed worker costs that unit alone."""
+def _outcome(slot: Slot, pending: Pending) -> Outcome:
+    """How a job came out; a fault of ours or a killed worker costs that job alone."""
     try:
-        return handed.result()
+        return pending.result()
     except BrokenExecutor:
         slot.renew()
         return Outcome("failed", KILLED)

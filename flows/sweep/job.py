@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.training.reporter import Interrupted, Reporter, Silent
+from flows.console.failures import described
 from flows.console.reporters import Listen, Several
 from flows.console.signals import Stop
 from flows.local_runner import learn
-from flows.persist import keeping
+from flows.persist import choose_persist
 from flows.versioning.dvc_pointers import begin_here
 
 
 @dataclass(frozen=True)
-class Unit:
+class Job:
     """One run for a worker to learn.
 
     Attributes:
@@ -40,7 +40,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a unit came out: its state, why it failed, and what a person should know besides."""
+    """How a job came out: its state, why it failed, and what a person should know besides."""
 
     state: Literal["finished", "stopped", "failed", "not begun"]
     why: str = ""
@@ -48,32 +48,34 @@ class Outcome:
 
 
 @contextmanager
-def silently(run: Run, stop: Stop) -> Iterator[Reporter]:  # noqa: ARG001  (as a Listen is called)
+def to_nobody(run: Run, stop: Stop) -> Iterator[Reporter]:  # noqa: ARG001  (as a Listen is called)
     """Nobody is told."""
     yield Silent()
 
 
-def learn_unit(unit: Unit, listen: Listen = silently) -> Outcome:
+def learn_job(job: Job, listen: Listen = to_nobody) -> Outcome:
     """Learn a run, or what is left of it, in this process."""
     notes: list[str] = []
 
     @contextmanager
     def watching(run: Run, stop: Stop) -> Iterator[Reporter]:
         with listen(run, stop) as reporter:
-            yield Several(reporter, Watching(stop, unit.stop, notes))
+            yield Several(reporter, StopWatcher(stop, job.stop, notes))
 
-    if unit.stop.exists():
+    if job.stop.exists():
         return Outcome("stopped")
     try:
-        learn(begin_here(unit.root, unit.spec), watching, keeping(unit.root, track=unit.track))
+        learn(begin_here(job.root, job.spec), watching, choose_persist(job.root, track=job.track))
     except Interrupted:
         return Outcome("stopped", notes=tuple(notes))
-    except CpgError as error:
-        return Outcome("failed", str(error), tuple(notes))
+    except Exception as error:
+        if (why := described(error)) is None:
+            raise
+        return Outcome("failed", why, tuple(notes))
     return Outcome("finished", notes=tuple(notes))
 
 
-class Watching(Silent):
+class StopWatcher(Silent):
     """Stops on a signal, or once the file is there that asks for it; keeps the notes."""
 
     def __init__(self, stop: Stop, asked: Path, notes: list[str]) -> None:

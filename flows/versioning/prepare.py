@@ -13,7 +13,6 @@ from cpg_core.data.source import folder_of
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
 from cpg_core.storage.files import write_json
-from flows.request import definitions
 from flows.versioning.sync import version_data
 
 Manifest = dict[str, dict[str, object]]
@@ -32,11 +31,12 @@ def nobody(task: str, done: int, total: int) -> None:
     """Tells nobody."""
 
 
-def prepare(sequence: str, root: Path, note: Callable[[str], None], reading: Reading = nobody) -> Path:
+def prepare(sequence: str, home: Path, root: Path, note: Callable[[str], None], reading: Reading = nobody) -> Path:
     """Fetch and check the images of a sequence, put what was downloaded under DVC, and write the manifest.
 
     Args:
         sequence: a sequence's name, or the path of its YAML file.
+        home: the folder of the sequences.
         root: the folder of results; the manifest goes to `data/prepared` in it.
         note: told what is taken of each task's images and what is left out, and if DVC cannot be used.
         reading: told as images are read.
@@ -47,7 +47,6 @@ def prepare(sequence: str, root: Path, note: Callable[[str], None], reading: Rea
     Raises:
         CpgError: as `manifest`.
     """
-    home = definitions(root) / "data"
     content = manifest(sequence, home, note, reading)
     version_images(sequence, home, root, note)
     file = root / "data" / "prepared" / f"{load_sequence(sequence, home).name}.json"

@@ -17,6 +17,7 @@ from waiting import HANG
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.app import app
+from flows.console.signals import ACKNOWLEDGED
 from workflow.asking import arguments, tiny_request
 
 
@@ -133,7 +134,10 @@ def test_stopped_by_ctrl_c_it_says_how_to_go_on(tmp_path: Path, unbroken: Run) -
             break
     rest, errors = process.communicate(timeout=HANG)
     assert process.returncode == 130, rest + errors
-    assert errors == "stopped; what was learned is saved. Give the same command again to go on.\n"
+    assert errors.splitlines() == [
+        ACKNOWLEDGED,
+        "stopped; what was learned is saved. Give the same command again to go on.",
+    ]
     run = open_run(tmp_path, "tiny")
     assert run.frozen() < 2
     assert cpg(*words, "--plain").exit_code == 0

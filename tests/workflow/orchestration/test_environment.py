@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from core.tiny import ROOT
@@ -92,3 +94,19 @@ def test_the_user_turns_it_on(seen: dict[str, dict[str, bool]], what: str) -> No
 def test_each_has_a_switch_of_its_own(seen: dict[str, dict[str, bool]]) -> None:
     for name, tool in zip(TURNED_ON, ("prefect client", "dvc", "mlflow", "prefect server"), strict=True):
         assert seen[f"prepare, {name} turned on"] == {**OFF, tool: True}
+
+
+def test_processes_started_from_here_import_nothing_of_the_callers_folder(tmp_path: Path) -> None:
+    """Such as the workers of `cpg compare`, which begin as `python -c`. Without the setting they do."""
+    (tmp_path / "queue.py").touch()
+    look, variables = "import queue; print(queue.__file__)", dict(os.environ)
+
+    def found(env: dict[str, str]) -> Path:
+        done = subprocess.run(
+            [sys.executable, "-c", look], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        )
+        return Path(done.stdout.strip())
+
+    assert variables.pop("PYTHONSAFEPATH") == "1"
+    assert found(variables) == tmp_path / "queue.py"
+    assert found({**variables, "PYTHONSAFEPATH": "1"}).parent != tmp_path

@@ -128,11 +128,11 @@ def test_a_server_that_goes_away_and_comes_back_is_shown_what_it_missed(line: Li
 
 
 def test_a_server_that_stays_away_leaves_a_run_that_is_learned(line: Line, tmp_path: Path, unbroken: Run) -> None:
-    from flows.orchestration.outage import despite_outage
+    from flows.orchestration.outage import run_despite_outage
     from flows.orchestration.sequence import sequence_flow
 
     acting, told = Acting({("zero-one", "prune"): line.cut}), []
-    with despite_outage(unbroken, told.append):
+    with run_despite_outage(unbroken, told.append):
         sequence_flow(acting.listen())(**parameters(tiny_request(), tmp_path))
     line.mend()
     assert frozen_bytes(open_run(tmp_path, "tiny")) == frozen_bytes(unbroken)
@@ -140,7 +140,7 @@ def test_a_server_that_stays_away_leaves_a_run_that_is_learned(line: Line, tmp_p
 
 
 def test_a_wish_to_stop_is_heard_without_the_server(line: Line, tmp_path: Path) -> None:
-    from flows.orchestration.outage import despite_outage
+    from flows.orchestration.outage import run_despite_outage
     from flows.orchestration.sequence import sequence_flow
 
     def cut_and_stop() -> None:
@@ -149,7 +149,7 @@ def test_a_wish_to_stop_is_heard_without_the_server(line: Line, tmp_path: Path) 
 
     acting = Acting({("zero-one", "prune"): cut_and_stop})
     given = parameters(tiny_request(), tmp_path)
-    with pytest.raises(Interrupted), despite_outage(begun(tiny_request(), tmp_path), acting.note):
+    with pytest.raises(Interrupted), run_despite_outage(begun(tiny_request(), tmp_path), acting.note):
         sequence_flow(acting.listen())(**given)
     line.mend()
     assert open_run(tmp_path, "tiny").frozen() == 0
@@ -174,8 +174,8 @@ def test_work_is_done_once_whenever_its_shell_breaks(breaks: str) -> None:
 
     outage = Outage(notes.append)
     for _ in range(2):
-        outage.despite(shell, lambda: done.append("within"), plainly=lambda: done.append("plainly"))
-    assert done == ["plainly" if breaks == "before" else "within"] * 2
+        outage.run_with_fallback(shell, lambda: done.append("within"), fallback=lambda: done.append("fallback"))
+    assert done == ["fallback" if breaks == "before" else "within"] * 2
     assert len(notes) == (0 if breaks == "never" else 1)
 
 
@@ -194,6 +194,6 @@ def test_what_the_work_raises_is_raised_whatever_the_shell_makes_of_it(raised: B
 
     notes: list[str] = []
     with pytest.raises(type(raised)) as caught:
-        Outage(notes.append).despite(fails_too, work, plainly=work)
+        Outage(notes.append).run_with_fallback(fails_too, work, fallback=work)
     assert caught.value is raised
     assert notes == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from core.tiny import ROOT
+from typer.testing import CliRunner
 
+from cpg_core.data.spec import SequenceSpec
 from cpg_core.errors import CpgError
 from cpg_core.methods import METHODS
+from cpg_core.storage.run import Run
 from flows.request import resolve
-from workflow.asking import parameters, tiny_request
+from workflow.asking import arguments, parameters, tiny_request
 from workflow.listeners import silently
 
 
@@ -43,6 +47,35 @@ def test_the_choices_are_those_there_are(schema: dict[str, Any], tmp_path: Path,
     assert schema["properties"]["profile"]["enum"] == [None, *profiles]
     monkeypatch.chdir(tmp_path)
     assert "enum" not in sequence_flow().parameters.model_dump()["properties"]["profile"]
+
+
+SAME = {"no_track": "track"}
+OF_THE_TERMINAL = {"plain", "help"}
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("command", ["run", "compare", "add"])
+def test_the_command_line_says_the_same(command: str) -> None:
+    """Both have the same parameters, and each is explained by the same words."""
+    import typer
+
+    from flows.cli.app import app
+    from flows.orchestration.compare import compare_flow
+    from flows.orchestration.sequence import add_flow, sequence_flow
+
+    flow = {"run": sequence_flow, "compare": compare_flow, "add": add_flow}[command]()
+    form = flow.parameters.model_dump()["properties"]
+    options: Any = {found.name: found for found in typer.main.get_command(app).commands[command].params}  # type: ignore[attr-defined]
+    if command == "add":
+        options["run"] = options.pop("name")
+    if command == "run":
+        options["run"] = options.pop("name")
+    assert {SAME.get(name, name) for name in options} - OF_THE_TERMINAL == set(form)
+    for name, field in form.items():
+        if name != "track":
+            words = options[name].help.replace("\\[", "[").split("; otherwise")[0].split(" One of")[0]
+            words = words.removesuffix(" Separated by commas.").removesuffix(" May be repeated.").rstrip(".")
+            assert words and field["description"].startswith(words), name
 
 
 GOOD = ({}, {"goal": 0.7}, {"goal": "avg"}, {"ordering": 2}, {"ordering": "default"}, {"tasks": 2}, {"tasks": "1-3"},
@@ -107,3 +140,47 @@ def test_a_mistake_fails_the_run_with_its_message_alone(given: dict[str, Any], m
     assert message in state.message
     assert "\n" not in state.message and "CpgError" not in state.message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def resolutions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sequences that were read to resolve a request, as often as they were."""
+    from flows import request
+
+    found: list[str] = []
+    load = request.load_sequence
+
+    def counted(name: str, folder: Path) -> SequenceSpec:
+        found.append(name)
+        return load(name, folder)
+
+    monkeypatch.setattr(request, "load_sequence", counted)
+    return found
+
+
+@pytest.fixture
+def finished(unbroken: Run, tmp_path: Path) -> Path:
+    """A root where the run is learned already: its flow only shows it."""
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "tiny")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_request_of_the_command_line_is_resolved_once(finished: Path, resolutions: list[str]) -> None:
+    from flows.cli.app import app
+
+    result = CliRunner().invoke(app, [*arguments(tiny_request(), finished), "--no-track"])
+    assert result.exit_code == 0, result.output
+    assert "tiny: 2 of 2 tasks" in result.stdout
+    assert resolutions == ["digits-5"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_request_of_a_deployment_is_resolved_once_a_flow_run(finished: Path, resolutions: list[str]) -> None:
+    """For the name of the flow run, which the flow goes on with; the next flow run reads everything anew."""
+    from flows.orchestration.sequence import sequence_flow
+
+    flow = sequence_flow(silently)
+    for times in (1, 2):
+        assert flow(**parameters(tiny_request(), finished), return_state=True).name == "Completed"
+        assert len(resolutions) == times

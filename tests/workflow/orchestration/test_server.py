@@ -1,15 +1,27 @@
-"""The server of one command: it answers, and never outlives who started it."""
+"""The server of one command: it answers, never outlives who started it, and what ails it stops no learning."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from core.tiny import ROOT, frozen_bytes
+from typer.testing import CliRunner
 from waiting import until
+
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
+from flows.cli.app import app
+from flows.orchestration import server_process
+from flows.orchestration.server import ServerNotStarted, _settings, server
+from workflow.asking import arguments, tiny_request
 
 PARENT = """
 import os, sys
@@ -18,6 +30,16 @@ from flows.orchestration.server import server
 with server(Path(sys.argv[1])):
     print(os.environ["PREFECT_API_URL"], flush=True)
     sys.stdin.read()
+"""
+BROKEN = """
+import sys
+print("Traceback (most recent call last):\\nsqlalchemy.exc.OperationalError: duplicate column name", file=sys.stderr)
+print("Application startup failed. Exiting.", file=sys.stderr)
+"""
+TELLING = """
+import os, sys
+import queue
+print(os.getcwd(), sys.flags.safe_path, queue.__file__, file=sys.stderr)
 """
 
 
@@ -30,7 +52,7 @@ def test_it_ends_with_a_parent_that_is_killed(environment: Path, tmp_path: Path)
     variables = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)],
-        env={**variables, "PREFECT_HOME": str(environment / ".prefect")},
+        env={**variables, "PREFECT_HOME": str(environment / ".prefect"), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -45,10 +67,127 @@ def test_it_ends_with_a_parent_that_is_killed(environment: Path, tmp_path: Path)
 
 @pytest.mark.usefixtures("prefect_server")
 def test_one_that_is_there_is_used(tmp_path: Path) -> None:
-    from flows.orchestration.server import server
-
     there = os.environ["PREFECT_API_URL"]
     with server(tmp_path / "home") as wait:
         wait()
         assert os.environ["PREFECT_API_URL"] == there
     assert not (tmp_path / "home").exists()
+
+
+@pytest.fixture
+def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Have another script stand in for the server; what is returned is Prefect's folder."""
+
+    def write(code: str) -> Path:
+        script = tmp_path / "script.py"
+        script.write_text(code)
+        monkeypatch.setattr("flows.orchestration.server.SCRIPT", script)
+        monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "results" / ".prefect"))
+        monkeypatch.delenv("PREFECT_API_URL", raising=False)
+        return tmp_path / "results" / ".prefect"
+
+    return write
+
+
+def why_not(home: Path) -> str:
+    with pytest.raises(ServerNotStarted) as raised, server(home) as wait:
+        wait()
+    return str(raised.value)
+
+
+def test_one_that_does_not_start_says_why(instead: Callable[[str], Path]) -> None:
+    home = instead(BROKEN)
+    why = "the Prefect server did not start (sqlalchemy.exc.OperationalError: duplicate column name)"
+    assert why_not(home) == why
+    assert "startup failed" in (home / "server.log").read_text()
+    assert "PREFECT_API_URL" not in os.environ
+
+
+def test_its_log_is_written_elsewhere_where_it_cannot_be(instead: Callable[[str], Path]) -> None:
+    home = instead(BROKEN)
+    (home / "server.log").mkdir(parents=True)  # no file can be opened there, not even by root
+    assert "duplicate column name" in why_not(home)
+
+
+def test_a_folder_that_cannot_be_made_is_told(instead: Callable[[str], Path]) -> None:
+    home = instead(BROKEN)
+    home.parent.mkdir()
+    home.write_text("a file")
+    assert f"{home}: a file or folder of this name is in the way" in why_not(home)
+
+
+def test_it_imports_nothing_of_the_callers_folder(
+    instead: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("print('of the caller')")
+    monkeypatch.chdir(tmp_path)
+    home = instead(TELLING)
+    (home).mkdir(parents=True)
+    (home.parent / "queue.py").touch()
+    why_not(home)
+    folder, safe, module = (home / "server.log").read_text().split()
+    assert (Path(folder), safe) == (home, "True")
+    assert not Path(module).is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("name, quoted", [("plain", False), ("wh?t", True), ("a#b", True), ("50%", True)])
+def test_the_database_lies_in_its_folder_whatever_that_is_called(name: str, quoted: bool) -> None:
+    """Its address is relative to the folder, where a path would be cut at `?`; seen to work with the real server."""
+    found = _settings(Path("/results") / name / ".prefect", {}).get("PREFECT_SERVER_DATABASE_CONNECTION_URL")
+    assert found == ("sqlite+aiosqlite:///prefect.db" if quoted else None)
+
+
+def test_a_database_of_the_users_own_is_kept() -> None:
+    given = {"PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://db/prefect"}
+    assert "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in _settings(Path("/a?b"), given)
+
+
+@pytest.mark.parametrize("what", ["run", "compare"])
+def test_learning_goes_on_without_it(what: str, instead: Callable[[str], Path], unbroken: Run) -> None:
+    root = instead(BROKEN).parent
+    words = arguments(tiny_request(run=None if what == "compare" else "tiny"), root)
+    if what == "compare":
+        words = ["compare", *words[1:]]
+        for plural in ("goal", "method"):
+            words[words.index(f"--{plural}")] += "s"
+        place = words.index("--run")
+        del words[place : place + 2]
+    result = CliRunner().invoke(app, [*words, "--no-track"])
+    assert result.exit_code == 0, result.output
+    assert "note: the Prefect server did not start (sqlalchemy.exc.OperationalError" in result.stderr
+    assert "learning goes on without it" in result.stderr
+    name = "tiny" if what == "run" else "digits-5-cpg-0.6-digits-o0-s1"
+    learned = frozen_bytes(open_run(root, name))
+    deltas = {file for file in learned if file.endswith("delta.safetensors")}
+    assert len(deltas) == 2
+    assert {file: learned[file] for file in deltas} == {file: frozen_bytes(unbroken)[file] for file in deltas}
+
+
+def test_servers_start_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each brings the database up to date as it starts: two at once is one that fails."""
+    inside: list[int] = []
+    most: list[int] = []
+
+    async def startup(self: object, sockets: object = None) -> None:  # noqa: ARG001
+        inside.append(1)
+        most.append(len(inside))
+        await asyncio.sleep(0.1)
+        inside.pop()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("uvicorn.Server.startup", startup)
+
+    def start() -> None:
+        asyncio.run(server_process.Server(server_process.uvicorn.Config("nothing:here")).startup())
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+
+
+def test_where_there_are_no_locks_a_server_starts_all_the_same(tmp_path: Path) -> None:
+    with server_process.one_at_a_time(tmp_path / "no such folder" / "lock"):
+        pass

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,24 @@ from uuid import UUID
 import psutil
 import pytest
 from core.tiny import ROOT, TINY, frozen_bytes
+from pandas import DataFrame
+from typer.testing import CliRunner
 from waiting import until
 
 from cpg_core.errors import CpgError
 from cpg_core.methods import METHODS
-from cpg_core.storage.run import Run
+from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted, Reporter, Silent
 from flows.console.signals import Stop
 from flows.local_runner import learn
-from flows.request import SequenceRequest, begun
-from flows.sweep.comparing import Crew, compare, local_crew
+from flows.request import SequenceRequest, begun, resolve
+from flows.sweep.comparing import Results, WorkerPool, compare, local_pool
 from flows.sweep.comparison import Comparison, Planned, listed, plan, requests, threads_for
 from flows.sweep.fan_out import KILLED, fan_out
-from flows.sweep.job import Outcome, Unit, learn_unit
-from flows.sweep.worker_pool import cores
+from flows.sweep.job import Job, Outcome, learn_job
+from flows.sweep.slot import Submit
+from flows.sweep.worker_process import cores
 from flows.tracking.sync import untracked
 from workflow.conftest import learned
 from workflow.listeners import at
@@ -42,30 +45,28 @@ TWO = Comparison("digits-5", ("packnet", "pae"), goals=(0.6,), tasks="1-2", over
 NAMES = ("digits-5-packnet-0.6-digits-o0-s1", "digits-5-pae-0.6-digits-o0-s1")
 
 
-class HereSlot:
-    """Learns at once, in this process."""
+@contextmanager
+def learn_here(learn: Callable[[Job], Outcome] = learn_job) -> Iterator[Submit]:
+    """A worker that learns at once, in this process."""
 
-    def __init__(self, learn: Callable[[Unit], Outcome] = learn_unit) -> None:
-        self._learn = learn
-        self.renewed = 0
-
-    def submit(self, unit: Unit) -> Future[Outcome]:
+    def submit(job: Job) -> Future[Outcome]:
         future: Future[Outcome] = Future()
         try:
-            future.set_result(self._learn(unit))
+            future.set_result(learn(job))
         except Exception as error:
             future.set_exception(error)
         return future
 
-    def renew(self) -> None:
-        self.renewed += 1
-
-    def close(self) -> None:
-        """Nothing to close."""
+    yield submit
 
 
-def here(learn: Callable[[Unit], Outcome] = learn_unit) -> Crew:
-    return Crew(1, 1, lambda: HereSlot(learn))
+def here(learn: Callable[[Job], Outcome] = learn_job) -> WorkerPool:
+    return WorkerPool(1, 1, lambda: learn_here(learn))
+
+
+def compare_here(wanted: Comparison, root: Path, tell: Callable[[str], None] = lambda _: None,
+                 learn: Callable[[Job], Outcome] = learn_job) -> Results:  # fmt: skip
+    return compare(plan(wanted, root, 1), root, here(learn), tell, track=False)
 
 
 def nobody(one: Planned, outcome: Outcome) -> None:
@@ -92,6 +93,36 @@ def test_every_value_meets_every_other(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_plan_resolves_each_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the threads that it is given, too; only mistakes are looked for value by value."""
+    resolved: list[SequenceRequest] = []
+
+    def counted(request: SequenceRequest, root: Path) -> RunSpec:
+        resolved.append(request)
+        return resolve(request, root)
+
+    monkeypatch.setattr("flows.sweep.comparison.resolve", counted)
+    wanted = Comparison("cifar100-20", ("cpg", "pae", "ewc"), ("0", "1"), (0.5, 0.7), tasks="1-2")
+    planned = plan(wanted, tmp_path, 1)
+    assert len(resolved) == len(planned) == wanted.count == 12
+    assert {one.spec.settings.compute.threads for one in planned} == {1}
+    assert [one.spec for one in planned] == [resolve(one.request, tmp_path) for one in planned]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_flow_takes_the_plan_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.cli.app import app
+    from flows.orchestration import compare as flow
+
+    planned: list[object] = []
+    monkeypatch.setattr(flow, "plan", lambda *_: planned.append("again"))
+    monkeypatch.setattr(flow, "compare", lambda given, *_, **__: planned.extend(given) or Results(DataFrame(), None))
+    words = ["compare", "digits-5", "--methods", "packnet,pae", "--root", str(tmp_path), "--no-track"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert [one.spec.method for one in planned] == ["packnet", "pae"]  # type: ignore[attr-defined]
+
+
 def test_a_run_is_the_one_that_its_command_makes(tmp_path: Path) -> None:
     """Its name and settings are those of `cpg run`, with the threads that it was given."""
     wanted = Comparison("cifar100-20", ("pae",), seeds=(3,), tasks="1-2", overrides=("prune.lr=0.5",))
@@ -106,9 +137,9 @@ def test_a_run_is_the_one_that_its_command_makes(tmp_path: Path) -> None:
 
 def test_all_mistakes_are_told_at_once_and_nothing_is_made(tmp_path: Path) -> None:
     wanted = Comparison("digits-5", ("cpg", "elastic"), ("0", "9"), ("75", "no.json"), ("1", "x", "1"), tasks="1-2")
-    crew = local_crew(wanted, cores() + 1, HereSlot)
+    pool = local_pool(wanted, cores() + 1, learn_here)
     with pytest.raises(CpgError) as raised:
-        compare(wanted, tmp_path, crew, lambda _: None, track=False)
+        plan(wanted, tmp_path, pool.share, pool.mistakes)
     for part in (
         "7 mistakes",
         "workers: ",
@@ -147,11 +178,11 @@ def test_lists_are_read() -> None:
 
 def test_threads_are_divided_never_oversubscribed() -> None:
     for count in range(1, cores() + 1):
-        crew = local_crew(replace(TWO, seeds=tuple(range(count))), count, HereSlot)
-        assert crew.workers * crew.share <= cores()
-        assert not crew.mistakes
-    assert local_crew(TWO, cores() + 1, HereSlot).mistakes
-    assert local_crew(TWO, 0, HereSlot).mistakes
+        pool = local_pool(replace(TWO, seeds=tuple(range(count))), count, learn_here)
+        assert pool.workers * pool.share <= cores()
+        assert not pool.mistakes
+    assert local_pool(TWO, cores() + 1, learn_here).mistakes
+    assert local_pool(TWO, 0, learn_here).mistakes
     assert threads_for(4, chosen=False, begun=None, share=2) == 2
     assert threads_for(1, chosen=False, begun=None, share=2) == 1
     assert threads_for(4, chosen=True, begun=None, share=2) == 4
@@ -174,7 +205,7 @@ def test_a_run_keeps_the_threads_that_it_began_with(tmp_path: Path) -> None:
 
 def test_side_by_side_is_as_alone(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
     told: list[str] = []
-    results = compare(TWO, tmp_path, here(), told.append, track=False)
+    results = compare_here(TWO, tmp_path, told.append)
     assert results.error is None
     assert bytes_of(tmp_path) == apart
     assert told[0] == "2 runs, 1 at a time, 1 thread each"
@@ -182,7 +213,7 @@ def test_side_by_side_is_as_alone(tmp_path: Path, apart: dict[str, dict[str, byt
     assert told[-1].splitlines()[0].split()[:2] == ["run", "tasks"]
     assert list(results.frame["run"]) == list(NAMES)
     assert list(results.frame["tasks"]) == ["2/2", "2/2"]
-    again = compare(TWO, tmp_path, here(), told.append, track=False)
+    again = compare_here(TWO, tmp_path, told.append)
     assert list(again.frame["seconds"]) == list(results.frame["seconds"])
     assert apart["pae"] != apart["packnet"]
 
@@ -190,7 +221,7 @@ def test_side_by_side_is_as_alone(tmp_path: Path, apart: dict[str, dict[str, byt
 def test_one_that_fails_stops_no_other(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
     told: list[str] = []
     wanted = replace(TWO, overrides=(*TINY, "one_shot.lr=1.0e+30"))
-    results = compare(wanted, tmp_path, here(), told.append, track=False)
+    results = compare_here(wanted, tmp_path, told.append)
     assert list(results.frame["state"]) == ["failed", "finished"]
     assert isinstance(results.error, CpgError)
     assert "1 of 2 runs are not finished" in str(results.error)
@@ -204,28 +235,33 @@ def test_one_that_fails_stops_no_other(tmp_path: Path, apart: dict[str, dict[str
     "fault, why", [(BrokenProcessPool(), KILLED), (KeyError("ours"), "KeyError: 'ours'")], ids=["gone", "ours"]
 )
 def test_a_worker_that_is_gone_costs_its_run_alone(fault: Exception, why: str, tmp_path: Path) -> None:
-    def failing(unit: Unit) -> Outcome:
-        if unit.spec.method == "packnet":
+    def failing(job: Job) -> Outcome:
+        if job.spec.method == "packnet":
             raise fault
         return Outcome("finished")
 
-    slot = HereSlot(failing)
-    outcomes = fan_out(plan(TWO, tmp_path, 1), tmp_path, 1, lambda: slot, nobody, Stop(), track=False)
+    opened: list[str] = []
+
+    def worker() -> AbstractContextManager[Submit]:
+        opened.append("a worker")
+        return learn_here(failing)
+
+    outcomes = fan_out(plan(TWO, tmp_path, 1), tmp_path, 1, worker, nobody, Stop(), track=False)
     assert [(outcome.state, outcome.why) for outcome in outcomes.values()] == [("failed", why), ("finished", "")]
-    assert slot.renewed == isinstance(fault, BrokenProcessPool)
+    assert len(opened) == (2 if isinstance(fault, BrokenProcessPool) else 1)
 
 
 def test_asked_to_stop_it_begins_no_more_and_goes_on_later(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
-    def stopping(unit: Unit) -> Outcome:
-        unit.stop.touch()  # as the parent does
+    def stopping(job: Job) -> Outcome:
+        job.stop.touch()  # as the parent does
         os.kill(os.getpid(), signal.SIGTERM)
-        return learn_unit(unit)
+        return learn_job(job)
 
-    results = compare(TWO, tmp_path, here(stopping), lambda _: None, track=False)
+    results = compare_here(TWO, tmp_path, learn=stopping)
     assert list(results.frame["state"]) == ["stopped", "not begun"]
     assert isinstance(results.error, Interrupted)
     assert not list((tmp_path / "work").glob(".stop*"))
-    assert compare(TWO, tmp_path, here(), lambda _: None, track=False).error is None
+    assert compare_here(TWO, tmp_path).error is None
     assert bytes_of(tmp_path) == apart
 
 
@@ -239,11 +275,11 @@ def test_the_file_stops_a_run_that_is_learned(tmp_path: Path) -> None:
         asked.touch()
         yield Silent()
 
-    assert learn_unit(Unit(tmp_path, one.spec, False, asked), asking).state == "stopped"
-    assert learn_unit(Unit(tmp_path, one.spec, False, asked)).state == "stopped"
+    assert learn_job(Job(tmp_path, one.spec, False, asked), asking).state == "stopped"
+    assert learn_job(Job(tmp_path, one.spec, False, asked)).state == "stopped"
     assert not open_run(tmp_path, one.spec.name).is_frozen(2)
     asked.unlink()
-    assert learn_unit(Unit(tmp_path, one.spec, False, asked)).state == "finished"
+    assert learn_job(Job(tmp_path, one.spec, False, asked)).state == "finished"
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:

@@ -40,7 +40,7 @@ def prepare(root: options.Root = HERE) -> None:
 @app.command()
 def learn(key: Key, root: options.Root = HERE) -> None:
     """Learn one run of the tables, or go on with it, and write its result."""
-    from flows.launch import learn as learn_run
+    from flows.cli.launch import learn as learn_run
     from flows.reproduce.plan import begun, read_plan, write_result
 
     plan = read_plan(root)

@@ -1,0 +1,73 @@
+"""The edge of the command line, where every error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import traceback
+from enum import IntEnum
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from cpg_core.errors import CpgError
+from flows.console.failures import described
+
+DEBUG = "CPG_DEBUG"
+"""The environment variable that has the traceback of an error printed."""
+
+LEARNING = ("run", "add", "compare", "reproduce")
+"""The commands that save what they have learned when they are stopped."""
+
+
+class ExitCode(IntEnum):
+    """What the shell is told. 0: done; 3 is kept for a run that was learned but not recorded."""
+
+    FAILED = 1
+    MISTAKE = 2
+    INTERRUPTED = 130
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose errors are messages: one line for an error, and how to go on after a stop."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (as in click)
+        """Run the command."""
+        from cpg_core.training.reporter import Interrupted
+
+        try:
+            return super().invoke(ctx)
+        except (typer.Abort, BrokenPipeError):
+            raise  # `cpg show | head` is ended quietly by typer
+        except (Interrupted, KeyboardInterrupt):
+            saved = "; what was learned is saved. Give the same command again to go on."
+            typer.echo(f"stopped{saved if ctx.invoked_subcommand in LEARNING else ''}", err=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except Exception as error:
+            if hasattr(error, "exit_code"):
+                raise  # typer's own: a wrong option, or a command that has ended
+            typer.echo(f"error: {message_of(error)}", err=True)
+            raise typer.Exit(ExitCode.MISTAKE if isinstance(error, CpgError) else ExitCode.FAILED) from None
+
+
+def message_of(error: Exception) -> str:
+    """What is printed of an error: its line, or where the traceback of a fault of this program is."""
+    stack = "".join(traceback.format_exception(error))
+    line = described(error)
+    if os.environ.get(DEBUG):
+        return f"{line or 'a fault of cpg itself'}\n{stack}"
+    if line is not None:
+        return line
+    what = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return f"a fault of cpg itself: {what}\nPlease report it with the traceback, which is in {_write(stack)}"
+
+
+def _write(stack: str) -> str:
+    """The file that a traceback was written to."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="cpg-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(stack)
+    except OSError:
+        return f"this message:\n{stack}"
+    return file.name

@@ -1,0 +1,129 @@
+"""Learn a run from the command line: plainly, or as a Prefect flow with a server at hand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+
+from cpg_core.errors import CpgError
+from cpg_core.storage.run import Run
+from flows.console.reporters import Listen
+from flows.console.tables import summary_line
+from flows.console.terminal import on_terminal
+from flows.environment import prepare, quiet
+from flows.orchestration.server import ServerNotStarted, server
+from flows.sweep.comparison import Comparison, Planned
+
+
+def learn(
+    what: Literal["sequence", "add"],
+    run: Run,
+    parameters: dict[str, Any],
+    root: Path,
+    *,
+    plain: bool,
+    track: bool,
+    listen: Listen = on_terminal,
+) -> None:
+    """Learn what is left of a run, and print how it came out.
+
+    Args:
+        what: which flow.
+        run: the run that its parameters mean.
+        parameters: those, without `root` and `track`: what Prefect shows.
+        root: the folder of results.
+        plain: without Prefect.
+        track: recorded in MLflow.
+        listen: who is told how it goes.
+
+    Raises:
+        CpgError: the flow failed for something that the user can mend.
+        Interrupted: a signal came; the same call goes on from there.
+    """
+    prepare(root)
+    if plain or not _learn_in_flow(what, run, parameters, root, track=track, listen=listen):
+        from flows.local_runner import learn as learn_here
+        from flows.persist import choose_persist
+
+        learn_here(run, listen, choose_persist(root, track=track))
+    typer.echo(summary_line(run))
+
+
+def _learn_in_flow(
+    what: Literal["sequence", "add"], run: Run, parameters: dict[str, Any], root: Path, *, track: bool, listen: Listen
+) -> bool:
+    """The same as a Prefect flow; whether a server was there for it."""
+    with server(root / ".prefect") as wait:
+        from flows.orchestration.outage import run_despite_outage
+        from flows.orchestration.run_log import terminal_and_log
+        from flows.orchestration.sequence import add_flow, sequence_flow
+        from flows.tracking.sync import open_store
+
+        quiet()
+        if track:
+            open_store(run)  # while the server starts
+        try:
+            wait()
+        except ServerNotStarted as error:
+            typer.echo(f"note: {error}; learning goes on without it", err=True)
+            return False
+        make = sequence_flow if what == "sequence" else add_flow
+        with run_despite_outage(run, typer.echo):
+            make(terminal_and_log(listen), run)(**parameters, root=str(root), track=track)
+    return True
+
+
+def learn_side_by_side(
+    wanted: Comparison, workers: int | None, dask: str | None, root: Path, *, plain: bool, track: bool
+) -> None:
+    """Learn what is left of every run of a comparison, and print how each came out.
+
+    Args:
+        wanted: what to compare.
+        workers: how many runs at a time; None: one a core, or one a worker of the cluster.
+        dask: the address of a Dask cluster; None: processes of this machine.
+        root: the folder of results.
+        plain: without Prefect.
+        track: recorded in MLflow.
+
+    Raises:
+        CpgError: something asked for is wrong and nothing was begun, or a run is not finished at the end.
+        Interrupted: a signal came; the same call goes on from there.
+    """
+    from flows.sweep.comparing import compare, local_pool
+    from flows.sweep.comparison import plan
+    from flows.sweep.worker_process import learn_in_process
+
+    prepare(root)
+    if plain and dask:
+        raise CpgError("--dask hands runs to a cluster through Prefect: leave out --plain, or --dask")
+    planned = None
+    if not dask:  # refused before a server starts; of a cluster only Prefect learns how many cores it has
+        pool = local_pool(wanted, workers, lambda: learn_in_process(root))
+        planned = plan(wanted, root, pool.share, pool.mistakes)
+        if plain or not _compare_in_flow(wanted, planned, workers, None, root, track=track):
+            results = compare(planned, root, pool, typer.echo, track=track)
+            if results.error is not None:
+                raise results.error
+    elif not _compare_in_flow(wanted, None, workers, dask, root, track=track):
+        raise CpgError("--dask hands runs to a cluster through Prefect, whose server did not start")
+
+
+def _compare_in_flow(
+    wanted: Comparison, planned: list[Planned] | None, workers: int | None, dask: str | None, root: Path, *, track: bool
+) -> bool:
+    """The same as a Prefect flow; whether a server was there for it."""
+    with server(root / ".prefect") as wait:
+        from flows.orchestration.compare import compare_flow
+
+        quiet()
+        try:
+            wait()
+        except ServerNotStarted as error:
+            typer.echo(f"note: {error}; learning goes on without it", err=True)
+            return False
+        compare_flow(typer.echo, planned)(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)
+    return True

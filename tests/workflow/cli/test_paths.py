@@ -1,0 +1,92 @@
+"""A path means the same however it is given: `~` is the home folder, and a project is looked for where it may be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from core.tiny import ROOT
+from typer.testing import CliRunner
+
+from cpg_core.errors import CpgError
+from flows.cli.app import app
+from flows.parameters import expanded
+from flows.request import resolve
+from workflow.asking import parameters, tiny_request
+from workflow.listeners import silently
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def paths_of(command: Any) -> list[Any]:  # noqa: ANN401  (typer's own type)
+    """The parameters of a command that hold a path, and those of the commands below it."""
+    below = [found for name in getattr(command, "commands", {}) for found in paths_of(command.commands[name])]
+    return [*below, *(p for p in command.params if p.metavar in {"FOLDER", "TASK.YAML"})]
+
+
+def test_every_path_of_the_command_line_is_expanded(home: Path) -> None:
+    found = paths_of(typer.main.get_command(app))
+    assert len(found) > 10
+    for parameter in found:
+        assert parameter.type.convert("~/runs", parameter, None) == home / "runs", parameter.name
+
+
+def test_a_root_at_home_is_looked_into(home: Path) -> None:
+    (home / "runs").mkdir()
+    assert str(home / "runs") in CliRunner().invoke(app, ["list", "--root=~/runs"]).stdout
+
+
+def test_an_unknown_home_is_a_mistake() -> None:
+    result = CliRunner().invoke(app, ["list", "--root=~nobody-of-this-name/runs"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ~nobody-of-this-name/runs: ")
+
+
+def test_a_request_expands_its_files(home: Path, tmp_path: Path) -> None:
+    (home / "mine.yaml").write_text((ROOT / "data" / "digits-5.yaml").read_text())
+    (home / "goals.json").write_text(json.dumps({"zero-one": 0.9, "two-three": 0.8}))
+    spec = resolve(replace(tiny_request(goal="~/goals.json"), sequence="~/mine.yaml"), tmp_path)
+    assert spec.goals == {"zero-one": 0.9, "two-three": 0.8}
+    assert spec.settings.goal == str(home / "goals.json")
+    assert expanded("runs") == Path("runs")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_parameters_of_a_deployment_are_expanded(home: Path) -> None:
+    from flows.orchestration.sequence import add_flow, sequence_flow
+
+    given = sequence_flow(silently).validate_parameters(parameters(tiny_request(), Path("~/runs")))
+    assert given["root"] == str(home / "runs")
+    given = add_flow(silently).validate_parameters({"run": "tiny", "task": "~/more.yaml", "root": "~"})
+    assert (given["task"], given["root"]) == (str(home / "more.yaml"), str(home))
+
+
+@pytest.mark.parametrize("words", [["run", "digits-5"], ["prepare", "digits-5"], ["compare", "digits-5"]])
+def test_outside_a_project_it_says_where_it_looked(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    result = CliRunner().invoke(app, [*words, "--root", str(tmp_path / "results")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: there is no params.yaml in ")
+    for part in (str(here), str(tmp_path / "results"), "cd to the project", "--root"):
+        assert part in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_root_that_is_a_project_needs_no_folder_to_be_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CpgError, match="there is no params"):
+        resolve(tiny_request(), tmp_path)
+    assert resolve(tiny_request(), ROOT).name == "tiny"

@@ -1,0 +1,51 @@
+"""Ctrl-C is acknowledged as it comes, and asks twice before anything is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from rich.progress import Progress
+
+from cpg_core.storage.run import Run
+from flows.console.signals import ACKNOWLEDGED, Stop
+from flows.console.terminal import Bars, on_terminal
+
+
+def test_a_signal_is_acknowledged_once() -> None:
+    told: list[str] = []
+    stop = Stop(told.append)
+    with stop.listening():
+        assert told == []
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (stop.requested, told) == (True, [ACKNOWLEDGED])
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told == [ACKNOWLEDGED]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_worker_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with Stop().listening():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_where_there_is_no_terminal_it_is_a_line(unbroken: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    stop = Stop()
+    with on_terminal(unbroken, stop), stop.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert capfd.readouterr().err == f"{ACKNOWLEDGED}\n"
+
+
+def test_a_print_that_was_cut_into_loses_no_word(
+    unbroken: Run, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reentered(*_: object, **__: object) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    progress = Progress()
+    monkeypatch.setattr(progress.console, "print", reentered)
+    Bars(unbroken, Stop(), progress).acknowledge(ACKNOWLEDGED)
+    assert capfd.readouterr().err == f"{ACKNOWLEDGED}\n"
