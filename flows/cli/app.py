@@ -146,16 +146,19 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
 
     found, problems = _open(root, name), list[str]()
     print_table(tasks(found, None if no_recall else lambda task: evaluate(found, task), problems.append))
+    try:
+        typer.echo(summary_line(found))
+    except CpgError as error:
+        problems.append(f"{name}: {error}")
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
-    typer.echo(summary_line(found))
     if problems:
         raise typer.Exit(1)
 
 
 @app.command()
 def audit(name: options.RunName, root: options.Root = HERE) -> None:
-    """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not, or none is there."""
+    """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not."""
     from cpg_core.recall.audit import audit as check
 
     findings = check(_open(root, name))

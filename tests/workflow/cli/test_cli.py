@@ -152,7 +152,7 @@ def test_help_is_instant_and_complete() -> None:
     heavy = "import sys, flows.cli.app; print({'torch', 'prefect', 'mlflow', 'pandas', 'rich'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "torch" not in loaded and "prefect" not in loaded and "mlflow" not in loaded and "pandas" not in loaded
-    for command in ("prepare", "run", "add", "show", "audit", "eval", "list"):
+    for command in ("prepare", "run", "add", "show", "audit", "eval", "list", "rename", "remove"):
         assert command in cpg("--help").stdout
         assert cpg(command, "--help").exit_code == 0
     began = time.monotonic()
