@@ -78,9 +78,9 @@ def test_learning_on_a_gpu_that_is_not_there_is_told_before_anything_is_read(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run = new_run(overrides=("compute.device=cuda",))
+    monkeypatch.setattr(Run, "data", lambda *_: pytest.fail("images are read"))
     with pytest.raises(CpgError, match=r"compute\.device is cuda.*no GPU.*compute\.device=auto"):
         learn_sequence(run, Silent())
-    assert not run.task_work(1).exists()
 
 
 def test_an_audit_of_nothing_fails(new_run: Callable[..., Run]) -> None:
