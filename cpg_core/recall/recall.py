@@ -42,11 +42,9 @@ def probe_of(run: Run) -> Tensor:
 def device_note(run: Run) -> str | None:
     """What to tell a person of a run that is not read on the device that it was learned with; None: nothing."""
     asked = run.spec.settings.compute.device
-    if asked == "cuda" and device_at_hand(asked).type == "cpu":
-        return (
-            f"run {run.spec.name} was learned with compute.device=cuda; there is no GPU here, so it is read on the CPU"
-        )
-    return None
+    if asked != "cuda" or device_at_hand(asked).type == "cuda":
+        return None
+    return f"run {run.spec.name} was learned with compute.device=cuda; there is no GPU here: read on the CPU"
 
 
 def test_accuracy(

@@ -50,8 +50,8 @@ def remove(root: Path, name: str) -> None:
             if gone.exists():
                 shutil.rmtree(gone)
             checkpoints.rename(gone)
-        shutil.rmtree(gone)
         shutil.rmtree(work)
+        shutil.rmtree(gone)  # last: by this the same call again knows that there is something left to delete
 
 
 def require_run(root: Path, name: str) -> tuple[Path, Path]:

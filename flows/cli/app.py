@@ -134,9 +134,12 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
 
     found, problems = _open(root, name), list[str]()
     print_table(tasks(found, None if no_recall else lambda task: evaluate(found, task), problems.append))
+    try:
+        typer.echo(summary_line(found))
+    except CpgError as error:
+        problems.append(f"{name}: {error}")
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
-    typer.echo(summary_line(found))
     if problems:
         raise typer.Exit(1)
 

@@ -85,7 +85,7 @@ def runs(root: Path) -> pd.DataFrame:
 
 def _row(root: Path, name: str) -> dict[str, object]:
     place = root / "checkpoints" / name
-    found: dict[str, object] = {"run": name, "place": str(place), "method": None, "tasks": None}
+    found: dict[str, object] = {"run": name, "place": place.relative_to(root).as_posix(), "method": None, "tasks": None}
     try:
         run = open_run(root, name)
         frozen, of = run.frozen(), len(run.spec.tasks)
@@ -94,7 +94,7 @@ def _row(root: Path, name: str) -> dict[str, object]:
         state = "finished" if frozen == of else "not finished"
         average = f"{summary(run)['average_accuracy']:.1%}" if frozen else None
     except CpgError as error:  # one that cannot be read does not hide the others
-        state, average = str(error).splitlines()[0], None
+        state, average = f"cannot be read: {str(error).splitlines()[0]}", None
     sizes = {"MB": _megabytes(place), "work MB": _megabytes(root / "work" / name)}
     return {**found, **sizes, "average accuracy": average, "state": state}
 

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from cpg_core.errors import CpgError
-from cpg_core.recall.recall import evaluate
+from cpg_core.recall.audit import audit
+from cpg_core.recall.recall import device_note, evaluate
+from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
+from cpg_core.training.reporter import Silent
 
 
 def test_every_task_is_recalled_as_it_was_frozen(learned: Callable[..., Run]) -> None:
@@ -45,3 +49,39 @@ def test_a_folder_of_images_is_judged_by_its_own_labels(
 def test_an_unknown_task_is_named_with_the_nearest(learned: Callable[..., Run]) -> None:
     with pytest.raises(CpgError, match=r"two-thre.*'two-three'"):
         evaluate(learned(), "two-thre")
+
+
+def test_where_nothing_can_be_written_it_is_recalled_all_the_same(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    shutil.rmtree(run.root / "work")
+    (run.root / "work").write_text("a file, so that no folder can be made in its place")
+    assert evaluate(run, "two-three") == run.record(2).test_accuracy
+    assert all(finding.ok for finding in audit(run))
+
+
+def test_a_run_learned_on_a_gpu_is_read_without_one_and_not_learned(
+    learned: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = learned()
+    compute = run.spec.settings.compute.model_copy(update={"device": "cuda"})
+    settings = run.spec.settings.model_copy(update={"compute": compute})
+    elsewhere = Run(run.root, run.spec.model_copy(update={"settings": settings}))
+    assert evaluate(elsewhere, "two-three") == run.record(2).test_accuracy
+    assert all(finding.ok for finding in audit(elsewhere))
+    assert device_note(elsewhere) is not None
+    assert device_note(run) is None
+
+
+def test_learning_on_a_gpu_that_is_not_there_is_told_before_anything_is_read(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = new_run(overrides=("compute.device=cuda",))
+    monkeypatch.setattr(Run, "data", lambda *_: pytest.fail("images are read"))
+    with pytest.raises(CpgError, match=r"compute\.device is cuda.*no GPU.*compute\.device=auto"):
+        learn_sequence(run, Silent())
+
+
+def test_an_audit_of_nothing_fails(new_run: Callable[..., Run]) -> None:
+    assert [finding.ok for finding in audit(new_run())] == [False]

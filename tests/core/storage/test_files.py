@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +77,49 @@ def test_a_tensor_file_that_fails_leaves_the_old_one_too(tmp_path: Path, monkeyp
 def test_the_device_that_is_always_full_says_so() -> None:
     with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("w") as device:
         device.write("x" * 10_000)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_every_file_has_the_mode_that_open_gives(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_tensors(tmp_path / "x.safetensors", TENSORS)
+        write_json(tmp_path / "x.json", {})
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [mode, mode]
+
+
+KILLED = """
+import os, sys, threading, torch
+from pathlib import Path
+from cpg_core.storage.files import write_tensors
+folder = Path(sys.argv[1])
+def end():
+    while not any(folder.glob(".tmp*")):
+        pass
+    os._exit(9)
+threading.Thread(target=end).start()
+tensors = {"a": torch.zeros(5_000_000)}
+while True:
+    write_tensors(folder / "delta.safetensors", tensors, sync=False)
+"""
+"""Writes until it ends itself with a file of safetensors beside the one that is written."""
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    task = tmp_path / "001-fish"
+    task.mkdir()
+    assert subprocess.run([sys.executable, "-c", KILLED, str(task)], check=False).returncode == 9
+    left = [path.name for path in task.iterdir() if path.name.startswith(".")]
+    assert any(name.startswith(".tmp") for name in left)
+    (task / ".record.json.123.part").write_text("{")
+    kept = [tmp_path / ".gitignore", tmp_path / "001-fish.dvc", task / "record.json"]
+    for path in kept:
+        path.write_text("")
+    files.sweep(tmp_path)
+    found = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert found - {task / "delta.safetensors"} == set(kept)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, extend, open_run
+from cpg_core.storage.runs import extend, open_run
 from cpg_core.training.reporter import Silent
 
 OLDER = ROOT / "tests" / "fixtures" / "run_0_1"
@@ -48,8 +48,3 @@ def test_it_takes_one_more_task_and_keeps_the_others_to_the_byte(older: Run) -> 
     assert {path: path.read_bytes() for path in before} == before
     assert longer.frozen() == 3
     assert all(finding.ok for finding in audit(longer))
-
-
-def test_its_command_finds_it(older: Run) -> None:
-    wanted = spec(tasks="1-2").model_copy(update={"name": "older"})
-    assert begin(older.root, wanted).frozen() == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from core.tiny import frozen_bytes, spec
 from cpg_core.errors import CpgError
+from cpg_core.recall.audit import audit
 from cpg_core.runner import alone, learn_sequence
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import begin, extend, open_run
@@ -26,32 +28,33 @@ def test_the_same_command_finds_the_run(damageable: Callable[..., Run]) -> None:
 
 
 OTHERS = {
-    "sequence": spec(tasks="1-2").model_copy(update={"sequence": "cifar100-20"}),
-    "method": spec(tasks="1-2", method="pae"),
-    "backbone": spec(tasks="1-2", backbone="vgg16_bn"),
-    "seed": spec(tasks="1-2", seed=2),
-    "goals": spec(tasks="1-2", goal=0.7),
-    "settings": spec(tasks="1-2", overrides=("pick_train.lr=0.02",)),
-    "tasks": spec(tasks="2,1"),
+    "sequence: 'digits-5' there, 'cifar100-20' here": spec(tasks="1-2").model_copy(update={"sequence": "cifar100-20"}),
+    "method: 'cpg' there, 'pae' here": spec(tasks="1-2", method="pae"),
+    "backbone: 'digits_cnn' there, 'vgg16_bn' here": spec(tasks="1-2", backbone="vgg16_bn"),
+    "seed: 1 there, 2 here": spec(tasks="1-2", seed=2),
+    "goal of two-three: 0.6 there, 0.7 here": spec(tasks="1-2", goal=0.7),
+    "setting pick_train.lr: 0.01 there, 0.02 here": spec(tasks="1-2", overrides=("pick_train.lr=0.02",)),
+    "task 1: zero-one there, two-three here": spec(tasks="2,1"),
+    "task four-five: only here; to learn it at the end of that run: cpg add tiny": spec(tasks="1-3"),
 }
 
 
-@pytest.mark.parametrize("field", OTHERS)
-def test_a_folder_with_frozen_tasks_of_another_run_is_refused(damageable: Callable[..., Run], field: str) -> None:
+@pytest.mark.parametrize("words", OTHERS)
+def test_a_folder_with_frozen_tasks_of_another_run_is_refused(damageable: Callable[..., Run], words: str) -> None:
     run = damageable(tasks="1-2")
     before = frozen_bytes(run)
-    with pytest.raises(CpgError, match=rf"holds another run(.|\n)*{field}(.|\n)*--run"):
-        begin(run.root, OTHERS[field])
+    with pytest.raises(CpgError, match=rf"holds another run(.|\n)*  {words}(.|\n)*--run"):
+        begin(run.root, OTHERS[words])
     assert frozen_bytes(run) == before
 
 
-@pytest.mark.parametrize("field", ["sequence", "method", "backbone"])
+@pytest.mark.parametrize("words", list(OTHERS)[:3])
 def test_even_with_nothing_frozen_a_folder_stays_with_its_sequence_method_and_backbone(
-    new_run: Callable[..., Run], field: str
+    new_run: Callable[..., Run], words: str
 ) -> None:
     run = new_run(tasks="1-2")
-    with pytest.raises(CpgError, match=f"holds another run(.|\n)*{field}"):
-        begin(run.root, OTHERS[field])
+    with pytest.raises(CpgError, match=f"holds another run(.|\n)*{words}"):
+        begin(run.root, OTHERS[words])
 
 
 def test_with_nothing_frozen_the_settings_may_still_change(new_run: Callable[..., Run]) -> None:
@@ -74,6 +77,38 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are(damageable: Callabl
     run = damageable(tasks="1-2")
     with pytest.raises(CpgError, match=r"'tinny'.*tiny"):
         open_run(run.root, "tinny")
+
+
+def test_the_folder_is_the_run_whatever_its_file_calls_it(damageable: Callable[..., Run], tmp_path: Path) -> None:
+    run = damageable(tasks="1-2")
+    shutil.copytree(run.folder, tmp_path / "checkpoints" / "copy")
+    copy, before = open_run(tmp_path, "copy"), frozen_bytes(run)
+    assert (copy.spec.name, copy.folder.name, copy.work.name) == ("copy", "copy", "copy")
+    flipped = copy.task_folder(1) / "delta.safetensors"
+    flipped.write_bytes(flipped.read_bytes()[:-1] + b"?")
+    assert [finding.ok for finding in audit(copy)][:2] == [False, False]
+    assert all(finding.ok for finding in audit(open_run(tmp_path, "tiny")))
+    longer = extend(open_run(tmp_path, "copy"), spec(tasks="3").tasks[0], 0.5)
+    assert (longer.folder, len(longer.spec.tasks)) == (copy.folder, 3)
+    assert frozen_bytes(run) == before
+
+
+def test_a_run_that_was_moved_by_hand_is_audited_and_gone_on_with(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    moved = run.folder.rename(run.folder.with_name("moved"))
+    assert len(audit(open_run(run.root, "moved"))) == 4
+    assert begin(run.root, run.spec.model_copy(update={"name": "moved"})).frozen() == 2
+    with pytest.raises(CpgError, match=r"no run 'tiny'.*there is: moved"):
+        open_run(run.root, "tiny")
+    assert moved.exists()
+
+
+@pytest.mark.parametrize("name", ["../checkpoints/tiny", "", ".", "tiny/../tiny"])
+def test_a_path_is_no_name(damageable: Callable[..., Run], name: str) -> None:
+    run = damageable(tasks="1-2")
+    with pytest.raises(CpgError, match="no run"):
+        open_run(run.root, name)
+    assert open_run(run.root, "tiny/").spec.name == "tiny"
 
 
 def test_one_more_task_is_learned_and_the_earlier_files_stay(damageable: Callable[..., Run]) -> None:
@@ -122,5 +157,5 @@ def test_settings_that_are_another_methods_own_do_not_make_another_run(learned: 
     run = learned(tasks="1-2")
     assert begin(run.root, spec(tasks="1-2", overrides=("ewc.strength=3.0",))).frozen() == 2
     forgetful = learned(method="ewc", tasks="1-2")
-    with pytest.raises(CpgError, match="settings"):
+    with pytest.raises(CpgError, match=r"setting ewc\.strength: 1\.0 there, 3\.0 here"):
         begin(forgetful.root, spec("ewc", tasks="1-2", overrides=("ewc.strength=3.0",)))

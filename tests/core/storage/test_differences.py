@@ -1,0 +1,84 @@
+"""Which differences make another run, and which do not: a goal file spelt otherwise, images that were moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.tiny import settings, spec
+from cpg_core.data.spec import TaskSpec
+from cpg_core.errors import CpgError
+from cpg_core.runner import learn_sequence
+from cpg_core.storage.files import write_json
+from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.runs import begin, found, open_run
+from cpg_core.training.reporter import Silent
+
+
+def photos(folder: Path) -> RunSpec:
+    """Two tasks of image files: the second is not learned in these tests."""
+    tasks = [
+        TaskSpec.model_validate({"name": name, "source": {"kind": "folder", "folder": folder}})
+        for name in ("cats", "dogs")
+    ]
+    wanted = spec(tasks="1-2", goal=0.0, overrides=("pick_train.epochs=1", "prune.targets=[]"))
+    return wanted.model_copy(update={"tasks": tuple(tasks), "goals": dict.fromkeys(("cats", "dogs"), 0.0)})
+
+
+@pytest.fixture
+def with_photos(tmp_path: Path, write_folder: Callable[..., Path]) -> Run:
+    """A run whose first task, of the images in `images/`, is frozen."""
+    folder = write_folder({f"{part}/{name}": 6 for part in ("train", "test") for name in ("one", "two")})
+    wanted = photos(folder)
+    first = begin(tmp_path, wanted.model_copy(update={"tasks": wanted.tasks[:1]}))
+    learn_sequence(first, Silent())
+    write_json(first.folder / "run.json", wanted.model_dump(mode="json"))
+    return open_run(tmp_path, "tiny")
+
+
+@pytest.mark.usefixtures("with_photos")
+def test_images_that_were_moved_are_the_same_run_at_their_new_place(tmp_path: Path) -> None:
+    moved = (tmp_path / "images").rename(tmp_path / "photos")
+    assert found(tmp_path, photos(moved)) is not None
+    assert begin(tmp_path, photos(moved)).spec.tasks == photos(moved).tasks
+    again = open_run(tmp_path, "tiny")
+    assert again.spec.tasks == photos(moved).tasks, "for the commands that only read it, too"
+    assert again.data(1).digest == again.record(1).data_sha256
+
+
+def test_other_images_at_another_place_are_another_run(with_photos: Run, tmp_path: Path) -> None:
+    before = (with_photos.folder / "run.json").read_bytes()
+    moved = (tmp_path / "images").rename(tmp_path / "photos")
+    (moved / "train" / "one" / "0.png").write_bytes((moved / "train" / "two" / "0.png").read_bytes())
+    with pytest.raises(CpgError, match=r"\(cats\): source.folder: .*images there, .*photos here(.|\n)*are others than"):
+        begin(tmp_path, photos(moved))
+    assert (with_photos.folder / "run.json").read_bytes() == before
+
+
+def test_images_that_are_not_there_are_told(with_photos: Run, tmp_path: Path) -> None:
+    with pytest.raises(CpgError, match=r"\(cats\): its images cannot be read: .*nowhere"):
+        begin(tmp_path, photos(tmp_path / "nowhere"))
+    assert begin(tmp_path, with_photos.spec).frozen() == 1
+
+
+def test_another_field_of_a_task_is_named(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    task = run.spec.tasks[1].model_copy(update={"classes": ("2", "4")})
+    wanted = run.spec.model_copy(update={"tasks": (run.spec.tasks[0], task)})
+    with pytest.raises(CpgError, match=r"task 2 \(two-three\): classes: \['2', '3'\] there, \['2', '4'\] here"):
+        begin(run.root, wanted)
+
+
+def test_a_goal_file_is_compared_by_its_goals(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    for spelling in ("g.yaml", "./g.yaml", "/elsewhere/g.yaml"):
+        wanted = run.spec.model_copy(update={"settings": settings(f"goal={spelling}")})
+        assert begin(run.root, wanted).frozen() == 2
+    with pytest.raises(CpgError, match=r"goal of zero-one: 0\.6 there, 0\.5 here"):
+        begin(run.root, run.spec.model_copy(update={"goals": {"zero-one": 0.5, "two-three": 0.6}}))
+
+
+def test_a_goal_file_has_one_spelling() -> None:
+    assert settings("goal=./g.yaml") == settings("goal=g.yaml") != settings("goal=h.yaml")

@@ -1,0 +1,37 @@
+"""A run's lock where there can be none: told with its cause."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from cpg_core.errors import CpgError
+from cpg_core.storage.lock import locked
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_lock: FileLock) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    with (
+        pytest.raises(CpgError, match=r"work/tiny/lock: this file system has no locks \(No locks available\)"),
+        locked(tmp_path / "work" / "tiny"),
+    ):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("a file")
+    with pytest.raises(CpgError, match="work/tiny/lock: cannot be written"), locked(tmp_path / "work" / "tiny"):
+        pass
+
+
+def test_it_is_free_again_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with locked(tmp_path / "tiny"), pytest.raises(CpgError, match="another process"), locked(tmp_path / "tiny"):
+            pass

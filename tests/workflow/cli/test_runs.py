@@ -1,0 +1,86 @@
+"""The commands on runs as folders: list, rename, remove; and those that read one that was copied or broken."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from core.tiny import frozen_bytes
+from typer.testing import CliRunner, Result
+
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
+from flows.cli.app import app
+
+
+def cpg(*words: object, answer: str | None = None) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words], input=answer)
+
+
+@pytest.fixture
+def root(unbroken: Run, tmp_path: Path) -> Path:
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "tiny")
+    return tmp_path
+
+
+def break_delta(run: Run, index: int) -> None:
+    file = run.task_folder(index) / "delta.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+
+
+def test_a_copy_is_audited_itself(root: Path) -> None:
+    shutil.copytree(root / "checkpoints" / "tiny", root / "checkpoints" / "copy")
+    assert cpg("audit", "copy", "--root", root).stdout.endswith("4 checks, none failed\n")
+    break_delta(open_run(root, "copy"), 2)
+    result = cpg("audit", "copy", "--root", root)
+    assert (result.exit_code, "FAIL  002-two-three" in result.stdout) == (1, True)
+    assert cpg("audit", "tiny", "--root", root).exit_code == 0
+
+
+def test_an_audit_without_a_frozen_task_fails(root: Path) -> None:
+    for task in ("001-zero-one", "002-two-three"):
+        shutil.rmtree(root / "checkpoints" / "tiny" / task)
+    result = cpg("audit", "tiny", "--root", root)
+    assert (result.exit_code, "no task is frozen" in result.stdout) == (1, True)
+
+
+def test_a_task_that_cannot_be_read_fails_its_row(root: Path) -> None:
+    break_delta(open_run(root, "tiny"), 2)
+    result = cpg("show", "tiny", "--root", root)
+    assert result.exit_code == 1
+    rows = [line.split()[0] for line in result.stdout.splitlines()]
+    assert rows == ["task", "zero-one", "two-three", "tiny:"]
+    assert result.stderr.startswith("error: two-three: ")
+    assert "zero-one:" not in result.stderr
+    (open_run(root, "tiny").task_folder(2) / "recall.json").write_text("{")
+    result = cpg("show", "tiny", "--root", root)
+    assert (result.exit_code, "error: tiny: " in result.stderr) == (1, True), result.output
+
+
+def test_list_has_a_row_for_each_run_even_a_broken_one(root: Path) -> None:
+    shutil.copytree(root / "checkpoints" / "tiny", root / "checkpoints" / "begun")
+    shutil.rmtree(root / "checkpoints" / "begun" / "002-two-three")
+    shutil.copytree(root / "checkpoints" / "tiny", root / "checkpoints" / "broken")
+    (root / "checkpoints" / "broken" / "run.json").write_text("{")
+    result = cpg("list", "--root", root)
+    assert result.exit_code == 0
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if "checkpoints/" in line}
+    assert rows["begun"].split()[:4] == ["begun", "checkpoints/begun", "cpg", "1/2"]
+    assert rows["begun"].rstrip().endswith("not finished")
+    assert rows["tiny"].split()[3] == "2/2"
+    assert rows["tiny"].rstrip().endswith("%  finished")
+    assert float(rows["broken"].split()[2]) > 0, "what it takes of the disk"
+    assert "cannot be read" in result.stdout
+
+
+def test_rename_and_remove(root: Path) -> None:
+    before = {name: found for name, found in frozen_bytes(open_run(root, "tiny")).items() if name != "run.json"}
+    assert cpg("rename", "tiny", "small", "--root", root).exit_code == 0
+    after = frozen_bytes(open_run(root, "small"))
+    assert {name: found for name, found in after.items() if name != "run.json"} == before
+    refused = cpg("remove", "small", "--root", root, answer="n\n")
+    assert (refused.exit_code, open_run(root, "small").frozen()) == (1, 2)
+    assert cpg("remove", "small", "--root", root, answer="y\n").exit_code == 0
+    assert cpg("remove", "small", "--root", root, "--yes").exit_code == 2
+    assert list((root / "checkpoints").iterdir()) == []
