@@ -53,6 +53,10 @@ class RunSpec(Strict):
     versions: dict[str, str]
     git_commit: str | None
 
+    def stored(self, root: Path) -> dict[str, object]:
+        """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""
+        return self.model_dump(mode="json", context={"folder": root})
+
     @field_validator("settings", mode="before")
     @classmethod
     def _of_an_older_run(cls, settings: object) -> object:
@@ -269,7 +273,7 @@ def open_run(root: Path, name: str) -> Run:
     if not (folder / RUN).exists():
         there = sorted(path.parent.name for path in (root / "checkpoints").glob(f"*/{RUN}"))
         raise CpgError(f"no run {name!r} in {folder.parent}; there is: {', '.join(there) or 'none yet'}")
-    return Run(root, read_record(folder / RUN, RunSpec))
+    return Run(root, read_record(folder / RUN, RunSpec, context={"folder": root}))
 
 
 def begin(root: Path, spec: RunSpec) -> Run:
@@ -281,7 +285,7 @@ def begin(root: Path, spec: RunSpec) -> Run:
     if (there := found(root, spec)) is not None:
         return there
     run = Run(root, spec)
-    write_json(run.folder / RUN, spec.model_dump(mode="json"))
+    write_json(run.folder / RUN, spec.stored(root))
     return run
 
 
@@ -322,7 +326,7 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
         raise CpgError(f"run {run.spec.name} has a task {task.name!r} already; name the new one otherwise")
     goals = {**run.spec.goals, task.name: goal}
     spec = run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals})
-    write_json(run.folder / RUN, spec.model_dump(mode="json"))
+    write_json(run.folder / RUN, spec.stored(run.root))
     return Run(run.root, spec)
 
 
