@@ -48,7 +48,7 @@ def examine(content: Path | bytes | Image.Image, channels: int, where: str, *, d
             return _decoded(content, channels)
         with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as image:
             if draft:
-                image.draft(MODE_OF_CHANNELS[channels], (image.width // 8, image.height // 8))
+                image.draft(MODE_OF_CHANNELS[channels], (max(1, image.width // 8), max(1, image.height // 8)))
             return _decoded(image, channels)
     except Exception as error:  # readers of image formats raise anything at a damaged file
         why = str(error) or "no reason given"

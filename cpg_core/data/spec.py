@@ -1,7 +1,8 @@
 """The sequence YAML: an ordered list of tasks for one backbone.
 
 A task inherits `source`, `augment` and `normalise` from its sequence while the YAML is read, so a `TaskSpec` is
-always complete on its own. It goes to JSON with `model_dump_json()` and comes back with `model_validate_json()`.
+always complete on its own. It goes to JSON with `model_dump_json()` and comes back with `model_validate_json()`; with
+the context `{"folder": Path}` of both, places inside that folder are relative to it in the JSON.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def load_sequence(name_or_path: str, folder: Path) -> SequenceSpec:
     Raises `CpgError` if there is no such file or if it says something wrong.
     """
     if name_or_path.endswith((".yaml", ".yml")):
-        return read_yaml(Path(name_or_path), SequenceSpec)
+        return read_yaml(Path(name_or_path).expanduser(), SequenceSpec)
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name_or_path not in known:
         raise CpgError(
@@ -120,7 +121,7 @@ def load_sequence(name_or_path: str, folder: Path) -> SequenceSpec:
 
 def load_task(path: Path) -> TaskSpec:
     """Read the YAML file of a single task. Raises `CpgError` if it is missing or says something wrong."""
-    return read_yaml(path, TaskSpec)
+    return read_yaml(path.expanduser(), TaskSpec)
 
 
 def select(spec: SequenceSpec, tasks: str | None = None, ordering: str = "0") -> tuple[TaskSpec, ...]:

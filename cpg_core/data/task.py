@@ -136,6 +136,7 @@ def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, 
 
     Classes may be absent; a folder that is none of the task's classes raises `CpgError`, as an unreadable image does.
     """
+    folder = folder.expanduser()
     inner = folder / "test"
     listing = list_classes(inner if inner.is_dir() and "test" not in classes else folder)
     for name in listing.names:

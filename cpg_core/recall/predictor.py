@@ -6,7 +6,6 @@ Nothing is written, so that a run may be served from a place that is read only.
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 import threading
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from cpg_core.backbones import Input
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.decode import decode, to_pixels
+from cpg_core.data.reading import Broken
 from cpg_core.data.resize import fit
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
@@ -120,14 +120,21 @@ def read_images(images: object, wanted: Input) -> Tensor:
         wanted: what the backbone takes.
 
     Raises:
-        CpgError: naming the image that cannot be read, counted from 1.
+        CpgError: naming every image that cannot be read, counted from 1.
     """
     if isinstance(images, str) or _depth(images) == 3:
         images = [images]
     if not isinstance(images, Sequence | np.ndarray) or len(images) == 0:
         raise CpgError(f"expected a list of one image or more, got {_shown(images)}")
-    read = [_pixels(image, wanted.channels, f"image {number}") for number, image in enumerate(images, 1)]
-    fitted = [fit(torch.from_numpy(pixels).permute(2, 0, 1), wanted.size) for pixels in read]
+    fitted, errors = list[Tensor](), list[CpgError]()
+    for number, image in enumerate(images, 1):
+        try:
+            pixels = _pixels(image, wanted.channels, f"image {number}")
+            fitted.append(fit(torch.from_numpy(pixels).permute(2, 0, 1), wanted.size))
+        except CpgError as error:
+            errors.append(error)
+    if errors:
+        raise Broken(errors, len(images))
     return torch.stack(fitted)
 
 
@@ -135,8 +142,9 @@ def _pixels(image: object, channels: int, where: str) -> NDArray[np.uint8]:
     """One image as uint8 `[H, W, C]`."""
     if isinstance(image, str):
         try:
-            return decode(base64.b64decode(image, validate=True), channels, where)
-        except binascii.Error as error:
+            # Base64 comes in lines, as `base64 FILE` and Python's encodebytes write it.
+            return decode(base64.b64decode("".join(image.split()), validate=True), channels, where)
+        except ValueError as error:  # of which binascii.Error is one
             raise CpgError(f"{where}: text that is not base64 ({error}); expected an image file in base64") from error
     expected = f"{where}: expected height x width x channels (1, 3 or 4)"
     try:

@@ -84,7 +84,7 @@ def _record(context: TaskContext, state: TaskState, stages: list[StageRecord], r
     return TaskRecord(
         index=context.index,
         name=context.name,
-        task=context.data.spec.model_dump(mode="json"),
+        task=context.data.spec.model_dump(mode="json", context={"folder": context.run.root}),
         method=spec.method,
         goal=context.goal,
         goal_split=settings.goal_split,

@@ -65,15 +65,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_record(path: Path, model: type[M]) -> M:
-    """The typed record in a JSON file.
+def read_record(path: Path, model: type[M], context: dict[str, object] | None = None) -> M:
+    """The typed record in a JSON file; its validators see the context.
 
     Raises:
         Damaged: missing, unreadable, or not such a record.
     """
     content = read_json(path)
     try:
-        return check(content, model, str(path))
+        return check(content, model, str(path), context)
     except CpgError as error:
         raise Damaged(str(error)) from error
 

@@ -52,6 +52,10 @@ class RunSpec(Strict):
     versions: dict[str, str]
     git_commit: str | None
 
+    def stored(self, root: Path) -> dict[str, object]:
+        """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""
+        return self.model_dump(mode="json", context={"folder": root})
+
     @field_validator("settings", mode="before")
     @classmethod
     def _of_an_older_run(cls, settings: object) -> object:

@@ -44,7 +44,7 @@ def open_run(root: Path, name: str) -> Run:
     file = root / "checkpoints" / name / RUN
     if "/" in name or not file.exists():
         raise none_of(root, name)
-    spec = read_record(file, RunSpec)
+    spec = read_record(file, RunSpec, context={"folder": root})
     return Run(root, spec if spec.name == name else spec.model_copy(update={"name": name}))
 
 
@@ -102,4 +102,4 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
 
 
 def _write(run: Run) -> None:
-    write_json(run.folder / RUN, run.spec.model_dump(mode="json"))
+    write_json(run.folder / RUN, run.spec.stored(run.root))

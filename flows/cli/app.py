@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cpg_core.errors import CpgError
 from flows.cli import options, runs
 from flows.cli.errors import ExitCode, OneLineErrors
 from flows.cli.reproduce import app as reproduce

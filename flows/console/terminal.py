@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 from cpg_core.storage.run import Run
-from cpg_core.training.reporter import Reporter
+from cpg_core.training.reporter import Reporter, Silent
 from flows.console.reporters import Lines
 from flows.console.signals import Stop, to_stderr
 
@@ -37,7 +37,7 @@ def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Shows `(task, done, total)` as a bar on a terminal, and nothing elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda *_: None
+        yield Silent().reading
         return
     with Progress(*COLUMNS, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         images = progress.add_task("", total=None, visible=False)
