@@ -143,7 +143,14 @@ def test_a_database_of_the_users_own_is_kept() -> None:
 
 
 @pytest.mark.parametrize("what", ["run", "compare"])
-def test_learning_goes_on_without_it(what: str, instead: Callable[[str], Path], unbroken: Run) -> None:
+def test_learning_goes_on_without_it(
+    what: str,
+    prefect_server: None,  # noqa: ARG001  (for the tests after this one: Prefect reads its address as it is imported)
+    unbroken: Run,
+    instead: Callable[[str], Path],
+) -> None:
+    import prefect  # noqa: F401
+
     root = instead(BROKEN).parent
     words = arguments(tiny_request(run=None if what == "compare" else "tiny"), root)
     if what == "compare":
