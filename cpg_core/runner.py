@@ -7,16 +7,16 @@ from contextlib import contextmanager, nullcontext
 
 from filelock import FileLock, Timeout
 
-from cpg_core.distributed.rank_worker import started
+from cpg_core.distributed.rank_worker import start_ranks
 from cpg_core.errors import CpgError
-from cpg_core.machine import exactly
+from cpg_core.machine import deterministic
 from cpg_core.stages.context import TaskContext, open_task, run_stage
 from cpg_core.stages.freeze import freeze
 from cpg_core.stages.next_stage import Request, next_stage
 from cpg_core.stages.registry import work_of
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
-from cpg_core.training.ranks import ALONE
+from cpg_core.training.ranks import SINGLE_PROCESS
 from cpg_core.training.reporter import Reporter
 
 Execute = Callable[[TaskContext, Request], StageRecord]
@@ -48,9 +48,9 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
     Raises:
         CpgError: another process is learning this run, or a rank was lost.
     """
-    with alone(run), exactly(run.spec.settings.compute.threads):
+    with alone(run), deterministic(run.spec.settings.compute.threads):
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
-        with started(run) if left else nullcontext(ALONE) as ranks:
+        with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
             for index in left:
                 learn(open_task(run, index, reporter, ranks))
 

@@ -31,7 +31,7 @@ GO, STOP = b"go", b"stop"
 
 
 @contextmanager
-def joined(share: Share, port: int, compute: Compute) -> Iterator[torch.device]:
+def join_process_group(share: Share, port: int, compute: Compute) -> Iterator[torch.device]:
     """Be a rank of the group on this machine inside the block; the rank's device, which is the current one.
 
     Accelerate chooses device and backend: GPU n and NCCL for rank n, or the processor and gloo.
@@ -63,30 +63,30 @@ def joined(share: Share, port: int, compute: Compute) -> Iterator[torch.device]:
         PartialState._reset_state()  # it would be the state of the next group of this process
 
 
-class Together:
+class Rank:
     """What every rank of a group does."""
 
     def __init__(self, share: Share, device: torch.device) -> None:
         self.share = share
         self._device = device
 
-    def spread(self, network: Network) -> nn.Module:
+    def wrap_ddp(self, network: Network) -> nn.Module:
         """The network with batch norm over the whole batch, and gradients averaged as they come."""
         sync_batch_norm(network, self._device)
         devices = None if self._device.type == "cpu" else [self._device]
         return DistributedDataParallel(network, devices, gradient_as_bucket_view=True)
 
-    def weigh(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
+    def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
         """The mean over the ranks of what this gives is the mean over the batch, whoever has an image more."""
         return loss * (images * self.share.of / in_batch)
 
-    def total(self, *numbers: Tensor) -> tuple[Tensor, ...]:
+    def all_reduce(self, *numbers: Tensor) -> tuple[Tensor, ...]:
         """One exchange for all of the numbers."""
         summed = torch.stack([number.to(self._device, torch.float64) for number in numbers])
         dist.all_reduce(summed)
         return tuple(mine.to(number.dtype) for mine, number in zip(summed, numbers, strict=True))
 
-    def same(self, tensors: Callable[[], Layers]) -> None:
+    def assert_identical(self, tensors: Callable[[], Layers]) -> None:
         """Compare the sums of the bit patterns of each tensor, 32 bits a number."""
         held = tensors()
         mine = torch.stack([_bits(tensor).to(self._device) for tensor in held.values()])
@@ -107,28 +107,28 @@ def _bits(tensor: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Other:
+class RankProcess:
     """A rank as the leader sees it."""
 
     process: BaseProcess
     link: Connection
 
 
-class Leader(Together):
+class Leader(Rank):
     """Rank 0: says what is done, and when to stop."""
 
-    def __init__(self, device: torch.device, others: Sequence[Other]) -> None:
+    def __init__(self, device: torch.device, others: Sequence[RankProcess]) -> None:
         super().__init__(Share(0, len(others) + 1), device)
         self._others = others
 
     @contextmanager
-    def together(self, call: str) -> Iterator[None]:
+    def on_all_ranks(self, call: str) -> Iterator[None]:
         """Call the others; an exchange that breaks off is told by what became of them."""
         try:
             self._tell(call.encode())
             yield
         except (RuntimeError, OSError) as error:
-            if told := lost(self._others):
+            if told := lost_rank(self._others):
                 raise told from error
             raise
 
@@ -142,7 +142,7 @@ class Leader(Together):
             other.link.send_bytes(message)
 
 
-class Follower(Together):
+class Follower(Rank):
     """Any other rank: does what the leader says."""
 
     def __init__(self, share: Share, device: torch.device, link: Connection) -> None:
@@ -159,7 +159,7 @@ class Follower(Together):
             yield call.decode()
 
     @contextmanager
-    def together(self, call: str) -> Iterator[None]:  # noqa: ARG002
+    def on_all_ranks(self, call: str) -> Iterator[None]:  # noqa: ARG002
         """It was called itself."""
         yield
 
@@ -168,7 +168,7 @@ class Follower(Together):
         return self._link.recv_bytes() == STOP
 
 
-def lost(others: Sequence[Other]) -> CpgError | None:
+def lost_rank(others: Sequence[RankProcess]) -> CpgError | None:
     """The error for the rank that ended first: its own, if it told one. None: all are well."""
     ending = multiprocessing.connection.wait([other.process.sentinel for other in others], timeout=GRACE)
     for other in others:

@@ -22,14 +22,14 @@ import torch
 
 from cpg_core.config.settings import Compute
 from cpg_core.data.fetch import Share
-from cpg_core.distributed.process_group import GRACE, Follower, Leader, Other, joined, lost
+from cpg_core.distributed.process_group import GRACE, Follower, Leader, RankProcess, join_process_group, lost_rank
 from cpg_core.errors import CpgError
-from cpg_core.machine import device_of, exactly
+from cpg_core.machine import deterministic, device_of
 from cpg_core.stages.context import Call, TaskContext, do_work, open_task
 from cpg_core.stages.registry import work_of
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.snapshot import ReadOnly
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Silent
 
 READY = b"ready"
@@ -37,7 +37,7 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 @contextmanager
-def started(run: Run) -> Iterator[Ranks]:
+def start_ranks(run: Run) -> Iterator[Ranks]:
     """The ranks that the settings ask for, for as long as the block lasts; this process leads them.
 
     Raises:
@@ -45,17 +45,17 @@ def started(run: Run) -> Iterator[Ranks]:
     """
     compute = run.spec.settings.compute
     if compute.processes == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     _enough_devices(compute)
     from accelerate.utils.other import get_free_port
 
-    port, others = get_free_port(), list[Other]()
+    port, others = get_free_port(), list[RankProcess]()
     try:
         for index in range(1, compute.processes):
             others.append(_start(run, Share(index, compute.processes), port))
         _wait_for(others)
-        with joined(Share(0, compute.processes), port, compute) as device:
+        with join_process_group(Share(0, compute.processes), port, compute) as device:
             try:
                 yield Leader(device, others)
             except BaseException:
@@ -69,7 +69,7 @@ def started(run: Run) -> Iterator[Ranks]:
         _kill(others)
 
 
-def follow(share: Share, root: str, spec: str, port: int, link: Connection) -> None:
+def rank_main(share: Share, root: str, spec: str, port: int, link: Connection) -> None:
     """Be a rank that follows, until the leader lets go of the other end of `link`."""
     logging.disable(logging.WARNING)  # the leader has the same to say
     parent = multiprocessing.parent_process()
@@ -79,9 +79,9 @@ def follow(share: Share, root: str, spec: str, port: int, link: Connection) -> N
     run = Run(Path(root), RunSpec.model_validate_json(spec))
     compute = run.spec.settings.compute
     link.send_bytes(READY)
-    with exactly(compute.threads), joined(share, port, compute) as device:
+    with deterministic(compute.threads), join_process_group(share, port, compute) as device:
         try:
-            _follow(run, Follower(share, device, link))
+            _serve_calls(run, Follower(share, device, link))
         except Interrupted:
             return
         except CpgError as error:
@@ -94,7 +94,7 @@ def _end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def _follow(run: Run, ranks: Follower) -> None:
+def _serve_calls(run: Run, ranks: Follower) -> None:
     context: TaskContext | None = None
     for text in ranks.calls():
         call = Call.model_validate_json(text)
@@ -103,12 +103,12 @@ def _follow(run: Run, ranks: Follower) -> None:
         do_work(context, call, work_of(context.run.method, call.request.stage), ReadOnly)
 
 
-def _start(run: Run, share: Share, port: int) -> Other:
+def _start(run: Run, share: Share, port: int) -> RankProcess:
     """A new interpreter: a fork would inherit the threads and the GPU of this one in an unknown state."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     args = (share, str(run.root.resolve()), run.spec.model_dump_json(), port, there)
-    process = spawn.Process(target=follow, args=args, name=f"rank {share.index}")
+    process = spawn.Process(target=rank_main, args=args, name=f"rank {share.index}")
     # Blocked signals stay so in a child: Ctrl-C and SIGTERM reach the leader alone, which stops all at one batch.
     resource_tracker.ensure_running()  # started later, it would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -117,20 +117,20 @@ def _start(run: Run, share: Share, port: int) -> Other:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()
-    return Other(process, here)
+    return RankProcess(process, here)
 
 
-def _wait_for(others: list[Other]) -> None:
+def _wait_for(others: list[RankProcess]) -> None:
     """Whoever joins a group waits for all of it, so see first that all are there."""
     for other in others:
         multiprocessing.connection.wait([other.link, other.process.sentinel])
         try:
             other.link.recv_bytes()
         except (EOFError, OSError):
-            raise lost(others) or EOFError from None
+            raise lost_rank(others) or EOFError from None
 
 
-def _kill(others: list[Other]) -> None:
+def _kill(others: list[RankProcess]) -> None:
     for other in others:
         if other.process.is_alive():
             other.process.kill()

@@ -16,7 +16,7 @@ from torch.nn.functional import softshrink
 from cpg_core.config.settings import STEADY
 from cpg_core.data.batches import batch_count
 from cpg_core.errors import CpgError
-from cpg_core.model.layers import Layers, copy_corner, corner
+from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, private_tensors, shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, Place, TaskContext
@@ -70,7 +70,7 @@ def split(context: TaskContext, request: Request, state: TaskState | None, place
         spare = [unit for unit in range(old.shape[0], value[name].shape[0]) if _unused(state, name, unit)]
         for unit, copy in zip(found[name], spare, strict=False):
             value[name][copy] = value[name][unit]
-            corner(value[name][unit], old[unit].shape).copy_(old[unit])
+            leading_block(value[name][unit], old[unit].shape).copy_(old[unit])
             if place_in_chain + 1 < len(names):
                 after = value[names[place_in_chain + 1]]
                 inputs = _inputs(after, value[name].shape[0])
@@ -157,7 +157,7 @@ def drifted(context: TaskContext, state: TaskState) -> dict[str, list[int]]:
     """Units of earlier tasks whose weights moved by more than `den.drift` of their norm, the furthest first."""
     found = {}
     for name, old in context.before.weight.items():
-        before, moved = old.flatten(1), (corner(state.value[name], old.shape) - old).flatten(1).norm(dim=1)
+        before, moved = old.flatten(1), (leading_block(state.value[name], old.shape) - old).flatten(1).norm(dim=1)
         norm = before.norm(dim=1)
         share = torch.where(norm > 0, moved / norm.clamp_min(1e-12), torch.where(moved > 0, math.inf, 0.0))
         order = torch.argsort(share, descending=True, stable=True)
@@ -166,7 +166,7 @@ def drifted(context: TaskContext, state: TaskState) -> dict[str, list[int]]:
 
 
 def _wider(context: TaskContext, state: TaskState, budget_x: float) -> TaskState:
-    """The state in the leading corner of a fresh network of a budget; itself where that is its own."""
+    """The state in the leading block of a fresh network of a budget; itself where that is its own."""
     if budget_x == state.budget_x:
         return replace(state, own={name: torch.ones_like(own) for name, own in state.own.items()})
     network = fresh_network(context, budget_x)
@@ -174,7 +174,7 @@ def _wider(context: TaskContext, state: TaskState, budget_x: float) -> TaskState
     private = {name: tensor.clone() for name, tensor in private_tensors(network).items()}
     for wide, narrow in ((value, state.value), (private, state.private)):
         for name, tensor in narrow.items():
-            copy_corner(wide[name], tensor)
+            copy_leading_block(wide[name], tensor)
     none = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in value.items()}
     return TaskState(budget_x, {name: ~mask for name, mask in none.items()}, value, none, private)
 
@@ -183,7 +183,7 @@ def _added(context: TaskContext, layers: Layers) -> Layers:
     """Where the weights lie that no earlier task's network has."""
     added = {name: torch.ones_like(layer, dtype=torch.bool) for name, layer in layers.items()}
     for name, old in context.before.weight.items():
-        corner(added[name], old.shape).fill_(False)
+        leading_block(added[name], old.shape).fill_(False)
     return added
 
 

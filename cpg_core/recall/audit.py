@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from cpg_core.errors import CpgError
-from cpg_core.machine import device_of, exactly, machine
-from cpg_core.model.state import Shared, nothing_yet
+from cpg_core.machine import deterministic, device_of, machine
+from cpg_core.model.state import Shared, empty_shared
 from cpg_core.recall.recall import network_of, probe_of
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import digest, sha256
@@ -38,7 +38,7 @@ def audit(run: Run) -> list[Finding]:
     """
     findings: list[Finding] = []
     sound: list[tuple[TaskRecord, Delta]] = []
-    shared = nothing_yet(run.shapes(1.0))
+    shared = empty_shared(run.shapes(1.0))
     parent: str | None = None
     for index in range(1, run.frozen() + 1):
         label = run.label(index)
@@ -77,7 +77,7 @@ def _results(run: Run, index: int) -> list[Finding]:
 
 def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:
     label = run.label(record.index)
-    with exactly(record.machine.threads):
+    with deterministic(record.machine.threads):
         logits = probe_logits(network_of(run, shared, record, delta), probe_of(run))
         here = machine(device_of(run.spec.settings.compute.device), torch.get_num_threads())
     if digest(logits) == record.probe_sha256:

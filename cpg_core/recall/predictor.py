@@ -25,7 +25,7 @@ from cpg_core.data.decode import decode, to_pixels
 from cpg_core.data.resize import fit
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
-from cpg_core.machine import exactly
+from cpg_core.machine import deterministic
 from cpg_core.model.network import Network
 from cpg_core.recall.recall import network_of
 from cpg_core.storage.run import Run
@@ -93,7 +93,7 @@ class Serving:
         split = Split(torch.zeros(len(pixels), dtype=torch.int64), shape, pixels)
         with self._one_at_a_time:
             record, _ = run.recallable(self._tasks[task])
-            with exactly(record.machine.threads), reading(self._network(task)) as network:
+            with deterministic(record.machine.threads), reading(self._network(task)) as network:
                 device = next(network.parameters()).device
                 mean, std = torch.tensor(record.mean), torch.tensor(record.std)
                 batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)

@@ -12,7 +12,7 @@ from cpg_core.config.suggestions import unknown
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
 from cpg_core.data.task import load_eval_split
-from cpg_core.machine import device_of, exactly
+from cpg_core.machine import deterministic, device_of
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, build, private_tensors, shared_parameters
 from cpg_core.model.state import Shared, install, write
@@ -63,7 +63,7 @@ def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
     split = None
     if folder is not None:
         split = load_eval_split(folder, record.classes, image_size=run.input.size, channels=run.input.channels)
-    with exactly(record.machine.threads):
+    with deterministic(record.machine.threads):
         try:
             shared = run.shared()
         except Damaged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.model.layers import corner
+from cpg_core.model.layers import leading_block
 from cpg_core.model.ownership import RELEASED
 from cpg_core.storage import delta
 from cpg_core.storage.run import Run
@@ -42,7 +42,7 @@ def picked(run: Run, index: int) -> list[float]:
     using = delta.used(owners, added, index, in_place=False)
     there, taken = torch.zeros(index), torch.zeros(index)
     for name, mask in using.items():
-        owner = corner(owners[name], added.shapes[name])
+        owner = leading_block(owners[name], added.shapes[name])
         there += _counts(owner, index)[:index]
         taken += _counts(owner[mask], index)[:index]
     return (taken / there.clamp(min=1))[RELEASED + 1 :].tolist()

@@ -31,7 +31,7 @@ from cpg_core.storage.files import Damaged, read_json, read_tensors, sha256, wri
 from cpg_core.storage.records import Epoch, StageRecord
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.snapshot import Snapshots
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Reporter
 
 STATE = "state.safetensors"
@@ -61,7 +61,7 @@ class TaskContext:
     previous: Layers | None
     parent: str | None
     reporter: Reporter
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_PROCESS
 
     @property
     def name(self) -> str:
@@ -150,7 +150,7 @@ class Call(Strict):
     key: str
 
 
-def open_task(run: Run, index: int, reporter: Reporter, ranks: Ranks = ALONE) -> TaskContext:
+def open_task(run: Run, index: int, reporter: Reporter, ranks: Ranks = SINGLE_PROCESS) -> TaskContext:
     """Everything that the stages of task `index` need; tasks before it must be frozen."""
     before, earlier = run.shared(), _earlier(run, index)
     added = None if earlier is None else run.delta(earlier)
@@ -194,7 +194,7 @@ def run_stage(context: TaskContext, request: Request, work: Work) -> tuple[Stage
         if stale != folder:
             shutil.rmtree(stale)
     call = Call(index=context.index, request=request, key=key)
-    with context.ranks.together(call.model_dump_json()):
+    with context.ranks.on_all_ranks(call.model_dump_json()):
         outcome = do_work(context, call, work)
     record = _record(context, request, outcome, key, folder)
     write_json(folder / "seconds.json", {"seconds": outcome.seconds})

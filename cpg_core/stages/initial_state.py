@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cpg_core.methods import Method
-from cpg_core.model.layers import copy_corner
+from cpg_core.model.layers import copy_leading_block
 from cpg_core.model.network import Network, build, private_tensors, shared_parameters, width
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import TaskContext
@@ -40,7 +40,7 @@ def first_state(context: TaskContext, budget_x: float, init: str) -> TaskState:
     if context.previous is not None and context.settings.private_init == "previous":
         for name, value in context.previous.items():
             if not name.startswith("head."):
-                copy_corner(private[name], value)
+                copy_leading_block(private[name], value)
     return TaskState(
         budget_x=budget_x,
         own=own,

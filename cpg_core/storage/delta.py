@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cpg_core.model.layers import Layers, corner
+from cpg_core.model.layers import Layers, leading_block
 from cpg_core.model.ownership import claim, owned_before, released
 from cpg_core.model.state import Shared, TaskState
 from cpg_core.storage.files import read_tensors, write_tensors
@@ -76,14 +76,15 @@ def recalled(shared: Shared, delta: Delta, task: int, *, in_place: bool) -> Laye
     Only what the task itself or an earlier one owns is read, in the leading slice of the task's own width.
     """
     using = used(shared.owner, delta, task, in_place=in_place)
-    return {name: torch.where(using[name], corner(shared.weight[name], delta.shapes[name]), 0.0) for name in using}
+    weight = {name: leading_block(shared.weight[name], shape) for name, shape in delta.shapes.items()}
+    return {name: torch.where(using[name], weight[name], 0.0) for name in using}
 
 
 def used(owner: Layers, delta: Delta, task: int, *, in_place: bool) -> Layers:
     """Which weights a frozen task computes with: bool, of the task's own width."""
     using = {}
     for name, shape in delta.shapes.items():
-        held = corner(owner[name], shape)
+        held = leading_block(owner[name], shape)
         if in_place:
             using[name] = ~released(held)
         else:

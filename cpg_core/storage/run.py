@@ -20,7 +20,7 @@ from cpg_core.errors import CpgError
 from cpg_core.methods import Method, settings_of
 from cpg_core.methods import find as find_method
 from cpg_core.model.network import shared_shapes, width
-from cpg_core.model.state import Shared, nothing_yet, widened
+from cpg_core.model.state import Shared, empty_shared, widened
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import Damaged, read_json, read_record, read_tensors, sha256, write_json, write_tensors
@@ -189,7 +189,7 @@ class Run:
         """
         after = 0 if self.method.apart else self.frozen()
         if after == 0:
-            return nothing_yet(self.shapes(1.0))
+            return empty_shared(self.shapes(1.0))
         chain = sha256(self.task_folder(after) / RECORD)
         try:
             return self._cached_shared(chain)
@@ -204,7 +204,7 @@ class Run:
         Raises:
             Damaged: naming the file that is damaged or missing.
         """
-        shared = nothing_yet(self.shapes(1.0))
+        shared = empty_shared(self.shapes(1.0))
         for index in range(1, after + 1):
             record = self.record(index)
             shared = self.joined(shared, record, self.delta(index, record))
@@ -216,7 +216,7 @@ class Run:
         Where models are apart they are the task's own model, whatever was before.
         """
         if self.method.apart:
-            shared = nothing_yet(self.shapes(1.0))
+            shared = empty_shared(self.shapes(1.0))
         if record.budget_x != shared.budget_x:
             shared = widened(shared, record.budget_x, self.shapes(record.budget_x))
         return delta.apply(shared, added, record.index, in_place=self.in_place)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cpg_core.model.network import Network
 from cpg_core.seeds import derive
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 
 PROBE_IMAGES = 8
 
@@ -29,14 +29,14 @@ def reading(network: Network) -> Iterator[Network]:
             network.train()
 
 
-def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = ALONE) -> float:
+def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = SINGLE_PROCESS) -> float:
     """The fraction of images whose largest logit is their label's, in [0, 1], over the shares of all ranks."""
     right, seen = 0, 0
     with reading(network):
         for images, labels in batches:
             right += int((network(images).argmax(dim=1) == labels).sum())
             seen += len(labels)
-    all_right, all_seen = ranks.total(torch.tensor(right), torch.tensor(seen))
+    all_right, all_seen = ranks.all_reduce(torch.tensor(right), torch.tensor(seen))
     return int(all_right) / int(all_seen)
 
 

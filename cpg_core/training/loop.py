@@ -21,7 +21,7 @@ from cpg_core.storage.records import Epoch
 from cpg_core.storage.snapshot import Position, Snapshots
 from cpg_core.training.evaluation import accuracy
 from cpg_core.training.optimizer import TaskOptimizer
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Reporter
 from cpg_core.training.schedules import factor
 
@@ -64,7 +64,9 @@ class Plan:
     penalty: Penalty = no_penalty
 
 
-def decide_accuracy(network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = ALONE) -> float:
+def decide_accuracy(
+    network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = SINGLE_PROCESS
+) -> float:
     """Accuracy on the split that decisions may look at: `val`, or `test` in the paper's protocol."""
     device = next(network.parameters()).device
     images = data.val if split == "val" else data.test
@@ -78,7 +80,7 @@ def train(
     plan: Plan,
     snapshots: Snapshots,
     reporter: Reporter,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[tuple[Epoch, ...], float]:
     """Run the plan's epochs, or what is left of them since the newest snapshot.
 
@@ -94,13 +96,13 @@ def train(
     device = next(network.parameters()).device
     batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
     position, best = _resume(network, optimizer, snapshots, reporter)
-    ranks.same(lambda: _gather(network, optimizer, best))
-    forward = ranks.spread(network)
+    ranks.assert_identical(lambda: _gather(network, optimizer, best))
+    forward = ranks.wrap_ddp(network)
     began = time.monotonic() - position.seconds
     reporter.stage_begins(plan.task, plan.stage, plan.epochs)
 
     def save(place: Position) -> None:
-        ranks.same(lambda: _gather(network, optimizer, best))
+        ranks.assert_identical(lambda: _gather(network, optimizer, best))
         timed = place.model_copy(update={"seconds": time.monotonic() - began})
         snapshots.save(timed, lambda: _gather(network, optimizer, best))
 
@@ -125,12 +127,12 @@ def train(
             logits = forward(images)
             loss = cross_entropy(logits, labels)
             penalty = plan.penalty(network, images, epoch * batches + batch)
-            torch.autograd.backward(ranks.weigh(loss, len(labels), in_batch) + penalty)
+            torch.autograd.backward(ranks.scale_loss(loss, len(labels), in_batch) + penalty)
             optimizer.step(lr, plan.score_lr * factor(plan.score_schedule, at, plan.epochs))
             if plan.after_step is not None:
                 plan.after_step(network, optimizer, epoch * batches + batch + 1, lr)
             hits = (logits.detach().argmax(dim=1) == labels).sum()
-            loss_of_batch, hits_of_batch = ranks.total(loss.detach() * len(labels), hits)
+            loss_of_batch, hits_of_batch = ranks.all_reduce(loss.detach() * len(labels), hits)
             loss_sum += loss_of_batch
             right += hits_of_batch
             seen += in_batch

@@ -25,7 +25,7 @@ class Ranks(Protocol):
         """Which part of every batch is this rank's, and of how many."""
         ...
 
-    def together(self, call: str) -> AbstractContextManager[None]:
+    def on_all_ranks(self, call: str) -> AbstractContextManager[None]:
         """Call all ranks to the stage that is done inside the block.
 
         Raises:
@@ -37,19 +37,19 @@ class Ranks(Protocol):
         """Whether the leader was asked to stop: all stop at the same batch."""
         ...
 
-    def spread(self, network: Network) -> nn.Module:
+    def wrap_ddp(self, network: Network) -> nn.Module:
         """What to call for the network's logits, so that gradients are those of the whole batch on every rank."""
         ...
 
-    def weigh(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
+    def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
         """The loss to go back from, given the mean over this rank's `images` of the `in_batch`."""
         ...
 
-    def total(self, *numbers: Tensor) -> tuple[Tensor, ...]:
+    def all_reduce(self, *numbers: Tensor) -> tuple[Tensor, ...]:
         """Each number (no dimensions) summed over the ranks."""
         ...
 
-    def same(self, tensors: Callable[[], Layers]) -> None:
+    def assert_identical(self, tensors: Callable[[], Layers]) -> None:
         """Make sure that all ranks hold the same bits.
 
         Raises:
@@ -58,12 +58,12 @@ class Ranks(Protocol):
         ...
 
 
-class Alone:
+class SingleProcess:
     """One process, which has every batch to itself."""
 
     share = WHOLE
 
-    def together(self, call: str) -> AbstractContextManager[None]:  # noqa: ARG002
+    def on_all_ranks(self, call: str) -> AbstractContextManager[None]:  # noqa: ARG002
         """Nobody to call."""
         return nullcontext()
 
@@ -71,20 +71,20 @@ class Alone:
         """As asked."""
         return asked
 
-    def spread(self, network: Network) -> nn.Module:
+    def wrap_ddp(self, network: Network) -> nn.Module:
         """The network itself."""
         return network
 
-    def weigh(self, loss: Tensor, images: int, in_batch: int) -> Tensor:  # noqa: ARG002
+    def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:  # noqa: ARG002
         """The loss itself."""
         return loss
 
-    def total(self, *numbers: Tensor) -> tuple[Tensor, ...]:
+    def all_reduce(self, *numbers: Tensor) -> tuple[Tensor, ...]:
         """The numbers themselves."""
         return numbers
 
-    def same(self, tensors: Callable[[], Layers]) -> None:
+    def assert_identical(self, tensors: Callable[[], Layers]) -> None:
         """Nothing to compare with."""
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()

@@ -10,9 +10,9 @@ import torch
 from core.tiny import GROWS, bits, random_layers
 from core.witness import recalled_network
 
-from cpg_core.model.layers import corner
+from cpg_core.model.layers import leading_block
 from cpg_core.model.network import build, shared_parameters, width
-from cpg_core.model.state import Shared, nothing_yet, widened
+from cpg_core.model.state import Shared, empty_shared, widened
 from cpg_core.storage.run import Run
 
 VGG = ("base_width=0.03", "batch_size=128", "pick_train.epochs=1", "prune.targets=[0.5]", "retrain.epochs=0")
@@ -29,7 +29,7 @@ def shapes(backbone: str, budget_x: float, base_width: float = 0.1) -> dict[str,
 
 def filled(backbone: str) -> Shared:
     """A random state in which half of the weights are owned by two tasks."""
-    empty = nothing_yet(shapes(backbone, 1.0))
+    empty = empty_shared(shapes(backbone, 1.0))
     noise = random_layers(1, {name: weight.shape for name, weight in empty.weight.items()})
     owner = {name: ((values > 0).int() + (values > 1).int()).to(torch.int16) for name, values in noise.items()}
     return replace(empty, weight={name: noise[name] * (owner[name] > 0) for name in noise}, owner=owner)
@@ -39,7 +39,7 @@ def old_block_is_in_the_corner(old: Shared, wide: Shared) -> bool:
     """The old block bit for bit in the leading corner, and everything else released and 0."""
     for name, weight in old.weight.items():
         new_weight, new_owner = wide.weight[name].clone(), wide.owner[name].clone()
-        inner_weight, inner_owner = corner(new_weight, weight.shape), corner(new_owner, weight.shape)
+        inner_weight, inner_owner = leading_block(new_weight, weight.shape), leading_block(new_owner, weight.shape)
         if not (torch.equal(inner_weight, weight) and torch.equal(inner_owner, old.owner[name])):
             return False
         inner_weight.zero_()
@@ -85,8 +85,8 @@ def test_what_the_first_task_owns_is_untouched_by_growing_twice(learned: Callabl
     before, after = run.rebuild(1), run.rebuild(run.frozen())
     for name, owner in before.owner.items():
         mine = owner == 1
-        assert torch.equal(corner(after.owner[name], owner.shape) == 1, mine)
-        inner = corner(after.weight[name], owner.shape)[mine]
+        assert torch.equal(leading_block(after.owner[name], owner.shape) == 1, mine)
+        inner = leading_block(after.weight[name], owner.shape)[mine]
         assert bits({name: inner}) == bits({name: before.weight[name][mine]})
         assert int((after.owner[name] == 1).sum()) == int(mine.sum()), "nothing outside of the corner is task 1's"
 
@@ -110,7 +110,9 @@ def test_new_weights_are_fresh_and_the_same_in_each_attempt(learned: Callable[..
     run = learned(**CASES["digits_cnn"])
     before, shared = run.rebuild(1), run.rebuild(2)
     own = {name: shared.owner[name] == 2 for name in shared.owner}
-    outside = sum(int(mask.sum()) - int(corner(mask, before.owner[name].shape).sum()) for name, mask in own.items())
+    outside = sum(
+        int(mask.sum()) - int(leading_block(mask, before.owner[name].shape).sum()) for name, mask in own.items()
+    )
     assert outside > 0, "task 2 holds weights in the part that grew"
     used = torch.cat([shared.weight[name][mask] for name, mask in own.items()])
     assert len(used.unique()) > 0.9 * len(used)

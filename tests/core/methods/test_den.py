@@ -13,7 +13,7 @@ from torch import Tensor
 from cpg_core.errors import CpgError
 from cpg_core.methods import den
 from cpg_core.methods.den import selected
-from cpg_core.model.layers import corner
+from cpg_core.model.layers import leading_block
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.runner import execute, learn_task
@@ -97,8 +97,8 @@ def test_added_units_are_trained_and_all_that_was_there_is_held(new_run: Callabl
     states = states_of_task_2(new_run(method="den", tasks="1-2", overrides=MISSES))
     first, grown, trained = (states[key].value for key in ("pick_train x1.0", "grow x1.5", "pick_train x1.5"))
     for name, weight in first.items():
-        assert torch.equal(corner(grown[name], weight.shape), weight)
-        assert torch.equal(corner(trained[name], weight.shape), weight)
+        assert torch.equal(leading_block(grown[name], weight.shape), weight)
+        assert torch.equal(leading_block(trained[name], weight.shape), weight)
         assert not torch.equal(trained[name], grown[name])
 
 
@@ -138,7 +138,7 @@ def restored(run: Run) -> int:
     """
     before, after = run.rebuild(1).weight, run.rebuild(2).weight
     name = list(before)[-1]
-    same = corner(after[name], before[name].shape) == before[name]
+    same = leading_block(after[name], before[name].shape) == before[name]
     return int((same | (before[name] == 0)).all(dim=1).sum())
 
 

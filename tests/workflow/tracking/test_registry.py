@@ -29,7 +29,7 @@ from torch import Tensor
 from cpg_core.backbones import Input
 from cpg_core.data.batches import eval_batches
 from cpg_core.errors import CpgError
-from cpg_core.machine import exactly
+from cpg_core.machine import deterministic
 from cpg_core.recall.predictor import Serving, read_images
 from cpg_core.recall.recall import evaluate, network_of
 from cpg_core.storage.files import Damaged
@@ -117,7 +117,7 @@ def test_an_unfinished_or_untracked_run_is_not(client: MlflowClient, tmp_path: P
 def recalled_logits(run: Run, index: int) -> tuple[Tensor, Tensor]:
     """The test images of a task, and their logits as `cpg eval` computes them."""
     record, split, settings = run.record(index), run.data(index).test, run.spec.settings
-    with exactly(record.machine.threads):
+    with deterministic(record.machine.threads):
         network = network_of(run, run.shared(), record, run.delta(index, record))
         mean, std = torch.tensor(record.mean), torch.tensor(record.std)
         with reading(network):
