@@ -29,7 +29,7 @@ from faults_sequence import WITH_PREFECT, starter
 from faults_servers import mlflow_away, mlflow_database, prefect_away
 from output import show, show_table
 
-from cpg_core.storage.run import open_run
+from cpg_core.storage.runs import open_run
 from flows.environment import prepare
 from flows.orchestration.server import server
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from faults_rows import HARMS, MISTAKE, Bench, Harm, Row, told
 from faults_sequence import RUN, content
 
-from cpg_core.storage.run import open_run
+from cpg_core.storage.runs import open_run
 
 REFUSED = {
     "run.json": "run.json",

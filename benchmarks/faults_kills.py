@@ -18,8 +18,9 @@ from typing import Any
 
 from faults_sequence import RUN, Starter, arguments, content, unbroken
 
-from cpg_core.storage.run import RECORD, Run, open_run
+from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.run import RUN as RUN_FILE
+from cpg_core.storage.runs import open_run
 
 KINDS = {
     "checkpoints/run.json": 3,

@@ -19,7 +19,7 @@ from faults_rows import MISTAKE, STOPPED, Bench, Harm, Row, cut, told
 from faults_sequence import ROOT, RUN, Attempt, Starter, arguments, content, environment, unbroken
 from PIL import Image
 
-from cpg_core.storage.run import open_run
+from cpg_core.storage.runs import open_run
 
 CHANGED = "settings, data, code or the model before it changed"
 TASKS = {"one": ("0", "1"), "two": ("2", "3"), "three": ("4", "5")}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from faults_sequence import RUN, Attempt, Starter, arguments, content
 
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 
 MISTAKE, STOPPED = 2, 130
 Harm = Callable[[Path], None]

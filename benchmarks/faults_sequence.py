@@ -13,7 +13,8 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 
 ROOT = Path(__file__).parents[1]
 RUN = "tiny"

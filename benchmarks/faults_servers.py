@@ -16,7 +16,7 @@ from pathlib import Path
 from faults_rows import Bench, Row, told
 from faults_sequence import ROOT, RUN, Attempt, arguments, content, environment, unbroken
 
-from cpg_core.storage.run import open_run
+from cpg_core.storage.runs import open_run
 
 SLOW = ("--set", "pick_train.epochs=200", "--set", "pick_train.score_freeze_epoch=140")
 """A task takes some seconds, in which a server may go and come."""

@@ -30,7 +30,8 @@ from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_task
 from cpg_core.stages.context import open_task
 from cpg_core.storage.records import TaskRecord
-from cpg_core.storage.run import Run, RunSpec, begin
+from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.runs import begin
 from cpg_core.training.reporter import Silent
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"

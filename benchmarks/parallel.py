@@ -21,7 +21,8 @@ from pathlib import Path
 import pandas as pd
 from output import show
 
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 
 PROJECT = Path(__file__).parents[1]
 

@@ -13,7 +13,8 @@ from cpg_core.data.spec import SequenceSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
-from cpg_core.storage.run import Run, RunSpec, extend, open_run
+from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.runs import extend, open_run
 from flows.versioning.dvc_pointers import begin_here, require_here
 
 COMPUTED_GOALS = ("avg", "max", "top")

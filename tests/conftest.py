@@ -13,7 +13,8 @@ from core import tiny
 from PIL import Image
 from tiny_results import tiny_results
 
-from cpg_core.storage.run import Run, begin
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin
 from flows.reproduce.result import RunResult
 
 

@@ -204,7 +204,7 @@ app.add_typer(reproduce, name="reproduce")
 
 
 def _open(root: Path, name: str) -> Run:
-    from cpg_core.storage.run import open_run
+    from cpg_core.storage.runs import open_run
     from flows.versioning.dvc_pointers import require_here
 
     require_here(root, name)

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import summary
-from cpg_core.storage.run import RUN, Run, open_run
+from cpg_core.storage.run import RUN, Run
+from cpg_core.storage.runs import open_run
 
 NARROWEST = 132
 """Columns that the widest table takes; on a narrower terminal its lines wrap, and nothing is cut off."""

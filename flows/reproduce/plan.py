@@ -17,7 +17,8 @@ from cpg_core.errors import CpgError
 from cpg_core.methods import METHODS, settings_of
 from cpg_core.methods import find as find_method
 from cpg_core.storage.files import read_record, write_json
-from cpg_core.storage.run import COMPARED, Run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import COMPARED
 from flows.reproduce.result import RunResult, result_of
 from flows.request import SequenceRequest, definitions, resolve
 from flows.versioning.dvc_pointers import begin_here

@@ -10,7 +10,8 @@ import pandas as pd
 
 from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import summary
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from flows.console.signals import Stop
 from flows.console.tables import table_text

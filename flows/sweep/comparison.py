@@ -11,7 +11,8 @@ from itertools import product
 from pathlib import Path
 
 from cpg_core.errors import CpgError
-from cpg_core.storage.run import RUN, RunSpec, found, open_run
+from cpg_core.storage.run import RUN, RunSpec
+from cpg_core.storage.runs import found, open_run
 from flows.request import SequenceRequest, resolve
 
 THREADS = "compute.threads"

@@ -20,7 +20,8 @@ from mlflow.telemetry import set_telemetry_client
 from cpg_core.errors import CpgError
 from cpg_core.recall.predictor import Serving
 from cpg_core.storage.files import Damaged
-from cpg_core.storage.run import RUN, open_run
+from cpg_core.storage.run import RUN
+from cpg_core.storage.runs import open_run
 
 
 class Refused(MlflowException):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpg_core.errors import CpgError
-from cpg_core.storage.run import RECORD, Run, RunSpec, begin
+from cpg_core.storage.run import RECORD, Run, RunSpec
+from cpg_core.storage.runs import begin
 
 
 def pointer(folder: Path) -> Path:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from core.tiny import GROWS, TINY
 
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 
 from .services import Services, services
 from .window import Window

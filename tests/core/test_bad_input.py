@@ -13,7 +13,8 @@ from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage import files
-from cpg_core.storage.run import Run, begin, extend
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin, extend
 from cpg_core.training.reporter import Silent
 
 DIVERGES = ("pick_train.lr=1.0e+30", "pick_train.schedule={kind: constant}")

@@ -13,7 +13,8 @@ from cpg_core.data.spec import load_sequence, select
 from cpg_core.machine import versions
 from cpg_core.methods import METHODS
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, RunSpec, begin, open_run
+from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.runs import begin, open_run
 from cpg_core.training.reporter import Silent
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,8 @@ from cpg_core.stages.next_stage import Request
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.records import StageRecord
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.evaluation import probe_images, reading
 from cpg_core.training.reporter import Silent
 

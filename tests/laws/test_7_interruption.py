@@ -11,7 +11,8 @@ import pytest
 from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS, frozen_bytes, learn, spec
 
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, begin, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin, open_run
 from cpg_core.training.reporter import Interrupted, Silent
 
 TWO_TASKS = {"tasks": "1-2"}

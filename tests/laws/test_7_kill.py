@@ -14,7 +14,8 @@ from pathlib import Path
 from core.tiny import ROOT, frozen_bytes
 
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Silent
 
 KILLS = 3
@@ -24,7 +25,7 @@ import os, sys
 import sklearn.datasets
 from pathlib import Path
 from cpg_core.training.reporter import Silent
-from cpg_core.storage.run import open_run
+from cpg_core.storage.runs import open_run
 from cpg_core.runner import learn_sequence
 for line in sys.stdin:
     learner = os.fork()

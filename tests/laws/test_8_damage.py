@@ -16,7 +16,8 @@ from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import Damaged, read_json, write_json
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Silent
 
 TASKS = ("001-zero-one", "002-two-three", "003-four-five")

@@ -14,7 +14,8 @@ from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import read_json, write_json
-from cpg_core.storage.run import RUN, Run, extend, open_run
+from cpg_core.storage.run import RUN, Run
+from cpg_core.storage.runs import extend, open_run
 from cpg_core.training.reporter import Silent
 
 

@@ -29,7 +29,8 @@ from cpg_core.model.network import build, shared_parameters
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import read_tensors, sha256, write_tensors
-from cpg_core.storage.run import Run, begin, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin, open_run
 from cpg_core.storage.snapshot import Position, ReadOnly, Snapshots
 from cpg_core.training.loop import Plan, train
 from cpg_core.training.optimizer import TaskOptimizer

@@ -12,7 +12,8 @@ from core.tiny import spec
 from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import matrix, summary, table
 from cpg_core.storage.files import write_json
-from cpg_core.storage.run import Run, begin
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin
 
 AFTER = {  # test accuracy of tasks 1, 2, 3 once task 1, 2, 3 was frozen
     1: [0.90],

@@ -11,7 +11,8 @@ import pytest
 from core.tiny import frozen_bytes, spec
 from cpg_core.errors import CpgError
 from cpg_core.runner import alone, learn_sequence
-from cpg_core.storage.run import Run, begin, extend, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin, extend, open_run
 from cpg_core.training.reporter import Silent
 
 

@@ -14,7 +14,8 @@ import pytest
 from core.tiny import ROOT, frozen_bytes
 from typer.testing import CliRunner, Result
 
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from flows.cli.app import app
 from workflow.asking import arguments, tiny_request
 

@@ -21,7 +21,8 @@ from uuid import UUID
 import pytest
 from core.tiny import ROOT, frozen_bytes
 
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from workflow.asking import arguments, parameters, tiny_request
 from workflow.conftest import learned
 

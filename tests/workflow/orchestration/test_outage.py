@@ -13,7 +13,8 @@ import pytest
 from core.tiny import frozen_bytes
 
 from cpg_core.errors import CpgError
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted, Reporter
 from flows.console.reporters import Listen
 from flows.console.signals import Stop

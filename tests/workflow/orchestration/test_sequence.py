@@ -13,7 +13,8 @@ from core.tiny import GROWS, frozen_bytes
 
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from workflow.asking import parameters, tiny_request
 from workflow.listeners import at, silently

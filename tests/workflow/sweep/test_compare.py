@@ -22,7 +22,8 @@ from core.tiny import ROOT, TINY, frozen_bytes
 
 from cpg_core.errors import CpgError
 from cpg_core.methods import METHODS
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted, Reporter, Silent
 from flows.console.signals import Stop
 from flows.local_runner import learn

@@ -33,7 +33,8 @@ from cpg_core.machine import deterministic
 from cpg_core.recall.predictor import Serving, read_images
 from cpg_core.recall.recall import evaluate, network_of
 from cpg_core.storage.files import Damaged
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.evaluation import reading
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn

@@ -17,7 +17,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cpg_core.errors import CpgError
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from flows.cli.app import app
 from flows.local_runner import learn
