@@ -26,6 +26,7 @@ from cpg_core.config.settings import load_settings
 from cpg_core.data.fields import DigitsSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.machine import deterministic, versions
+from cpg_core.methods import find
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_task
 from cpg_core.stages.context import open_task
@@ -73,7 +74,7 @@ def learn(run: Run, tasks: Iterable[int], meter: Meter) -> list[float]:
     with deterministic(run.spec.settings.compute.threads):
         for index in tasks:
             began = time.monotonic()
-            learn_task(open_task(run, index, meter))
+            learn_task(open_task(run, find(run.spec.method), index, meter))
             seconds.append(time.monotonic() - began)
     return seconds
 

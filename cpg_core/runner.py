@@ -10,10 +10,11 @@ from filelock import FileLock, Timeout
 from cpg_core.distributed.rank_worker import start_ranks
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
-from cpg_core.stages.context import TaskContext, open_task, run_stage
+from cpg_core.methods import find
+from cpg_core.stages.context import TaskContext, open_task
 from cpg_core.stages.freeze import freeze
 from cpg_core.stages.next_stage import Request, next_stage
-from cpg_core.stages.registry import work_of
+from cpg_core.stages.run_stage import run_stage
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.ranks import SINGLE_PROCESS
@@ -27,7 +28,7 @@ def do_stage(context: TaskContext, request: Request) -> tuple[StageRecord, bool]
     """Do one stage here and now, or find it done: its record, and whether it was found."""
     if request.stage == "freeze":
         return freeze(context, request), False
-    return run_stage(context, request, work_of(context.run.method, request.stage))
+    return run_stage(context, request)
 
 
 def execute(context: TaskContext, request: Request) -> StageRecord:
@@ -49,10 +50,11 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
         CpgError: another process is learning this run, or a rank was lost.
     """
     with alone(run), deterministic(run.spec.settings.compute.threads):
+        method = find(run.spec.method)
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
             for index in left:
-                learn(open_task(run, index, reporter, ranks))
+                learn(open_task(run, method, index, reporter, ranks))
 
 
 @contextmanager

@@ -25,8 +25,10 @@ from cpg_core.data.fetch import Share
 from cpg_core.distributed.process_group import GRACE, Follower, Leader, RankProcess, join_process_group, lost_rank
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_of
-from cpg_core.stages.context import Call, TaskContext, do_work, open_task
-from cpg_core.stages.registry import work_of
+from cpg_core.methods import find
+from cpg_core.stages.context import TaskContext, open_task
+from cpg_core.stages.run_stage import do_work
+from cpg_core.stages.stage import Call
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.snapshot import ReadOnly
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
@@ -99,8 +101,8 @@ def _serve_calls(run: Run, ranks: Follower) -> None:
     for text in ranks.calls():
         call = Call.model_validate_json(text)
         if context is None or context.index != call.index:
-            context = open_task(run, call.index, Silent(), ranks)
-        do_work(context, call, work_of(context.run.method, call.request.stage), ReadOnly)
+            context = open_task(run, find(run.spec.method), call.index, Silent(), ranks)
+        do_work(context, call, ReadOnly)
 
 
 def _start(run: Run, share: Share, port: int) -> RankProcess:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cpg_core.model.layers import Layers, copy_leading_block
-from cpg_core.model.network import Network, private_tensors, shared_parameters
+from cpg_core.model.network import Network, build, private_tensors, shared_parameters
 from cpg_core.model.ownership import released
 
 
@@ -94,3 +94,12 @@ def write(tensors: Mapping[str, Tensor], values: Layers) -> None:
 def released_share(shared: Shared) -> int:
     """How many weights no task owns."""
     return sum(int(released(owner).sum()) for owner in shared.owner.values())
+
+
+def loaded_network(
+    backbone: str, width: float, classes: int, weights: Layers, private: Layers, device: torch.device
+) -> Network:
+    """The network of a task that computes with these weights and private tensors, channels last, on a device."""
+    network = build(backbone, width, classes)
+    install(network, weights, private)
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

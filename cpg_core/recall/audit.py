@@ -8,8 +8,10 @@ import torch
 
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_of, machine
-from cpg_core.model.state import Shared, empty_shared
-from cpg_core.recall.recall import network_of, probe_of
+from cpg_core.methods import assembly_of
+from cpg_core.model.state import Shared
+from cpg_core.stages.frozen_tasks import network_of, probe_of
+from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import digest, sha256
 from cpg_core.storage.records import TaskRecord
@@ -38,7 +40,8 @@ def audit(run: Run) -> list[Finding]:
     """
     findings: list[Finding] = []
     sound: list[tuple[TaskRecord, Delta]] = []
-    shared = empty_shared(run.shapes(1.0))
+    assembly = assembly_of(run)
+    shared = assembly.rebuild(0)
     parent: str | None = None
     for index in range(1, run.frozen() + 1):
         label = run.label(index)
@@ -47,7 +50,7 @@ def audit(run: Run) -> list[Finding]:
             delta = run.delta(index, record)
             if record.parent_sha256 != parent:
                 raise CpgError(f"{run.task_folder(index) / RECORD}: made after another model than the tasks before it")
-            shared = run.joined(shared, record, delta)
+            shared = assembly.add(shared, record, delta)
         except CpgError as error:
             findings.append(Finding(label, "files", ok=False, detail=str(error)))
             rest = (run.label(later) for later in range(index + 1, run.frozen() + 1))
@@ -60,7 +63,7 @@ def audit(run: Run) -> list[Finding]:
         sound.append((record, delta))
         findings += _results(run, index)
     for record, delta in sound:
-        findings.append(_probe(run, shared, record, delta))
+        findings.append(_probe(assembly, shared, record, delta))
     return findings
 
 
@@ -75,10 +78,11 @@ def _results(run: Run, index: int) -> list[Finding]:
     return found
 
 
-def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:
+def _probe(assembly: Assembly, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:
+    run = assembly.run
     label = run.label(record.index)
     with deterministic(record.machine.threads):
-        logits = probe_logits(network_of(run, shared, record, delta), probe_of(run))
+        logits = probe_logits(network_of(assembly, shared, record, delta), probe_of(run))
         here = machine(device_of(run.spec.settings.compute.device), torch.get_num_threads())
     if digest(logits) == record.probe_sha256:
         return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")

@@ -26,8 +26,9 @@ from cpg_core.data.resize import fit
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
+from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
-from cpg_core.recall.recall import network_of
+from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import reading
 
@@ -64,7 +65,8 @@ class Serving:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
-        self._shared = run.rebuild(run.frozen())
+        self._assembly = assembly_of(run)
+        self._shared = self._assembly.rebuild(run.frozen())
         self._networks: dict[str, Network] = {}
         # The number of torch's threads is one for the whole process.
         self._one_at_a_time = threading.Lock()
@@ -92,7 +94,7 @@ class Serving:
         shape = (run.input.channels, run.input.size, run.input.size)
         split = Split(torch.zeros(len(pixels), dtype=torch.int64), shape, pixels)
         with self._one_at_a_time:
-            record, _ = run.recallable(self._tasks[task])
+            record, _ = self._assembly.recallable(self._tasks[task])
             with deterministic(record.machine.threads), reading(self._network(task)) as network:
                 device = next(network.parameters()).device
                 mean, std = torch.tensor(record.mean), torch.tensor(record.std)
@@ -104,7 +106,8 @@ class Serving:
         if task not in self._networks:
             while len(self._networks) >= NETWORKS:
                 self._networks.pop(next(iter(self._networks)))
-            self._networks[task] = network_of(self._run, self._shared, *self._run.recallable(self._tasks[task]))
+            recallable = self._assembly.recallable(self._tasks[task])
+            self._networks[task] = network_of(self._assembly, self._shared, *recallable)
         return self._networks[task]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cpg_core.config.method_settings import settings_of
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
-from cpg_core.methods import find as find_method
-from cpg_core.methods import settings_of
 from cpg_core.storage.files import Damaged, read_record, write_json
 from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
 
@@ -89,7 +88,7 @@ def _differences(found: RunSpec, wanted: RunSpec, fields: tuple[str, ...]) -> li
         if field == "tasks":
             there = there[: len(here)]
         if field == "settings":
-            there, here = (settings_of(find_method(spec.method), spec.settings) for spec in (found, wanted))
+            there, here = (settings_of(spec.method, spec.settings) for spec in (found, wanted))
         if field == "goals":
             there = {task: goal for task, goal in there.items() if task in here}
         if there != here:

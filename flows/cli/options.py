@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cpg_core.methods import METHODS
+from cpg_core.methods import names
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name; `cpg list` tells them.")]
 Root = Annotated[
@@ -39,7 +39,7 @@ Method = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help=f"One of {', '.join(METHODS)}; docs/methods.md tells what each does.",
+        help=f"One of {', '.join(names())}; docs/methods.md tells what each does.",
     ),
 ]
 Ordering = Annotated[str, typer.Option(metavar="NAME", help="An ordering of the sequence; 0: as written.")]

@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema
 
 from cpg_core.config.schema import read_mapping
 from cpg_core.errors import CpgError
-from cpg_core.methods import METHODS
+from cpg_core.methods import every
 
 Json = dict[str, Any]
 
@@ -44,9 +44,9 @@ Sequence = Annotated[str, _field("A sequence's name in `data/`, or the path of i
 Method = Annotated[
     str,
     _field(
-        "What learns it. " + " ".join(f"`{name}`: {method.source}." for name, method in METHODS.items()),
+        "What learns it. " + " ".join(f"`{name}`: {method.source}." for name, method in every().items()),
         type="string",
-        enum=list(METHODS),
+        enum=list(every()),
     ),
 ]
 Goal = Annotated[
@@ -87,7 +87,7 @@ Overrides = Annotated[
 ]
 Methods = Annotated[
     tuple[str, ...],
-    _field("What learns it.", type="array", items={"type": "string", "enum": list(METHODS)}, minItems=1),
+    _field("What learns it.", type="array", items={"type": "string", "enum": list(every())}, minItems=1),
 ]
 Orderings = Annotated[
     tuple[int | str, ...],

@@ -10,6 +10,7 @@ import torch
 from core.tiny import GROWS, bits, random_layers
 from core.witness import recalled_network
 
+from cpg_core.methods import assembly_of
 from cpg_core.model.layers import leading_block
 from cpg_core.model.network import build, shared_parameters, width
 from cpg_core.model.state import Shared, empty_shared, widened
@@ -72,7 +73,7 @@ def test_a_block_in_another_corner_fails_the_same_check() -> None:
 def test_a_task_runs_at_the_width_of_its_freeze(learned: Callable[..., Run], case: str) -> None:
     run = learned(**CASES[case])
     last = run.frozen()
-    shared = run.rebuild(last)
+    shared = assembly_of(run).rebuild(last)
     first = recalled_network(run, 1, shared, run.delta(1))
     now = {name: parameter.shape for name, parameter in shared_parameters(first).items()}
     assert now == run.shapes(1.0)
@@ -82,7 +83,7 @@ def test_a_task_runs_at_the_width_of_its_freeze(learned: Callable[..., Run], cas
 @pytest.mark.parametrize("case", CASES)
 def test_what_the_first_task_owns_is_untouched_by_growing_twice(learned: Callable[..., Run], case: str) -> None:
     run = learned(**CASES[case])
-    before, after = run.rebuild(1), run.rebuild(run.frozen())
+    before, after = assembly_of(run).rebuild(1), assembly_of(run).rebuild(run.frozen())
     for name, owner in before.owner.items():
         mine = owner == 1
         assert torch.equal(leading_block(after.owner[name], owner.shape) == 1, mine)
@@ -108,7 +109,7 @@ def test_a_growth_starts_training_anew_until_the_largest_budget(learned: Callabl
 
 def test_new_weights_are_fresh_and_the_same_in_each_attempt(learned: Callable[..., Run]) -> None:
     run = learned(**CASES["digits_cnn"])
-    before, shared = run.rebuild(1), run.rebuild(2)
+    before, shared = assembly_of(run).rebuild(1), assembly_of(run).rebuild(2)
     own = {name: shared.owner[name] == 2 for name in shared.owner}
     outside = sum(
         int(mask.sum()) - int(leading_block(mask, before.owner[name].shape).sum()) for name, mask in own.items()

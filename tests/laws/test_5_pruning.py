@@ -11,7 +11,8 @@ from core.tiny import GROWS, OPTIMIZERS
 from torch import Tensor
 
 from cpg_core.runner import execute, learn_sequence, learn_task
-from cpg_core.stages.context import TaskContext, read_state, stage_folder
+from cpg_core.stages.context import TaskContext
+from cpg_core.stages.files import read_state, stage_folder
 from cpg_core.stages.next_stage import Request
 from cpg_core.stages.prune_schedule import smallest
 from cpg_core.storage.records import StageRecord

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BROKEN = {
     "momentum is not resumed": "from cpg_core.training import optimizer; optimizer.TaskOptimizer.load = lambda *_: None",
     "epochs are not resumed": "from cpg_core.storage.snapshot import Snapshots; Snapshots.newest = lambda *_: None",
-    "stages are not found": "import cpg_core.stages.context as stages; stages._finished = lambda *_: None",
+    "stages are not found": "import cpg_core.stages.run_stage as stages; stages._finished = lambda *_: None",
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cpg_core.methods import METHODS
+from cpg_core.methods import find
 from flows.reproduce.result import RunResult, averages, sd
 
 LARGEST_X = 1.5
@@ -79,7 +79,7 @@ def _changed(results: list[RunResult]) -> int:
 
 
 def _unforgetting(results: Mapping[str, RunResult]) -> Claim | None:
-    keeping = [result for result in results.values() if not METHODS[result.method].forgets]
+    keeping = [result for result in results.values() if not find(result.method).overwrites]
     if not keeping:
         return None
     changed = _changed(keeping)
@@ -88,7 +88,7 @@ def _unforgetting(results: Mapping[str, RunResult]) -> Claim | None:
 
 
 def _forgetting(results: Mapping[str, RunResult]) -> Claim | None:
-    forgetful = [result for result in results.values() if METHODS[result.method].forgets]
+    forgetful = [result for result in results.values() if find(result.method).overwrites]
     if not forgetful:
         return None
     caught = [result for result in forgetful if _changed([result]) == len(result.tasks) - 1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from core.tiny import settings
-from cpg_core.methods import METHODS
+from cpg_core.methods import find
 from cpg_core.stages.next_stage import Request, Rules, next_stage
 from cpg_core.storage.records import StageRecord
 
@@ -148,7 +148,7 @@ def shown(request: Request) -> str:
 def walk(case: Case) -> str:
     """Follow the policy through the findings until the task is frozen."""
     findings = iter(case.findings.split())
-    rules = Rules(METHODS[case.method], settings(*BASE, *case.overrides), case.index, case.left, case.budget_x)
+    rules = Rules(find(case.method), settings(*BASE, *case.overrides), case.index, case.left, case.budget_x)
     done: list[StageRecord] = []
     path: list[str] = []
     while (request := next_stage(done, rules)) is not None:
