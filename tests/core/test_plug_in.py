@@ -32,7 +32,12 @@ def every_third_row(older, index, grown_from):
 
 
 METHOD = Method(
-    name="every_third", source="nobody", stages=STAGES, growth=NoGrowth(), pruning=NoPruning(), trainable=every_third_row
+    name="every_third",
+    source="nobody",
+    stages=STAGES,
+    growth=NoGrowth(),
+    pruning=NoPruning(),
+    trainable=every_third_row,
 )
 '''
 BACKBONE = '''

@@ -77,9 +77,8 @@ def compared_facts(source: str) -> list[str]:
 
 def is_fact(side: ast.Attribute) -> bool:
     of = ast.unparse(side.value)
-    return side.attr in FACTS and (
-        of.lower().endswith("method") or of.startswith(("find(", "methods.find(", "every()"))
-    )
+    is_method = of.lower().endswith("method") or of.startswith(("find(", "methods.find(", "every()"))
+    return side.attr in FACTS and is_method
 
 
 def sources() -> list[Path]:

@@ -131,7 +131,10 @@ CASES = {
     "scratch neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="scratch"),
     "finetune neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="finetune"),
     "progressive adds a column before it learns, whatever it reaches": Case(
-        "growx4 pick_trainx4<1 checkx4<2 freezex4<2", "met", method="progressive"
+        "growx4 pick_trainx4<1 checkx4<2 freezex4<2",
+        "met",
+        method="progressive",
+        overrides=("progressive.column_width=1.0",),
     ),
     "a narrower column after others: (1.5 + 0.5) squared": Case(
         "growx4 pick_trainx4<1 checkx4<2 freezex4<2",

@@ -61,9 +61,8 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     known = source_hash._with_imports
 
     def elsewhere(room: str, module: str) -> dict[str, Path]:
-        return {
-            part: tmp_path / f"{part}.py" if room == "methods" else path for part, path in known(room, module).items()
-        }
+        found = known(room, module)
+        return {part: tmp_path / f"{part}.py" for part in found} if room == "methods" else found
 
     monkeypatch.setattr(source_hash, "_with_imports", elsewhere)
     return tmp_path
