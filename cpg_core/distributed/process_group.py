@@ -1,4 +1,4 @@
-"""Ranks that work together: what they compute is exchanged by torch's process group, orders go by pipes."""
+"""Ranks: they exchange tensors through torch's process group, and the leader sends the others messages by pipes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
 
 PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for the others: they read the data of a task before its first stage."""
+"""How long a rank waits in an exchange: the others may still read the data of a task."""
 GRACE = 10.0
-"""Seconds for a rank to end by itself."""
+"""Seconds that a rank has to end by itself."""
 GO, STOP = b"go", b"stop"
 
 
@@ -64,7 +64,7 @@ def join_process_group(share: Share, port: int, compute: Compute) -> Iterator[to
 
 
 class Rank:
-    """What every rank of a group does."""
+    """What all ranks have in common."""
 
     def __init__(self, share: Share, device: torch.device) -> None:
         self.share = share
@@ -77,11 +77,11 @@ class Rank:
         return DistributedDataParallel(network, devices, gradient_as_bucket_view=True)
 
     def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
-        """The mean over the ranks of what this gives is the mean over the batch, whoever has an image more."""
+        """The loss times this rank's share of the batch, over the mean share."""
         return loss * (images * self.share.of / in_batch)
 
     def all_reduce(self, *numbers: Tensor) -> tuple[Tensor, ...]:
-        """One exchange for all of the numbers."""
+        """One exchange for all numbers."""
         summed = torch.stack([number.to(self._device, torch.float64) for number in numbers])
         dist.all_reduce(summed)
         return tuple(mine.to(number.dtype) for mine, number in zip(summed, numbers, strict=True))
@@ -115,7 +115,7 @@ class RankProcess:
 
 
 class Leader(Rank):
-    """Rank 0: says what is done, and when to stop."""
+    """Rank 0: tells the others which stage to do, and when to stop."""
 
     def __init__(self, device: torch.device, others: Sequence[RankProcess]) -> None:
         super().__init__(Share(0, len(others) + 1), device)
@@ -123,7 +123,7 @@ class Leader(Rank):
 
     @contextmanager
     def on_all_ranks(self, call: str) -> Iterator[None]:
-        """Call the others; an exchange that breaks off is told by what became of them."""
+        """Call the others; if an exchange fails because one of them ended, the error says so."""
         try:
             self._tell(call.encode())
             yield
@@ -133,7 +133,7 @@ class Leader(Rank):
             raise
 
     def stop(self, asked: bool) -> bool:
-        """Pass on what was asked, without waiting for anyone."""
+        """Send the others what was asked, without waiting for them."""
         self._tell(STOP if asked else GO)
         return asked
 
@@ -143,14 +143,14 @@ class Leader(Rank):
 
 
 class Follower(Rank):
-    """Any other rank: does what the leader says."""
+    """Any other rank: does the stages that the leader calls."""
 
     def __init__(self, share: Share, device: torch.device, link: Connection) -> None:
         super().__init__(share, device)
         self._link = link
 
     def calls(self) -> Iterator[str]:
-        """What the leader calls to, until it ends or dies."""
+        """The leader's calls, until it closes the pipe or ends."""
         while True:
             try:
                 call = self._link.recv_bytes()
@@ -160,16 +160,16 @@ class Follower(Rank):
 
     @contextmanager
     def on_all_ranks(self, call: str) -> Iterator[None]:  # noqa: ARG002
-        """It was called itself."""
+        """The leader has called all ranks."""
         yield
 
     def stop(self, asked: bool) -> bool:  # noqa: ARG002
-        """As the leader was asked."""
+        """What the leader was asked."""
         return self._link.recv_bytes() == STOP
 
 
 def lost_rank(others: Sequence[RankProcess]) -> CpgError | None:
-    """The error for the rank that ended first: its own, if it told one. None: all are well."""
+    """The error for the first rank that ended: its own message, if it sent one. None: all are running."""
     ending = multiprocessing.connection.wait([other.process.sentinel for other in others], timeout=GRACE)
     for other in others:
         if other.process.sentinel in ending:

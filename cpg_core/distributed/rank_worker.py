@@ -1,4 +1,4 @@
-"""The life of the ranks besides the leader: processes of their own, which do each stage that they are called to.
+"""The processes of the ranks besides the leader: they are started, do each stage that the leader calls, and end.
 
 They read what the leader has written, and write nothing. They end when the leader does, however it ends.
 """
@@ -40,7 +40,7 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 @contextmanager
 def start_ranks(run: Run) -> Iterator[Ranks]:
-    """The ranks that the settings ask for, for as long as the block lasts; this process leads them.
+    """The ranks that the settings ask for, inside the block; this process is rank 0.
 
     Raises:
         CpgError: there are fewer GPUs than processes asked for, or a process does not start.
@@ -61,7 +61,7 @@ def start_ranks(run: Run) -> Iterator[Ranks]:
             try:
                 yield Leader(device, others)
             except BaseException:
-                _kill(others)  # there is nothing to save: the leader has done so
+                _kill(others)  # the leader has saved what there is to save
                 raise
             for other in others:
                 other.link.close()
@@ -72,8 +72,8 @@ def start_ranks(run: Run) -> Iterator[Ranks]:
 
 
 def rank_main(share: Share, root: str, spec: str, port: int, link: Connection) -> None:
-    """Be a rank that follows, until the leader lets go of the other end of `link`."""
-    logging.disable(logging.WARNING)  # the leader has the same to say
+    """Run as a rank other than 0, until the leader closes its end of `link`."""
+    logging.disable(logging.WARNING)  # the leader logs the same
     parent = multiprocessing.parent_process()
     assert parent is not None
     # Without its leader a rank could wait for ever inside an exchange.
@@ -106,7 +106,7 @@ def _serve_calls(run: Run, ranks: Follower) -> None:
 
 
 def _start(run: Run, share: Share, port: int) -> RankProcess:
-    """A new interpreter: a fork would inherit the threads and the GPU of this one in an unknown state."""
+    """Start a new interpreter: a fork would inherit the threads and the GPU of this one in an unknown state."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     args = (share, str(run.root.resolve()), run.spec.model_dump_json(), port, there)
@@ -123,7 +123,7 @@ def _start(run: Run, share: Share, port: int) -> RankProcess:
 
 
 def _wait_for(others: list[RankProcess]) -> None:
-    """Whoever joins a group waits for all of it, so see first that all are there."""
+    """Wait until all ranks run, or one has ended: joining a process group waits for all of its members."""
     for other in others:
         multiprocessing.connection.wait([other.link, other.process.sentinel])
         try:

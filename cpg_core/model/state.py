@@ -91,7 +91,7 @@ def write(tensors: Mapping[str, Tensor], values: Layers) -> None:
             tensor.copy_(values[name])
 
 
-def released_share(shared: Shared) -> int:
+def released_count(shared: Shared) -> int:
     """How many weights no task owns."""
     return sum(int(released(owner).sum()) for owner in shared.owner.values())
 

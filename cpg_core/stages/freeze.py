@@ -11,7 +11,7 @@ import torch
 from cpg_core.machine import device_of, machine
 from cpg_core.model.network import Network, width
 from cpg_core.model.ownership import size
-from cpg_core.model.state import Shared, TaskState, loaded_network, released_share
+from cpg_core.model.state import Shared, TaskState, loaded_network, released_count
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_record, read_seconds, read_state, stage_folder
 from cpg_core.stages.frozen_tasks import probe_of, recheck, split_accuracy
@@ -113,7 +113,7 @@ def _record(
     spec, settings, data, frozen = context.run.spec, context.settings, context.data, stages[-1]
     assert frozen.accuracy is not None and frozen.own is not None and frozen.sparsity is not None
     count = context.method.count
-    allocated, released = count(size(learned.state.own), released_share(learned.after), context.index)
+    allocated, released = count(size(learned.state.own), released_count(learned.after), context.index)
     return TaskRecord(
         index=context.index,
         name=context.name,

@@ -17,6 +17,7 @@ from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
 from cpg_core.seeds import derive
+from cpg_core.storage.named_tensors import flatten, unflatten
 from cpg_core.storage.records import Epoch
 from cpg_core.storage.snapshot import Position, Snapshots
 from cpg_core.training.evaluation import accuracy
@@ -184,19 +185,13 @@ def diverged(plan: Plan, epoch: int) -> CpgError:
 
 
 def _gather(network: Network, optimizer: TaskOptimizer, best: Layers) -> Layers:
-    tensors = {f"network:{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"optimizer:{name}": tensor for name, tensor in optimizer.tensors().items()}
-    return tensors | {f"best:{name}": tensor for name, tensor in best.items()}
+    return flatten({"network": network.state_dict(), "optimizer": optimizer.tensors(), "best": best})
 
 
 def _restore(network: Network, optimizer: TaskOptimizer, tensors: Layers) -> None:
-    part = {prefix: _strip(tensors, prefix) for prefix in ("network:", "optimizer:")}
-    network.load_state_dict(part["network:"])
-    optimizer.load(part["optimizer:"])
-
-
-def _strip(tensors: Layers, prefix: str) -> Layers:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    of_network, of_optimizer = unflatten(tensors, "network", "optimizer")
+    network.load_state_dict(of_network)
+    optimizer.load(of_optimizer)
 
 
 def _resume(
@@ -207,4 +202,5 @@ def _resume(
         return Position(), {}
     position, tensors = found
     _restore(network, optimizer, tensors)
-    return position, _strip(tensors, "best:")
+    (best,) = unflatten(tensors, "best")
+    return position, best

@@ -1,7 +1,7 @@
-"""The processes that do every stage of a task together. The null twin keeps the stages free of `if`s.
+"""The processes that do every stage of a task together, and the single process, which has the same interface.
 
-Each rank holds the whole network and takes its share of every batch. Whatever is decided is decided by numbers that
-are the same on all ranks. Rank 0 leads: it alone finds finished stages, writes, reports and is told to stop.
+Each rank holds the whole network and takes its share of every batch. Every decision rests on numbers that are the same
+on all ranks. Rank 0 leads: it alone looks for finished stages, writes, reports and is asked to stop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Ranks(Protocol):
 
     @property
     def share(self) -> Share:
-        """Which part of every batch is this rank's, and of how many."""
+        """Which part of every batch is this rank's, and how many parts there are."""
         ...
 
     def on_all_ranks(self, call: str) -> AbstractContextManager[None]:
@@ -38,11 +38,17 @@ class Ranks(Protocol):
         ...
 
     def wrap_ddp(self, network: Network) -> nn.Module:
-        """What to call for the network's logits, so that gradients are those of the whole batch on every rank."""
+        """The module to call instead of the network, so that every rank gets the gradients of the whole batch."""
         ...
 
     def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
-        """The loss to go back from, given the mean over this rank's `images` of the `in_batch`."""
+        """Scales the local loss so that averaging over ranks gives the batch mean, even with unequal shards.
+
+        Args:
+            loss: mean over this rank's images.
+            images: how many these are.
+            in_batch: how many there are over all ranks.
+        """
         ...
 
     def all_reduce(self, *numbers: Tensor) -> tuple[Tensor, ...]:
@@ -50,7 +56,7 @@ class Ranks(Protocol):
         ...
 
     def assert_identical(self, tensors: Callable[[], Layers]) -> None:
-        """Make sure that all ranks hold the same bits.
+        """Check that all ranks hold the same bits.
 
         Raises:
             CpgError: they do not.
@@ -64,7 +70,7 @@ class SingleProcess:
     share = WHOLE
 
     def on_all_ranks(self, call: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Nobody to call."""
+        """There are no other ranks."""
         return nullcontext()
 
     def stop(self, asked: bool) -> bool:

@@ -125,7 +125,7 @@ def test_the_count_is_rounded_down() -> None:
     assert [release_count(free, target) for free, target, _ in BY_HAND] == [released for *_, released in BY_HAND]
 
 
-@pytest.mark.parametrize("wrong", [lambda x: math.floor(x), lambda x: math.ceil(x), lambda x: round(x)])
+@pytest.mark.parametrize("wrong", [math.floor, math.ceil, round])
 def test_another_rounding_fails_the_same_values(wrong: Callable[[float], int]) -> None:
     assert [wrong(free * target) for free, target, _ in BY_HAND] != [released for *_, released in BY_HAND]
 
