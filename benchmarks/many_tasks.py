@@ -29,7 +29,7 @@ from cpg_core.machine import deterministic, versions
 from cpg_core.methods import find
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_task
-from cpg_core.stages.context import open_task
+from cpg_core.stages.open_task import open_task
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import begin

@@ -11,9 +11,11 @@ from cpg_core.distributed.rank_worker import start_ranks
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import find
-from cpg_core.stages.context import TaskContext, open_task
+from cpg_core.stages.context import TaskContext
 from cpg_core.stages.freeze import freeze
-from cpg_core.stages.next_stage import Request, next_stage
+from cpg_core.stages.next_stage import next_stage
+from cpg_core.stages.open_task import open_task
+from cpg_core.stages.request import Request
 from cpg_core.stages.run_stage import run_stage
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
@@ -39,7 +41,7 @@ def execute(context: TaskContext, request: Request) -> StageRecord:
 def learn_task(context: TaskContext, execute: Execute = execute) -> None:
     """Take a task through its stages (Algorithm 1); the last of them freezes it."""
     done: list[StageRecord] = []
-    while (request := next_stage(done, context.rules)) is not None:
+    while (request := next_stage(context.method, done, context.rules)) is not None:
         done.append(execute(context, request))
 
 

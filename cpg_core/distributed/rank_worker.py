@@ -26,9 +26,9 @@ from cpg_core.distributed.process_group import GRACE, Follower, Leader, RankProc
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_of
 from cpg_core.methods import find
-from cpg_core.stages.context import TaskContext, open_task
-from cpg_core.stages.run_stage import do_work
-from cpg_core.stages.stage import Call
+from cpg_core.stages.context import TaskContext
+from cpg_core.stages.open_task import open_task
+from cpg_core.stages.run_stage import Call, do_work
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.snapshot import ReadOnly
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks

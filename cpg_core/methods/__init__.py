@@ -1,6 +1,6 @@
 """Methods: a file each, found by its name. Adding one means adding one file.
 
-A method file defines `METHOD`, a `cpg_core.stages.method.Method`: the functions that the stages call where methods
+A method file defines `METHOD`, a `cpg_core.stages.context.Method`: the functions that the stages call where methods
 differ. Everything else is the same for all.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from cpg_core.config.suggestions import unknown
 
 if TYPE_CHECKING:  # names are listed without loading what learns
-    from cpg_core.stages.method import Method
+    from cpg_core.stages.context import Method
     from cpg_core.storage.assembly import Assembly
     from cpg_core.storage.run import Run
 

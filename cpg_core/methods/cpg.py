@@ -6,17 +6,12 @@ W_k^P are learned together, and W_k^P is then pruned gradually (section 3, Algor
 
 from __future__ import annotations
 
+from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import GrowOnMiss
-from cpg_core.stages.method import Method
+from cpg_core.stages.method_parts import picks_after_the_first
 from cpg_core.stages.prune_rules import GradualPruning
 from cpg_core.stages.retrain import retrain_next
 from cpg_core.stages.stage_table import STAGES
-
-
-def picks_after_the_first(index: int) -> bool:
-    """Task 1 has nothing to pick from."""
-    return index > 1
-
 
 METHOD = Method(
     name="cpg",

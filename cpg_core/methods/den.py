@@ -23,11 +23,10 @@ from cpg_core.methods import sequential
 from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, private_tensors, shared_parameters
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import TaskContext
+from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth, wider
 from cpg_core.stages.initial_state import first_state, fresh_network
-from cpg_core.stages.next_stage import Request, Rules
-from cpg_core.stages.stage import Outcome, Place
+from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.stages.train_state import outcome_of, plan_of, train_state
 from cpg_core.storage.records import StageRecord

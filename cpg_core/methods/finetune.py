@@ -5,13 +5,12 @@ from __future__ import annotations
 from cpg_core.methods.scratch import weights_of_a_network_each
 from cpg_core.model.state import TaskState
 from cpg_core.seeds import derive
-from cpg_core.stages.context import TaskContext
+from cpg_core.stages.context import Method, Outcome, Place, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
-from cpg_core.stages.method import Method, fresh_for_the_first
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.method_parts import fresh_for_the_first
 from cpg_core.stages.pick_train import pick_train, pick_train_at
 from cpg_core.stages.prune_rules import NoPruning
-from cpg_core.stages.stage import Outcome, Place
+from cpg_core.stages.request import Request
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.storage.run import RunSpec
 

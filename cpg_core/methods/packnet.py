@@ -11,14 +11,12 @@ from dataclasses import replace
 
 from cpg_core.config.settings import STEADY
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import TaskContext
+from cpg_core.stages.context import Method, Outcome, Place, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
-from cpg_core.stages.method import Method
-from cpg_core.stages.next_stage import Request, Rules
 from cpg_core.stages.prune import available_weights, train_pruned
 from cpg_core.stages.prune_rules import GradualPruning
 from cpg_core.stages.prune_schedule import Release
-from cpg_core.stages.stage import Outcome, Place
+from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.stages.train_state import plan_of
 from cpg_core.storage.records import StageRecord

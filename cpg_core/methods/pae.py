@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import GrowOnMiss
-from cpg_core.stages.method import Method
 from cpg_core.stages.prune_rules import GradualPruning
 from cpg_core.stages.stage_table import STAGES
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.methods.cpg import picks_after_the_first
+from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import NoGrowth
-from cpg_core.stages.method import Method
+from cpg_core.stages.method_parts import picks_after_the_first
 from cpg_core.stages.prune_rules import NoPruning
 from cpg_core.stages.stage_table import STAGES
 

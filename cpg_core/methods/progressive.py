@@ -11,10 +11,11 @@ import math
 import torch
 from torch import Tensor
 
+from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import NoGrowth
-from cpg_core.stages.method import Method, released_weights
-from cpg_core.stages.next_stage import Rules
+from cpg_core.stages.method_parts import released_weights
 from cpg_core.stages.prune_rules import NoPruning
+from cpg_core.stages.request import Rules
 from cpg_core.stages.stage_table import STAGES
 
 

@@ -1,28 +1,104 @@
-"""What the stages of one task have in common."""
+"""What a stage is called with: a task and its method. The two know each other, so they stand together."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cpg_core.config.method_settings import settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.data.task import TaskData
 from cpg_core.model.layers import Layers
 from cpg_core.model.ownership import owned_before
-from cpg_core.model.state import Shared, widened
-from cpg_core.stages.method import Method
-from cpg_core.stages.next_stage import Rules
+from cpg_core.model.state import Shared, TaskState, widened
+from cpg_core.stages import method_parts
+from cpg_core.stages.request import Growth, Pruning, Request, Rules
 from cpg_core.stages.source_hash import source_sha256
 from cpg_core.storage.assembly import Assembly
-from cpg_core.storage.files import sha256
-from cpg_core.storage.run import RECORD, Run
+from cpg_core.storage.records import Epoch, StageName, StageRecord
+from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.snapshot import Snapshots
+from cpg_core.training.loop import Penalty, no_penalty
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Reporter
+
+Fields = dict[str, float | bool | None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage found: the state that it leaves, and the fields of its record that are its own."""
+
+    state: TaskState | None = None
+    fields: Fields = field(default_factory=dict)
+    epochs: tuple[Epoch, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stage's folder, key and snapshots, handed to the function that does its work."""
+
+    folder: Path
+    key: str
+    snapshots: Snapshots
+
+
+Stage = Callable[["TaskContext", Request, TaskState | None, Place], Outcome]
+
+
+def without_penalty(context: TaskContext, state: TaskState) -> Penalty:  # noqa: ARG001
+    """The loss of the task alone."""
+    return no_penalty
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, as functions. The defaults share one network, train what is released, and neither grow nor prune.
+
+    Attributes:
+        name: as given to `--method`; the name of its file.
+        source: the publication.
+        stages: what does each stage.
+        growth: when and how far the network is widened.
+        pruning: how far the task is pruned.
+        overwrites: a task trains over the weights of earlier ones, so the method must fail the unforgetting law.
+        independent: each task has a network of its own, so nothing is shared and nothing can be forgotten.
+        trainable: of a layer, `(older, index, grown_from)` to what task `index` trains (bool, the layer's shape), where
+            `older` (bool) is owned by earlier tasks and `grown_from` its output units before the task.
+        init_from: the earlier task whose weights and private parameters a later task starts from; None: none.
+        fresh_init: `(index, released_init)` to whether trained weights start fresh rather than as they are.
+        learns_picks: whether task `index` learns which weights of earlier tasks it uses; otherwise it uses all.
+        penalty: what is added to the loss of a task after the first, given the state that it starts from.
+        after_pruning: `(stages done, number of the chosen one, rules)` to the stage before the freeze; None: none.
+        count: `(weights of the network, released ones, index)` to those allocated and those released, over all tasks.
+    """
+
+    name: str
+    source: str
+    stages: Mapping[StageName, Stage]
+    growth: Growth
+    pruning: Pruning
+    overwrites: bool = False
+    independent: bool = False
+    trainable: Callable[[Tensor, int, int], Tensor] = method_parts.released_weights
+    init_from: Callable[[RunSpec, int], int | None] = method_parts.previous_task
+    fresh_init: Callable[[int, str], bool] = method_parts.fresh_where_random
+    learns_picks: Callable[[int], bool] = method_parts.picks_nothing
+    penalty: Callable[[TaskContext, TaskState], Penalty] = without_penalty
+    after_pruning: Callable[[Sequence[StageRecord], int, Rules], Request | None] = method_parts.freeze_next
+    count: Callable[[int, int, int], tuple[int, int]] = method_parts.weights_of_one_network
+
+    def assembly(self, run: Run) -> Assembly:
+        """The model that a run's frozen tasks make up."""
+        return Assembly(run, overwrites=self.overwrites, independent=self.independent)
 
 
 @dataclass(frozen=True)
@@ -77,7 +153,7 @@ class TaskContext:
     def rules(self) -> Rules:
         """What decides which stage is next."""
         left = len(self.run.spec.tasks) - self.index
-        return Rules(self.method, self.settings, self.index, left, self.before.budget_x)
+        return Rules(self.settings, self.index, left, self.before.budget_x)
 
     @cached_property
     def key(self) -> str:
@@ -121,26 +197,6 @@ class TaskContext:
     def older(self, shared: Shared) -> Layers:
         """Where a task before this one owns the weight."""
         return {name: owned_before(owner, self.index) for name, owner in shared.owner.items()}
-
-
-def open_task(run: Run, method: Method, index: int, reporter: Reporter, ranks: Ranks = SINGLE_PROCESS) -> TaskContext:
-    """Everything that the stages of task `index` need; tasks before it must be frozen."""
-    assembly = method.assembly(run)
-    before = assembly.shared()
-    earlier = None if index == 1 else method.init_from(run.spec, index)
-    added = None if earlier is None else run.delta(earlier)
-    return TaskContext(
-        run=run,
-        method=method,
-        index=index,
-        data=run.data(index),
-        before=before,
-        start=before if earlier is None or added is None else assembly.base(before, run.record(earlier), added),
-        previous=None if added is None else added.private,
-        parent=None if index == 1 else sha256(run.task_folder(index - 1) / RECORD),
-        reporter=reporter,
-        ranks=ranks,
-    )
 
 
 def hash_of(content: object) -> str:

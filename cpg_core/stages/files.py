@@ -8,7 +8,7 @@ import torch
 
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import TaskContext
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.request import Request
 from cpg_core.storage.files import Damaged, read_json, read_tensors, write_tensors
 from cpg_core.storage.named_tensors import flatten, unflatten
 from cpg_core.storage.records import StageRecord

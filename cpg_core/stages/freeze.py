@@ -15,7 +15,7 @@ from cpg_core.model.state import Shared, TaskState, loaded_network, released_cou
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_record, read_seconds, read_state, stage_folder
 from cpg_core.stages.frozen_tasks import probe_of, recheck, split_accuracy
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.request import Request
 from cpg_core.stages.run_stage import measures
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.delta import Delta

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import TaskContext
+from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.initial_state import first_state
-from cpg_core.stages.next_stage import Request
-from cpg_core.stages.stage import Outcome, Place
+from cpg_core.stages.request import Request
 
 
 def grow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cpg_core.stages.next_stage import Rules
+from cpg_core.stages.request import Rules
 from cpg_core.storage.records import StageRecord
 
 

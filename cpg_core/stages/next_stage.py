@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from cpg_core.config.settings import Settings
-from cpg_core.stages.method import Method
-from cpg_core.storage.records import StageName, StageRecord
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the decisions about one task rest on."""
-
-    method: Method
-    settings: Settings
-    index: int
-    tasks_left: int
-    budget_x: float
+from cpg_core.stages.context import Method
+from cpg_core.stages.request import Request, Rules
+from cpg_core.storage.records import StageRecord
 
 
-@dataclass(frozen=True)
-class Request:
-    """A stage to run, on the state that stage number `source` wrote (None: on the shared weights as they are)."""
-
-    stage: StageName
-    number: int
-    source: int | None
-    budget_x: float
-    target: float | None = None
-
-
-def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
+def next_stage(method: Method, done: Sequence[StageRecord], rules: Rules) -> Request | None:
     """The stage that follows those done (Algorithm 1); None after `freeze`."""
-    growth, number = rules.method.growth, len(done) + 1
+    growth, number = method.growth, len(done) + 1
     if not done:
         budget_x = growth.at_start(rules)
         if budget_x is not None:
@@ -51,9 +28,9 @@ def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
             if grown is not None:
                 budget_x, source = grown
                 return Request("grow", number, source, budget_x)
-            return _prune_or_finish(done, rules)
+            return _prune_or_finish(method, done, rules)
         case "prune":
-            return _prune_or_finish(done, rules)
+            return _prune_or_finish(method, done, rules)
         case "split":
             return Request("freeze", number, last.number, last.budget_x)
         case "retrain":
@@ -62,8 +39,8 @@ def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
             return None
 
 
-def _prune_or_finish(done: Sequence[StageRecord], rules: Rules) -> Request:
-    number, budget_x, pruning = len(done) + 1, done[-1].budget_x, rules.method.pruning
+def _prune_or_finish(method: Method, done: Sequence[StageRecord], rules: Rules) -> Request:
+    number, budget_x, pruning = len(done) + 1, done[-1].budget_x, method.pruning
     check = next(record for record in reversed(done) if record.stage == "check")
     pruned = [record for record in done if record.stage == "prune" and record.number > check.number]
     target = pruning.next_target(check, pruned, rules)
@@ -71,4 +48,4 @@ def _prune_or_finish(done: Sequence[StageRecord], rules: Rules) -> Request:
         source = pruned[-1].number if pruned else check.source
         return Request("prune", number, source, budget_x, target)
     chosen = pruning.chosen(check, pruned)
-    return rules.method.after_pruning(done, chosen, rules) or Request("freeze", number, chosen, budget_x)
+    return method.after_pruning(done, chosen, rules) or Request("freeze", number, chosen, budget_x)

@@ -7,11 +7,10 @@ from dataclasses import replace
 from cpg_core.data.batches import batch_count
 from cpg_core.model.ownership import count
 from cpg_core.model.state import TaskState
-from cpg_core.stages.check import meets_goal, passes_gate
-from cpg_core.stages.context import TaskContext
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.goal import meets_goal, passes_gate
 from cpg_core.stages.prune_schedule import Release
-from cpg_core.stages.stage import Outcome, Place
+from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import plan_of, train_own
 from cpg_core.training.loop import Plan
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cpg_core.stages.next_stage import Rules
 from cpg_core.stages.prune_schedule import floor_sparsity, next_target
+from cpg_core.stages.request import Rules
 from cpg_core.storage.records import StageRecord
 
 

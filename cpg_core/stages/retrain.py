@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from cpg_core.config.settings import STEADY
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import TaskContext
-from cpg_core.stages.next_stage import Request, Rules
-from cpg_core.stages.stage import Outcome, Place
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.train_state import accuracy_of_state, plan_of, train_own
 from cpg_core.storage.records import StageRecord
 

@@ -11,17 +11,25 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from cpg_core.config.schema import Strict
 from cpg_core.model.ownership import count, size
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import TaskContext, hash_of
+from cpg_core.stages.context import Outcome, Place, TaskContext, hash_of
 from cpg_core.stages.files import STATE, folder_of, read_seconds, read_state, stage_folder, write_state
-from cpg_core.stages.next_stage import Request
-from cpg_core.stages.stage import Call, Outcome, Place
+from cpg_core.stages.request import Request
 from cpg_core.storage.files import Damaged, read_json, sha256, write_json
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import RECORD, SECONDS
 from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.reporter import Reporter
+
+
+class Call(Strict):
+    """A stage that the ranks are called to do together: of which task, which stage, and under which key."""
+
+    index: int
+    request: Request
+    key: str
 
 
 def run_stage(context: TaskContext, request: Request) -> tuple[StageRecord, bool]:

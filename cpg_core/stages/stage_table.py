@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cpg_core.stages.check import check
+from cpg_core.stages.context import Stage
 from cpg_core.stages.grow import grow
 from cpg_core.stages.pick_train import pick_train
 from cpg_core.stages.prune import prune
 from cpg_core.stages.retrain import retrain
-from cpg_core.stages.stage import Stage
 from cpg_core.storage.records import StageName
 
 STAGES: Mapping[StageName, Stage] = {

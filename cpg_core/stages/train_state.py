@@ -12,9 +12,8 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, private_tensors, shared_parameters, width
 from cpg_core.model.ownership import size
 from cpg_core.model.state import Shared, TaskState, effective, loaded_network
-from cpg_core.stages.context import TaskContext
-from cpg_core.stages.next_stage import Request
-from cpg_core.stages.stage import Outcome, Place
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.request import Request
 from cpg_core.storage.records import Epoch
 from cpg_core.training.loop import Plan, decide_accuracy, diverged, train
 from cpg_core.training.optimizer import TaskOptimizer, compiles

@@ -20,7 +20,7 @@ METHOD = '''
 import torch
 
 from cpg_core.stages.growth_rules import NoGrowth
-from cpg_core.stages.method import Method
+from cpg_core.stages.context import Method
 from cpg_core.stages.prune_rules import NoPruning
 from cpg_core.stages.stage_table import STAGES
 

@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 
 from core.tiny import ROOT
-from cpg_core.stages.method import Method
+from cpg_core.stages.context import Method
 
 CORE = ROOT / "cpg_core"
 FACTS = {field.name for field in fields(Method)}

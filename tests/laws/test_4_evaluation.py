@@ -18,8 +18,9 @@ from cpg_core.recall.audit import audit
 from cpg_core.recall.metrics import matrix, summary, table
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import execute, learn_task
-from cpg_core.stages.context import TaskContext, open_task
+from cpg_core.stages.context import TaskContext
 from cpg_core.stages.next_stage import next_stage
+from cpg_core.stages.open_task import open_task
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import accuracy, probe_images, probe_logits, reading
@@ -107,7 +108,7 @@ def decide_blindly(run: Run) -> list[str]:
     for index in range(1, len(run.spec.tasks) + 1):
         context = open_task(run, find(run.spec.method), index, Silent())
         done: list[StageRecord] = []
-        while (request := next_stage(done, context.rules)) is not None:
+        while (request := next_stage(context.method, done, context.rules)) is not None:
             done.append(execute(context if request.stage == "freeze" else blind(context), request))
         stages += [record.stage for record in done]
     return stages

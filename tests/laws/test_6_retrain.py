@@ -14,7 +14,7 @@ from cpg_core.model.network import Network
 from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_state, stage_folder
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import network_of_state
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run

@@ -17,9 +17,10 @@ from cpg_core.model.layers import leading_block
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.runner import execute, learn_task
-from cpg_core.stages.context import TaskContext, open_task
+from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_state, stage_folder
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.open_task import open_task
+from cpg_core.stages.request import Request
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.optimizer import TaskOptimizer

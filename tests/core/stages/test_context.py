@@ -8,7 +8,7 @@ import pytest
 
 from cpg_core.methods import find
 from cpg_core.stages import context as module
-from cpg_core.stages.context import open_task
+from cpg_core.stages.open_task import open_task
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
 

@@ -8,7 +8,8 @@ import pytest
 
 from core.tiny import settings
 from cpg_core.methods import find
-from cpg_core.stages.next_stage import Request, Rules, next_stage
+from cpg_core.stages.next_stage import next_stage
+from cpg_core.stages.request import Request, Rules
 from cpg_core.storage.records import StageRecord
 
 
@@ -192,10 +193,10 @@ def shown(request: Request) -> str:
 def walk(case: Case) -> str:
     """Follow the policy through the findings until the task is frozen."""
     findings = iter(case.findings.split())
-    rules = Rules(find(case.method), settings(*BASE, *case.overrides), case.index, case.left, case.budget_x)
+    method, rules = find(case.method), Rules(settings(*BASE, *case.overrides), case.index, case.left, case.budget_x)
     done: list[StageRecord] = []
     path: list[str] = []
-    while (request := next_stage(done, rules)) is not None:
+    while (request := next_stage(method, done, rules)) is not None:
         assert request.number == len(done) + 1
         looks = request.stage in ("check", "prune", "retrain") or (case.method, request.stage) == ("den", "pick_train")
         facts = FACTS[next(findings)] if looks else {}

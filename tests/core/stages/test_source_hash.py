@@ -47,7 +47,7 @@ def test_every_file_that_training_reaches_is_hashed_but_other_methods_and_backbo
     assert "methods/den.py" in missing and "backbones/vgg16_bn.py" in missing
 
 
-@pytest.mark.parametrize(("method", "uses"), [("ewc", "sequential"), ("finetune", "scratch"), ("piggyback", "cpg")])
+@pytest.mark.parametrize(("method", "uses"), [("ewc", "sequential"), ("finetune", "scratch"), ("lwf", "sequential")])
 def test_what_a_method_takes_from_another_is_part_of_it(method: str, uses: str) -> None:
     found = {name for name, _ in sources(**{**HASHED, "methods": method}) if name.startswith("methods/")}
     assert found == {"methods/__init__.py", f"methods/{method}.py", f"methods/{uses}.py"}

@@ -12,8 +12,8 @@ from core.witness import Witness
 from cpg_core.data.batches import eval_batches
 from cpg_core.methods import assembly_of, ewc, find
 from cpg_core.model.network import Network, shared_parameters
-from cpg_core.stages.context import open_task
 from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.stages.open_task import open_task
 from cpg_core.storage.run import Run
 from cpg_core.training.penalties.ewc import ewc_penalty, fisher
 from cpg_core.training.penalties.lwf import distillation_loss
