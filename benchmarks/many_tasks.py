@@ -25,10 +25,11 @@ from output import show
 from cpg_core.config.settings import load_settings
 from cpg_core.data.fields import DigitsSource
 from cpg_core.data.spec import TaskSpec
-from cpg_core.machine import exactly, versions
+from cpg_core.machine import deterministic, versions
+from cpg_core.methods import find
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_task
-from cpg_core.stages.context import open_task
+from cpg_core.stages.open_task import open_task
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import begin
@@ -70,10 +71,10 @@ def spec_of(count: int) -> RunSpec:
 def learn(run: Run, tasks: Iterable[int], meter: Meter) -> list[float]:
     """Learn tasks of a run: the seconds that each took."""
     seconds = []
-    with exactly(run.spec.settings.compute.threads):
+    with deterministic(run.spec.settings.compute.threads):
         for index in tasks:
             began = time.monotonic()
-            learn_task(open_task(run, index, meter))
+            learn_task(open_task(run, find(run.spec.method), index, meter))
             seconds.append(time.monotonic() - began)
     return seconds
 

@@ -35,7 +35,7 @@ def device_at_hand(choice: str) -> torch.device:
 
 
 @contextmanager
-def exactly(threads: int) -> Iterator[None]:
+def deterministic(threads: int) -> Iterator[None]:
     """Torch on that many threads and with repeatable kernels inside the block: the bits of a result depend on both."""
     before = torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch.set_num_threads(threads)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from cpg_core.distributed.rank_worker import started
-from cpg_core.machine import device_of, exactly
-from cpg_core.stages.context import TaskContext, open_task, run_stage
+from cpg_core.distributed.rank_worker import start_ranks
+from cpg_core.machine import deterministic, device_of
+from cpg_core.methods import find
+from cpg_core.stages.context import TaskContext
 from cpg_core.stages.freeze import freeze
-from cpg_core.stages.next_stage import Request, next_stage
-from cpg_core.stages.registry import work_of
+from cpg_core.stages.next_stage import next_stage
+from cpg_core.stages.open_task import open_task
+from cpg_core.stages.request import Request
+from cpg_core.stages.run_stage import run_stage
 from cpg_core.storage.files import sweep
 from cpg_core.storage.lock import locked
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
-from cpg_core.training.ranks import ALONE
+from cpg_core.training.ranks import SINGLE_PROCESS
 from cpg_core.training.reporter import Reporter
 
 Execute = Callable[[TaskContext, Request], StageRecord]
@@ -26,7 +29,7 @@ def do_stage(context: TaskContext, request: Request) -> tuple[StageRecord, bool]
     """Do one stage here and now, or find it done: its record, and whether it was found."""
     if request.stage == "freeze":
         return freeze(context, request), False
-    return run_stage(context, request, work_of(context.run.method, request.stage))
+    return run_stage(context, request)
 
 
 def execute(context: TaskContext, request: Request) -> StageRecord:
@@ -37,7 +40,7 @@ def execute(context: TaskContext, request: Request) -> StageRecord:
 def learn_task(context: TaskContext, execute: Execute = execute) -> None:
     """Take a task through its stages (Algorithm 1); the last of them freezes it."""
     done: list[StageRecord] = []
-    while (request := next_stage(done, context.rules)) is not None:
+    while (request := next_stage(context.method, done, context.rules)) is not None:
         done.append(execute(context, request))
 
 
@@ -47,14 +50,15 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
     Raises:
         CpgError: another process is learning this run, its device is not here, or a rank was lost.
     """
-    with alone(run), exactly(run.spec.settings.compute.threads):
+    with alone(run), deterministic(run.spec.settings.compute.threads):
+        method = find(run.spec.method)
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         if left:
             device_of(run.spec.settings.compute.device)
-        with started(run) if left else nullcontext(ALONE) as ranks:
+        with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
             told = set[str]()
             for index in left:
-                context = open_task(run, index, reporter, ranks)
+                context = open_task(run, method, index, reporter, ranks)
                 lines = context.data.summary.lines()  # which opens the test images, before anything is learned
                 for line in [line for line in lines if line not in told]:  # tasks may share a source
                     reporter.note(line)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cpg_core.errors import CpgError
-from cpg_core.methods import METHODS as KNOWN_METHODS
+from cpg_core.methods import names
 
 PARAMS = Path("params.yaml")
 
@@ -46,7 +46,7 @@ SEQUENCE = Parameter("A sequence's name in data/, or the path of its YAML file",
 METHOD = Parameter(
     "What learns it; docs/methods.md tells what each method does",
     "NAME",
-    choices={name: method.source for name, method in KNOWN_METHODS.items()},
+    choices=dict.fromkeys(names(), ""),  # told by the form alone: to know more of a method loads what learns
 )
 GOAL = Parameter(
     "The accuracy that each task must reach: a number in [0, 1]; avg, max or top, which the pipeline computes from "

@@ -1,4 +1,4 @@
-"""Ranks that work together: what they compute is exchanged by torch's process group, orders go by pipes."""
+"""Ranks: they exchange tensors through torch's process group, and the leader sends the others messages by pipes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
 
 PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for the others: they read the data of a task before its first stage."""
+"""How long a rank waits in an exchange: the others may still read the data of a task."""
 GRACE = 10.0
-"""Seconds for a rank to end by itself."""
+"""Seconds that a rank has to end by itself."""
 GO, STOP = b"go", b"stop"
 
 
 @contextmanager
-def joined(share: Share, port: int, compute: Compute) -> Iterator[torch.device]:
+def join_process_group(share: Share, port: int, compute: Compute) -> Iterator[torch.device]:
     """Be a rank of the group on this machine inside the block; the rank's device, which is the current one.
 
     Accelerate chooses device and backend: GPU n and NCCL for rank n, or the processor and gloo.
@@ -63,31 +63,31 @@ def joined(share: Share, port: int, compute: Compute) -> Iterator[torch.device]:
         PartialState._reset_state()  # it would be the state of the next group of this process
 
 
-class Together:
-    """What every rank of a group does."""
+class Rank:
+    """What all ranks have in common."""
 
     def __init__(self, share: Share, device: torch.device) -> None:
         self.share = share
         self._device = device
 
-    def spread(self, network: Network) -> nn.Module:
+    def wrap_ddp(self, network: Network) -> nn.Module:
         """The network with batch norm over the whole batch, and gradients averaged as they come."""
         sync_batch_norm(network, self._device)
         devices = None if self._device.type == "cpu" else [self._device]
         return DistributedDataParallel(network, devices, gradient_as_bucket_view=True)
 
-    def weigh(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
-        """The mean over the ranks of what this gives is the mean over the batch, whoever has an image more."""
+    def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
+        """The loss times this rank's share of the batch, over the mean share."""
         return loss * (images * self.share.of / in_batch)
 
-    def total(self, *numbers: Tensor) -> tuple[Tensor, ...]:
-        """One exchange for all of the numbers."""
+    def all_reduce(self, *numbers: Tensor) -> tuple[Tensor, ...]:
+        """One exchange for all numbers."""
         summed = torch.cat([number.to(self._device, torch.float64).reshape(-1) for number in numbers])
         dist.all_reduce(summed)
         parts = torch.split(summed, [number.numel() for number in numbers])
         return tuple(mine.to(of.dtype).reshape(of.shape) for mine, of in zip(parts, numbers, strict=True))
 
-    def same(self, tensors: Callable[[], Layers]) -> None:
+    def assert_identical(self, tensors: Callable[[], Layers]) -> None:
         """Compare the sums of the bit patterns of each tensor, 32 bits a number."""
         held = tensors()
         mine = torch.stack([_bits(tensor).to(self._device) for tensor in held.values()])
@@ -108,33 +108,33 @@ def _bits(tensor: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Other:
+class RankProcess:
     """A rank as the leader sees it."""
 
     process: BaseProcess
     link: Connection
 
 
-class Leader(Together):
-    """Rank 0: says what is done, and when to stop."""
+class Leader(Rank):
+    """Rank 0: tells the others which stage to do, and when to stop."""
 
-    def __init__(self, device: torch.device, others: Sequence[Other]) -> None:
+    def __init__(self, device: torch.device, others: Sequence[RankProcess]) -> None:
         super().__init__(Share(0, len(others) + 1), device)
         self._others = others
 
     @contextmanager
-    def together(self, call: str) -> Iterator[None]:
-        """Call the others; an exchange that breaks off is told by what became of them."""
+    def on_all_ranks(self, call: str) -> Iterator[None]:
+        """Call the others; if an exchange fails because one of them ended, the error says so."""
         try:
             self._tell(call.encode())
             yield
         except (RuntimeError, OSError) as error:
-            if told := lost(self._others):
+            if told := lost_rank(self._others):
                 raise told from error
             raise
 
     def stop(self, asked: bool) -> bool:
-        """Pass on what was asked, without waiting for anyone."""
+        """Send the others what was asked, without waiting for them."""
         self._tell(STOP if asked else GO)
         return asked
 
@@ -143,15 +143,15 @@ class Leader(Together):
             other.link.send_bytes(message)
 
 
-class Follower(Together):
-    """Any other rank: does what the leader says."""
+class Follower(Rank):
+    """Any other rank: does the stages that the leader calls."""
 
     def __init__(self, share: Share, device: torch.device, link: Connection) -> None:
         super().__init__(share, device)
         self._link = link
 
     def calls(self) -> Iterator[str]:
-        """What the leader calls to, until it ends or dies."""
+        """The leader's calls, until it closes the pipe or ends."""
         while True:
             try:
                 call = self._link.recv_bytes()
@@ -160,17 +160,17 @@ class Follower(Together):
             yield call.decode()
 
     @contextmanager
-    def together(self, call: str) -> Iterator[None]:  # noqa: ARG002
-        """It was called itself."""
+    def on_all_ranks(self, call: str) -> Iterator[None]:  # noqa: ARG002
+        """The leader has called all ranks."""
         yield
 
     def stop(self, asked: bool) -> bool:  # noqa: ARG002
-        """As the leader was asked."""
+        """What the leader was asked."""
         return self._link.recv_bytes() == STOP
 
 
-def lost(others: Sequence[Other]) -> CpgError | None:
-    """The error for the rank that ended first: its own, if it told one. None: all are well."""
+def lost_rank(others: Sequence[RankProcess]) -> CpgError | None:
+    """The error for the first rank that ended: its own message, if it sent one. None: all are running."""
     ending = multiprocessing.connection.wait([other.process.sentinel for other in others], timeout=GRACE)
     for other in others:
         if other.process.sentinel in ending:

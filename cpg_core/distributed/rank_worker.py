@@ -1,4 +1,4 @@
-"""The life of the ranks besides the leader: processes of their own, which do each stage that they are called to.
+"""The processes of the ranks besides the leader: they are started, do each stage that the leader calls, and end.
 
 They read what the leader has written, and write nothing. They end when the leader does, however it ends.
 """
@@ -22,14 +22,16 @@ import torch
 
 from cpg_core.config.settings import Compute
 from cpg_core.data.fetch import Share
-from cpg_core.distributed.process_group import GRACE, Follower, Leader, Other, joined, lost
+from cpg_core.distributed.process_group import GRACE, Follower, Leader, RankProcess, join_process_group, lost_rank
 from cpg_core.errors import CpgError
-from cpg_core.machine import device_of, exactly
-from cpg_core.stages.context import Call, TaskContext, do_work, open_task
-from cpg_core.stages.registry import work_of
+from cpg_core.machine import deterministic, device_of
+from cpg_core.methods import find
+from cpg_core.stages.context import TaskContext
+from cpg_core.stages.open_task import open_task
+from cpg_core.stages.run_stage import Call, do_work
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.snapshot import ReadOnly
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Silent
 
 READY = b"ready"
@@ -37,29 +39,29 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 @contextmanager
-def started(run: Run) -> Iterator[Ranks]:
-    """The ranks that the settings ask for, for as long as the block lasts; this process leads them.
+def start_ranks(run: Run) -> Iterator[Ranks]:
+    """The ranks that the settings ask for, inside the block; this process is rank 0.
 
     Raises:
         CpgError: there are fewer GPUs than processes asked for, or a process does not start.
     """
     compute = run.spec.settings.compute
     if compute.processes == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     _enough_devices(compute)
     from accelerate.utils.other import get_free_port
 
-    port, others = get_free_port(), list[Other]()
+    port, others = get_free_port(), list[RankProcess]()
     try:
         for index in range(1, compute.processes):
             others.append(_start(run, Share(index, compute.processes), port))
         _wait_for(others)
-        with joined(Share(0, compute.processes), port, compute) as device:
+        with join_process_group(Share(0, compute.processes), port, compute) as device:
             try:
                 yield Leader(device, others)
             except BaseException:
-                _kill(others)  # there is nothing to save: the leader has done so
+                _kill(others)  # the leader has saved what there is to save
                 raise
             for other in others:
                 other.link.close()
@@ -69,9 +71,9 @@ def started(run: Run) -> Iterator[Ranks]:
         _kill(others)
 
 
-def follow(share: Share, root: str, spec: str, port: int, link: Connection) -> None:
-    """Be a rank that follows, until the leader lets go of the other end of `link`."""
-    logging.disable(logging.WARNING)  # the leader has the same to say
+def rank_main(share: Share, root: str, spec: str, port: int, link: Connection) -> None:
+    """Run as a rank other than 0, until the leader closes its end of `link`."""
+    logging.disable(logging.WARNING)  # the leader logs the same
     parent = multiprocessing.parent_process()
     assert parent is not None
     # Without its leader a rank could wait for ever inside an exchange.
@@ -79,9 +81,9 @@ def follow(share: Share, root: str, spec: str, port: int, link: Connection) -> N
     run = Run(Path(root), RunSpec.model_validate_json(spec))
     compute = run.spec.settings.compute
     link.send_bytes(READY)
-    with exactly(compute.threads), joined(share, port, compute) as device:
+    with deterministic(compute.threads), join_process_group(share, port, compute) as device:
         try:
-            _follow(run, Follower(share, device, link))
+            _serve_calls(run, Follower(share, device, link))
         except Interrupted:
             return
         except CpgError as error:
@@ -94,21 +96,21 @@ def _end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def _follow(run: Run, ranks: Follower) -> None:
+def _serve_calls(run: Run, ranks: Follower) -> None:
     context: TaskContext | None = None
     for text in ranks.calls():
         call = Call.model_validate_json(text)
         if context is None or context.index != call.index:
-            context = open_task(run, call.index, Silent(), ranks)
-        do_work(context, call, work_of(context.run.method, call.request.stage), ReadOnly)
+            context = open_task(run, find(run.spec.method), call.index, Silent(), ranks)
+        do_work(context, call, ReadOnly)
 
 
-def _start(run: Run, share: Share, port: int) -> Other:
-    """A new interpreter: a fork would inherit the threads and the GPU of this one in an unknown state."""
+def _start(run: Run, share: Share, port: int) -> RankProcess:
+    """Start a new interpreter: a fork would inherit the threads and the GPU of this one in an unknown state."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
     args = (share, str(run.root.resolve()), run.spec.model_dump_json(), port, there)
-    process = spawn.Process(target=follow, args=args, name=f"rank {share.index}")
+    process = spawn.Process(target=rank_main, args=args, name=f"rank {share.index}")
     # Blocked signals stay so in a child: Ctrl-C and SIGTERM reach the leader alone, which stops all at one batch.
     resource_tracker.ensure_running()  # started later, it would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -117,20 +119,20 @@ def _start(run: Run, share: Share, port: int) -> Other:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     there.close()
-    return Other(process, here)
+    return RankProcess(process, here)
 
 
-def _wait_for(others: list[Other]) -> None:
-    """Whoever joins a group waits for all of it, so see first that all are there."""
+def _wait_for(others: list[RankProcess]) -> None:
+    """Wait until all ranks run, or one has ended: joining a process group waits for all of its members."""
     for other in others:
         multiprocessing.connection.wait([other.link, other.process.sentinel])
         try:
             other.link.recv_bytes()
         except (EOFError, OSError):
-            raise lost(others) or EOFError from None
+            raise lost_rank(others) or EOFError from None
 
 
-def _kill(others: list[Other]) -> None:
+def _kill(others: list[RankProcess]) -> None:
     for other in others:
         if other.process.is_alive():
             other.process.kill()

@@ -1,12 +1,15 @@
 """Dynamically expandable networks: retrain what is needed, expand on a miss, split what drifted (Yoon et al., 2018).
 
-The one network is trained in place, so an earlier task may change; it runs on the slice of its own width, so units that
-came later are none of its business ("timestamped inference").
+Task 1 minimises loss + mu |W|_1; a later task first trains its head alone, then the weights on a path to it (algorithm
+2); with the goal missed, units are added under a group lasso, gamma sum_g |W_g|_2 (algorithm 3); units whose weights
+moved further than sigma are split (algorithm 4). The one network is trained in place, so an earlier task may change;
+it runs on the slice of its own width, so it does not see units that came later ("timestamped inference").
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -17,14 +20,40 @@ from torch.nn.functional import softshrink
 from cpg_core.config.settings import STEADY
 from cpg_core.data.batches import batch_count
 from cpg_core.errors import CpgError
-from cpg_core.model.layers import Layers, copy_corner, corner
+from cpg_core.methods import sequential
+from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, private_tensors, shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.growth_rules import NoGrowth, wider
 from cpg_core.stages.initial_state import first_state, fresh_network
-from cpg_core.stages.learning import plan_of, trained
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.request import Request, Rules
+from cpg_core.stages.stage_table import STAGES
+from cpg_core.stages.train_state import outcome_of, plan_of, train_state
+from cpg_core.storage.records import StageRecord
+from cpg_core.training.loop import Plan
 from cpg_core.training.optimizer import TaskOptimizer
+
+
+class GrowOnce(NoGrowth):
+    """A task that misses its goal adds `den.step_x`, once, and goes on from what it has learned (section 3.2)."""
+
+    def on_miss(self, check: StageRecord, rules: Rules) -> tuple[float, int | None] | None:
+        """One step, if the task has not grown yet."""
+        grown = check.budget_x != rules.budget_x
+        if rules.index == 1 or grown or check.budget_x >= rules.settings.grow.max_x:
+            return None
+        return wider(check.budget_x, rules.settings.den.step_x, rules), check.source
+
+
+def split_next(done: Sequence[StageRecord], chosen: int, rules: Rules) -> Request | None:
+    """A split before the freeze, where units drifted and there is room for their copies (section 3.3)."""
+    if not any(record.drifted for record in done):
+        return None
+    budget_x = done[-1].budget_x
+    if budget_x == rules.budget_x:
+        budget_x = wider(budget_x, rules.settings.den.step_x, rules)
+    return Request("split", len(done) + 1, chosen, budget_x) if budget_x > rules.budget_x else None
 
 
 def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
@@ -33,24 +62,29 @@ def pick_train(context: TaskContext, request: Request, state: TaskState | None, 
     begun = state or first_state(context, request.budget_x, context.settings.released_init)
     plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
     if context.index == 1:
-        moves = {name: torch.ones_like(own) for name, own in begun.own.items()}
+        trainable = {name: torch.ones_like(own) for name, own in begun.own.items()}
         plan = replace(plan, after_step=Shrink(den.l1))
     elif state is None:
-        moves = {name: torch.zeros_like(own) for name, own in begun.own.items()}
+        trainable = {name: torch.zeros_like(own) for name, own in begun.own.items()}
         batches = batch_count(len(context.data.train), context.settings.batch_size, context.ranks.share.of)
         select = Select(min(den.head_epochs, config.epochs - 1) * batches, den.l1)
         plan = replace(plan, after_step=select)
     else:
-        moves = _added(context, begun.own)
+        trainable = _added(context, begun.own)
         units = {name: weight.shape[0] for name, weight in context.before.weight.items()}
         plan = replace(plan, after_step=ShrinkUnits(den.group, units))
-    outcome = trained(context, begun, plan, place, learns_picks=False, moves=moves)
+    outcome = _train_some(context, begun, plan, place, trainable)
     assert outcome.state is not None
     found = drifted(context, outcome.state) if context.index > 1 else {}
     return replace(outcome, fields={**outcome.fields, "drifted": sum(map(len, found.values()))})
 
 
-def grow(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:  # noqa: ARG001
+def grow(
+    context: TaskContext,
+    request: Request,
+    state: TaskState | None,
+    place: Place,  # noqa: ARG001  (as every stage)
+) -> Outcome:
     """Add units to every layer; what the task has learned so far stays (section 3.2)."""
     assert state is not None
     return Outcome(_wider(context, state, request.budget_x))
@@ -71,14 +105,21 @@ def split(context: TaskContext, request: Request, state: TaskState | None, place
         spare = [unit for unit in range(old.shape[0], value[name].shape[0]) if _unused(state, name, unit)]
         for unit, copy in zip(found[name], spare, strict=False):
             value[name][copy] = value[name][unit]
-            corner(value[name][unit], old[unit].shape).copy_(old[unit])
+            leading_block(value[name][unit], old[unit].shape).copy_(old[unit])
             if place_in_chain + 1 < len(names):
                 after = value[names[place_in_chain + 1]]
                 inputs = _inputs(after, value[name].shape[0])
                 inputs[:, copy] = inputs[:, unit]
     begun = replace(now, value=value)
     plan = plan_of(context, request, context.settings.den.split_epochs, context.settings.prune.lr, STEADY)
-    return trained(context, begun, plan, place, learns_picks=False, moves=_added(context, now.own))
+    return _train_some(context, begun, plan, place, _added(context, now.own))
+
+
+def _train_some(context: TaskContext, state: TaskState, plan: Plan, place: Place, trainable: Layers) -> Outcome:
+    """Train some weights of the one network; the task then holds all of it that is not 0."""
+    trained = train_state(context, state, plan, place, trainable=trainable, learns_picks=False)
+    own = {name: weight != 0 for name, weight in trained.weights.items()}
+    return outcome_of(trained, state.budget_x, own=own, pick=state.pick)
 
 
 @dataclass(frozen=True)
@@ -158,7 +199,7 @@ def drifted(context: TaskContext, state: TaskState) -> dict[str, list[int]]:
     """Units of earlier tasks whose weights moved by more than `den.drift` of their norm, the furthest first."""
     found = {}
     for name, old in context.before.weight.items():
-        before, moved = old.flatten(1), (corner(state.value[name], old.shape) - old).flatten(1).norm(dim=1)
+        before, moved = old.flatten(1), (leading_block(state.value[name], old.shape) - old).flatten(1).norm(dim=1)
         norm = before.norm(dim=1)
         share = torch.where(norm > 0, moved / norm.clamp_min(1e-12), torch.where(moved > 0, math.inf, 0.0))
         order = torch.argsort(share, descending=True, stable=True)
@@ -167,7 +208,7 @@ def drifted(context: TaskContext, state: TaskState) -> dict[str, list[int]]:
 
 
 def _wider(context: TaskContext, state: TaskState, budget_x: float) -> TaskState:
-    """The state in the leading corner of a fresh network of a budget; itself where that is its own."""
+    """The state in the leading block of a fresh network of a budget; itself where that is its own."""
     if budget_x == state.budget_x:
         return replace(state, own={name: torch.ones_like(own) for name, own in state.own.items()})
     network = fresh_network(context, budget_x)
@@ -175,7 +216,7 @@ def _wider(context: TaskContext, state: TaskState, budget_x: float) -> TaskState
     private = {name: tensor.clone() for name, tensor in private_tensors(network).items()}
     for wide, narrow in ((value, state.value), (private, state.private)):
         for name, tensor in narrow.items():
-            copy_corner(wide[name], tensor)
+            copy_leading_block(wide[name], tensor)
     none = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in value.items()}
     return TaskState(budget_x, {name: ~mask for name, mask in none.items()}, value, none, private)
 
@@ -184,7 +225,7 @@ def _added(context: TaskContext, layers: Layers) -> Layers:
     """Where the weights lie that no earlier task's network has."""
     added = {name: torch.ones_like(layer, dtype=torch.bool) for name, layer in layers.items()}
     for name, old in context.before.weight.items():
-        corner(added[name], old.shape).fill_(False)
+        leading_block(added[name], old.shape).fill_(False)
     return added
 
 
@@ -195,3 +236,13 @@ def _unused(state: TaskState, name: str, unit: int) -> bool:
 def _inputs(weight: Tensor, units: int) -> Tensor:
     """A layer's weight as `[out, units, ...]`, as a view: a linear layer after a flattened map has several a unit."""
     return weight.view(weight.shape[0], units, -1)
+
+
+METHOD = replace(
+    sequential.METHOD,
+    name="den",
+    source="Yoon et al., Lifelong Learning with Dynamically Expandable Networks, ICLR 2018",
+    stages={**STAGES, "pick_train": pick_train, "grow": grow, "split": split},
+    growth=GrowOnce(),
+    after_pruning=split_next,
+)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cpg_core.model.layers import Layers, copy_corner
-from cpg_core.model.network import Network, private_tensors, shared_parameters
+from cpg_core.model.layers import Layers, copy_leading_block
+from cpg_core.model.network import Network, build, private_tensors, shared_parameters
 from cpg_core.model.ownership import released
 
 
@@ -46,7 +46,7 @@ class TaskState:
     private: Layers
 
 
-def nothing_yet(shapes: dict[str, torch.Size]) -> Shared:
+def empty_shared(shapes: dict[str, torch.Size]) -> Shared:
     """The shared state before task 1, at the shapes of the base network: every weight is released."""
     return Shared(
         budget_x=1.0,
@@ -56,11 +56,11 @@ def nothing_yet(shapes: dict[str, torch.Size]) -> Shared:
 
 
 def widened(shared: Shared, budget_x: float, shapes: dict[str, torch.Size]) -> Shared:
-    """The same state in the leading corner of wider layers; what is new is released."""
+    """The same state in the leading block of wider layers; what is new is released."""
 
     def pad(old: Tensor, shape: torch.Size) -> Tensor:
         wide = old.new_zeros(shape)
-        copy_corner(wide, old)
+        copy_leading_block(wide, old)
         return wide
 
     return Shared(
@@ -91,6 +91,15 @@ def write(tensors: Mapping[str, Tensor], values: Layers) -> None:
             tensor.copy_(values[name])
 
 
-def released_share(shared: Shared) -> int:
+def released_count(shared: Shared) -> int:
     """How many weights no task owns."""
     return sum(int(released(owner).sum()) for owner in shared.owner.values())
+
+
+def loaded_network(
+    backbone: str, width: float, classes: int, weights: Layers, private: Layers, device: torch.device
+) -> Network:
+    """The network of a task that computes with these weights and private tensors, channels last, on a device."""
+    network = build(backbone, width, classes)
+    install(network, weights, private)
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from cpg_core.errors import CpgError
-from cpg_core.machine import device_at_hand, exactly, machine
-from cpg_core.model.state import Shared, nothing_yet
-from cpg_core.recall.recall import network_of, probe_of
+from cpg_core.machine import deterministic, device_at_hand, machine
+from cpg_core.methods import assembly_of
+from cpg_core.model.state import Shared
+from cpg_core.stages.frozen_tasks import network_of, probe_of
+from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import digest, sha256
 from cpg_core.storage.records import TaskRecord
@@ -40,7 +42,8 @@ def audit(run: Run) -> list[Finding]:
         return [Finding(run.spec.name, "tasks", ok=False, detail="no task is frozen, so there is nothing to check")]
     findings: list[Finding] = []
     sound: list[tuple[TaskRecord, Delta]] = []
-    shared = nothing_yet(run.shapes(1.0))
+    assembly = assembly_of(run)
+    shared = assembly.rebuild(0)
     parent: str | None = None
     for index in range(1, run.frozen() + 1):
         label = run.label(index)
@@ -49,7 +52,7 @@ def audit(run: Run) -> list[Finding]:
             delta = run.delta(index, record)
             if record.parent_sha256 != parent:
                 raise CpgError(f"{run.task_folder(index) / RECORD}: made after another model than the tasks before it")
-            shared = run.joined(shared, record, delta)
+            shared = assembly.add(shared, record, delta)
         except CpgError as error:
             findings.append(Finding(label, "files", ok=False, detail=str(error)))
             rest = (run.label(later) for later in range(index + 1, run.frozen() + 1))
@@ -62,7 +65,7 @@ def audit(run: Run) -> list[Finding]:
         sound.append((record, delta))
         findings += _results(run, index)
     for record, delta in sound:
-        findings.append(_probe(run, shared, record, delta))
+        findings.append(_probe(assembly, shared, record, delta))
     return findings
 
 
@@ -77,10 +80,11 @@ def _results(run: Run, index: int) -> list[Finding]:
     return found
 
 
-def _probe(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:
+def _probe(assembly: Assembly, shared: Shared, record: TaskRecord, delta: Delta) -> Finding:
+    run = assembly.run
     label = run.label(record.index)
-    with exactly(record.machine.threads):
-        logits = probe_logits(network_of(run, shared, record, delta), probe_of(run))
+    with deterministic(record.machine.threads):
+        logits = probe_logits(network_of(assembly, shared, record, delta), probe_of(run))
         here = machine(device_at_hand(run.spec.settings.compute.device), torch.get_num_threads())
     if digest(logits) == record.probe_sha256:
         return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")

@@ -26,9 +26,11 @@ from cpg_core.data.reading import Broken
 from cpg_core.data.resize import fit
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
-from cpg_core.machine import exactly
+from cpg_core.machine import deterministic
+from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
-from cpg_core.recall.recall import device_note, network_of
+from cpg_core.recall.recall import device_note
+from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import eval_mode
 
@@ -67,7 +69,8 @@ class Serving:
             logging.getLogger(__name__).warning(note)
         self._run = run
         self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
-        self._shared = run.rebuild(run.frozen())
+        self._assembly = assembly_of(run)
+        self._shared = self._assembly.rebuild(run.frozen())
         self._networks: dict[str, Network] = {}
         # The number of torch's threads is one for the whole process.
         self._one_at_a_time = threading.Lock()
@@ -95,8 +98,8 @@ class Serving:
         shape = (run.input.channels, run.input.size, run.input.size)
         split = Split(torch.zeros(len(pixels), dtype=torch.int64), shape, pixels)
         with self._one_at_a_time:
-            record, _ = run.recallable(self._tasks[task])
-            with exactly(record.machine.threads), eval_mode(self._network(task)) as network:
+            record, _ = self._assembly.recallable(self._tasks[task])
+            with deterministic(record.machine.threads), eval_mode(self._network(task)) as network:
                 device = next(network.parameters()).device
                 mean, std = torch.tensor(record.mean), torch.tensor(record.std)
                 batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)
@@ -107,7 +110,8 @@ class Serving:
         if task not in self._networks:
             while len(self._networks) >= NETWORKS:
                 self._networks.pop(next(iter(self._networks)))
-            self._networks[task] = network_of(self._run, self._shared, *self._run.recallable(self._tasks[task]))
+            recallable = self._assembly.recallable(self._tasks[task])
+            self._networks[task] = network_of(self._assembly, self._shared, *recallable)
         return self._networks[task]
 
 

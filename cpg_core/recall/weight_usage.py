@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.model.layers import corner
+from cpg_core.methods import assembly_of
+from cpg_core.model.layers import leading_block
 from cpg_core.model.ownership import RELEASED
 from cpg_core.storage import delta
 from cpg_core.storage.run import Run
 
 
 def shares(run: Run) -> bool:
-    """Whether the tasks of a run stand side by side in one network: models apart share nothing, forgetting ones all."""
-    return not (run.method.apart or run.method.forgets)
+    """Whether tasks own weights side by side in one network: neither a network each, nor all in each other's place."""
+    assembly = assembly_of(run)
+    return not (assembly.independent or assembly.overwrites)
 
 
 def owned(run: Run) -> dict[str, list[int]]:
@@ -25,7 +27,7 @@ def owned(run: Run) -> dict[str, list[int]]:
     if not shares(run):
         return {}
     tasks = run.frozen()
-    return {name: _counts(owner, tasks).tolist() for name, owner in run.shared().owner.items()}
+    return {name: _counts(owner, tasks).tolist() for name, owner in assembly_of(run).shared().owner.items()}
 
 
 def picked(run: Run, index: int) -> list[float]:
@@ -38,11 +40,11 @@ def picked(run: Run, index: int) -> list[float]:
     """
     if not shares(run):
         return []
-    added, owners = run.delta(index), run.shared().owner
-    using = delta.used(owners, added, index, in_place=False)
+    added, owners = run.delta(index), assembly_of(run).shared().owner
+    using = delta.used(owners, added, index, overwrites=False)
     there, taken = torch.zeros(index), torch.zeros(index)
     for name, mask in using.items():
-        owner = corner(owners[name], added.shapes[name])
+        owner = leading_block(owners[name], added.shapes[name])
         there += _counts(owner, index)[:index]
         taken += _counts(owner[mask], index)[:index]
     return (taken / there.clamp(min=1))[RELEASED + 1 :].tolist()

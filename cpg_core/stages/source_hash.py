@@ -1,31 +1,61 @@
-"""A hash of the code that decides what is learned, so that a stage done by other code is done anew."""
+"""A hash of the code that decides what is learned, so that a stage done by other code is done anew.
+
+It is over every source of this package but those in `EXEMPT`. Of the methods and of the backbones, of which a run has
+one each, it is over that one's file and what this imports of its room.
+"""
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 
-AFTERWARDS = {
-    "recall/metrics.py",
-    "recall/audit.py",
-    "recall/predictor.py",
-    "training/reporter.py",
-    "methods/__init__.py",
-}
-"""Files that cannot change what is learned: they read results, or name what a run's key holds anyway."""
+PACKAGE = Path(__file__).parents[1]
+EXEMPT = ("recall/",)
+"""Files and rooms that cannot change what is learned: nothing that trains imports them."""
 
 
 @functools.cache
-def code_sha256() -> str:
-    """SHA-256 over the sources of this package that training depends on, as hex.
+def source_sha256(**chosen: str) -> str:
+    """SHA-256 over the sources that training depends on, as hex.
 
     Read once a process: what runs is the code as it was loaded, whatever is edited meanwhile.
+
+    Args:
+        chosen: by room, the module that the run has of it: `methods="cpg", backbones="vgg16_bn"`.
     """
-    package = Path(__file__).parents[1]
     hasher = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        if name not in AFTERWARDS:
-            hasher.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, path in sources(**chosen):
+        hasher.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return hasher.hexdigest()
+
+
+def sources(**chosen: str) -> list[tuple[str, Path]]:
+    """The files that `source_sha256` is over, by their names in this package, in order."""
+    found = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+    others = (*EXEMPT, *(f"{room}/" for room in chosen))
+    kept = {name: path for name, path in found.items() if not name.startswith(others)}
+    for room, module in chosen.items():
+        kept |= {f"{room}/{part}.py": path for part, path in _with_imports(room, module).items()}
+    return sorted(kept.items())
+
+
+def _with_imports(room: str, module: str) -> dict[str, Path]:
+    """A module of a room, the room's `__init__`, and what these import of the same room, wherever the files lie."""
+    package = f"{PACKAGE.name}.{room}"
+    found: dict[str, Path] = {}
+    left = ["__init__", module]
+    while left:
+        part = left.pop()
+        spec = find_spec(package if part == "__init__" else f"{package}.{part}")
+        if part in found or spec is None or spec.origin is None:
+            continue
+        found[part] = Path(spec.origin)
+        for node in ast.walk(ast.parse(found[part].read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == package:
+                left += [alias.name for alias in node.names if find_spec(f"{package}.{alias.name}")]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
+                left.append((node.module or "").removeprefix(f"{package}."))
+    return found

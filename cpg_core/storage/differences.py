@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cpg_core.config.method_settings import settings_of
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
-from cpg_core.methods import find as find_method
-from cpg_core.methods import settings_of
 from cpg_core.storage.run import Run, RunSpec
 
 IDENTITY = ("sequence", "method", "backbone")
@@ -54,7 +53,7 @@ def _goals(there: RunSpec, here: RunSpec) -> list[str]:
 
 def _settings(there: RunSpec, here: RunSpec) -> list[str]:
     """Those that the method rests on; the goal is compared task by task, wherever its file lies."""
-    one, two = ({**settings_of(find_method(spec.method), spec.settings), "goal": None} for spec in (there, here))
+    one, two = ({**settings_of(spec.method, spec.settings), "goal": None} for spec in (there, here))
     return [f"setting {name}: {old} there, {new} here" for name, old, new in _changes(one, two)]
 
 

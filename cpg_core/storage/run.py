@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError, field_validator
+from pydantic import field_validator
 
 from cpg_core.backbones import Input
 from cpg_core.backbones import find as find_backbone
@@ -19,14 +18,10 @@ from cpg_core.data.reading import Progress, silent
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData, load_task_data, load_test_split
-from cpg_core.errors import CpgError
-from cpg_core.methods import Method
-from cpg_core.methods import find as find_method
 from cpg_core.model.network import shared_shapes, width
-from cpg_core.model.state import Shared, nothing_yet, widened
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
-from cpg_core.storage.files import Damaged, read_json, read_record, read_tensors, sha256, write_json, write_tensors
+from cpg_core.storage.files import Damaged, read_json, read_record
 from cpg_core.storage.records import Recall, TaskRecord
 
 RUN = "run.json"
@@ -81,16 +76,6 @@ class Run:
     def work(self) -> Path:
         """`work/<run>`: may be deleted at any time; what is in it is learned or computed again."""
         return self.root / "work" / self.spec.name
-
-    @cached_property
-    def method(self) -> Method:
-        """The run's method."""
-        return find_method(self.spec.method)
-
-    @property
-    def in_place(self) -> bool:
-        """Whether tasks write over each other's weights."""
-        return self.method.forgets
 
     @cached_property
     def input(self) -> Input:
@@ -178,14 +163,11 @@ class Run:
         return delta.read(self.task_folder(index) / DELTA, record.delta_sha256)
 
     def recallable(self, index: int) -> tuple[TaskRecord, Delta]:
-        """What recalling task `index` needs besides the shared weights, read and checked once a process.
+        """The record of frozen task `index` and its delta without its own weights, read and checked once a process.
 
         What is frozen never changes, and every task is recalled after each later one: without this, the cost of a
-        task would grow with the files of all that came before. Models apart are too large to keep, and read anew.
+        task would grow with the files of all that came before.
         """
-        if self.method.apart:
-            record = self.record(index)
-            return record, self.delta(index, record)
         if index not in self._recallable:
             record = self.record(index)
             light = replace(self.delta(index, record), values={}, where={})
@@ -199,68 +181,3 @@ class Run:
     def shapes(self, budget_x: float) -> dict[str, torch.Size]:
         """The shapes of the shared layers at a budget."""
         return shared_shapes(self.spec.backbone, width(self.spec.settings.base_width, budget_x))
-
-    def shared(self) -> Shared:
-        """What the next task builds on: the weights that all frozen tasks share, none where models are apart.
-
-        They come from the cache in `work`, else from the deltas.
-        """
-        after = 0 if self.method.apart else self.frozen()
-        if after == 0:
-            return nothing_yet(self.shapes(1.0))
-        chain = sha256(self.task_folder(after) / RECORD)
-        try:
-            return self._cached_shared(chain)
-        except (Damaged, KeyError, ValidationError):
-            shared = self.rebuild(after)
-            self.cache(shared, chain)
-            return shared
-
-    def rebuild(self, after: int) -> Shared:
-        """The union of the deltas of tasks 1 to `after`.
-
-        Raises:
-            Damaged: naming the file that is damaged or missing.
-        """
-        shared = nothing_yet(self.shapes(1.0))
-        for index in range(1, after + 1):
-            record = self.record(index)
-            shared = self.joined(shared, record, self.delta(index, record))
-        return shared
-
-    def joined(self, shared: Shared, record: TaskRecord, added: Delta) -> Shared:
-        """The shared weights after a frozen task, from those before it: widened if it grew, with its own added.
-
-        Where models are apart they are the task's own model, whatever was before.
-        """
-        if self.method.apart:
-            shared = nothing_yet(self.shapes(1.0))
-        if record.budget_x != shared.budget_x:
-            shared = widened(shared, record.budget_x, self.shapes(record.budget_x))
-        return delta.apply(shared, added, record.index, in_place=self.in_place)
-
-    def model(self, shared: Shared, record: TaskRecord, added: Delta) -> Shared:
-        """The weights that a frozen task is recalled from: the shared ones, or its own model where models are apart."""
-        return self.joined(shared, record, added) if self.method.apart else shared
-
-    def cache(self, shared: Shared, chain: str) -> None:
-        """Keep the union beside the work in progress, if it can be, so that a stage need not read every delta."""
-        file = self.work / "shared.safetensors"
-        tensors = {f"weight:{name}": value for name, value in shared.weight.items()}
-        tensors |= {f"owner:{name}": value for name, value in shared.owner.items()}
-        with suppress(CpgError):  # where nothing can be written, runs may be read all the same
-            content = {"chain": chain, "budget_x": shared.budget_x, "sha256": write_tensors(file, tensors, sync=False)}
-            write_json(file.with_suffix(".json"), content, sync=False)
-
-    def _cached_shared(self, chain: str) -> Shared:
-        file = self.work / "shared.safetensors"
-        content = read_json(file.with_suffix(".json"))
-        if content["chain"] != chain:
-            raise Damaged(f"{file}: of another point in the run")
-        tensors = read_tensors(file, content["sha256"])
-        names = self.shapes(content["budget_x"])
-        return Shared(
-            budget_x=content["budget_x"],
-            weight={name: tensors[f"weight:{name}"] for name in names},
-            owner={name: tensors[f"owner:{name}"] for name in names},
-        )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cpg_core.model.network import Network
 from cpg_core.seeds import derive
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 
 PROBE_IMAGES = 8
 
@@ -29,7 +29,7 @@ def eval_mode(network: Network) -> Iterator[Network]:
             network.train()
 
 
-def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = ALONE) -> float:
+def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = SINGLE_PROCESS) -> float:
     """The score of the network's objective over all images, in [0, 1], over the shares of all ranks.
 
     Waits for the device once, after the last batch.
@@ -39,7 +39,7 @@ def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: 
     with eval_mode(network):
         for images, labels in batches:
             tally += objective.tally(network(images), labels)
-    (summed,) = ranks.total(tally)
+    (summed,) = ranks.all_reduce(tally)
     return objective.score(summed.tolist())
 
 

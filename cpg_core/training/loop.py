@@ -15,11 +15,12 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
 from cpg_core.objectives import Objective
 from cpg_core.seeds import derive
+from cpg_core.storage.named_tensors import flatten, unflatten
 from cpg_core.storage.records import Epoch
 from cpg_core.storage.snapshot import Position, Snapshots
 from cpg_core.training.evaluation import accuracy
 from cpg_core.training.optimizer import TaskOptimizer
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Reporter
 from cpg_core.training.schedules import factor
 from cpg_core.training.step import Penalty, TrainStep, no_penalty
@@ -56,7 +57,9 @@ class Plan:
     penalty: Penalty = no_penalty
 
 
-def decide_accuracy(network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = ALONE) -> float:
+def decide_accuracy(
+    network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = SINGLE_PROCESS
+) -> float:
     """Accuracy on the split that decisions may look at: `val`, or `test` in the paper's protocol."""
     device = next(network.parameters()).device
     images = data.val if split == "val" else data.test
@@ -70,7 +73,7 @@ def train(
     plan: Plan,
     snapshots: Snapshots,
     reporter: Reporter,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[tuple[Epoch, ...], float]:
     """Run the plan's epochs, or what is left of them since the newest snapshot.
 
@@ -86,13 +89,13 @@ def train(
     device = next(network.parameters()).device
     batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
     position, best = _resume(network, optimizer, snapshots, reporter)
-    ranks.same(lambda: _gather(network, optimizer, best))
+    ranks.assert_identical(lambda: _gather(network, optimizer, best))
     step = TrainStep(network, optimizer, plan.penalty, ranks)
     began = time.monotonic() - position.seconds
     reporter.stage_begins(plan.task, plan.stage, plan.epochs)
 
     def save(place: Position) -> None:
-        ranks.same(lambda: _gather(network, optimizer, best))
+        ranks.assert_identical(lambda: _gather(network, optimizer, best))
         timed = place.model_copy(update={"seconds": time.monotonic() - began})
         snapshots.save(timed, lambda: _gather(network, optimizer, best))
 
@@ -173,19 +176,13 @@ def diverged(plan: Plan, epoch: int) -> CpgError:
 
 
 def _gather(network: Network, optimizer: TaskOptimizer, best: Layers) -> Layers:
-    tensors = {f"network:{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"optimizer:{name}": tensor for name, tensor in optimizer.tensors().items()}
-    return tensors | {f"best:{name}": tensor for name, tensor in best.items()}
+    return flatten({"network": network.state_dict(), "optimizer": optimizer.tensors(), "best": best})
 
 
 def _restore(network: Network, optimizer: TaskOptimizer, tensors: Layers) -> None:
-    part = {prefix: _strip(tensors, prefix) for prefix in ("network:", "optimizer:")}
-    network.load_state_dict(part["network:"])
-    optimizer.load(part["optimizer:"])
-
-
-def _strip(tensors: Layers, prefix: str) -> Layers:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    of_network, of_optimizer = unflatten(tensors, "network", "optimizer")
+    network.load_state_dict(of_network)
+    optimizer.load(of_optimizer)
 
 
 def _resume(
@@ -196,4 +193,5 @@ def _resume(
         return Position(), {}
     position, tensors = found
     _restore(network, optimizer, tensors)
-    return position, _strip(tensors, "best:")
+    (best,) = unflatten(tensors, "best")
+    return position, best

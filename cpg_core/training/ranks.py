@@ -1,7 +1,7 @@
-"""The processes that do every stage of a task together. The null twin keeps the stages free of `if`s.
+"""The processes that do every stage of a task together, and the single process, which has the same interface.
 
-Each rank holds the whole network and takes its share of every batch. Whatever is decided is decided by numbers that
-are the same on all ranks. Rank 0 leads: it alone finds finished stages, writes, reports and is told to stop.
+Each rank holds the whole network and takes its share of every batch. Every decision rests on numbers that are the same
+on all ranks. Rank 0 leads: it alone looks for finished stages, writes, reports and is asked to stop.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Ranks(Protocol):
 
     @property
     def share(self) -> Share:
-        """Which part of every batch is this rank's, and of how many."""
+        """Which part of every batch is this rank's, and how many parts there are."""
         ...
 
-    def together(self, call: str) -> AbstractContextManager[None]:
+    def on_all_ranks(self, call: str) -> AbstractContextManager[None]:
         """Call all ranks to the stage that is done inside the block.
 
         Raises:
@@ -37,20 +37,26 @@ class Ranks(Protocol):
         """Whether the leader was asked to stop: all stop at the same batch."""
         ...
 
-    def spread(self, network: Network) -> nn.Module:
-        """What to call for the network's logits, so that gradients are those of the whole batch on every rank."""
+    def wrap_ddp(self, network: Network) -> nn.Module:
+        """The module to call instead of the network, so that every rank gets the gradients of the whole batch."""
         ...
 
-    def weigh(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
-        """The loss to go back from, given the mean over this rank's `images` of the `in_batch`."""
+    def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:
+        """Scales the local loss so that averaging over ranks gives the batch mean, even with unequal shards.
+
+        Args:
+            loss: mean over this rank's images.
+            images: how many these are.
+            in_batch: how many there are over all ranks.
+        """
         ...
 
-    def total(self, *numbers: Tensor) -> tuple[Tensor, ...]:
+    def all_reduce(self, *numbers: Tensor) -> tuple[Tensor, ...]:
         """Each number, or tensor of numbers, summed over the ranks."""
         ...
 
-    def same(self, tensors: Callable[[], Layers]) -> None:
-        """Make sure that all ranks hold the same bits.
+    def assert_identical(self, tensors: Callable[[], Layers]) -> None:
+        """Check that all ranks hold the same bits.
 
         Raises:
             CpgError: they do not.
@@ -58,33 +64,33 @@ class Ranks(Protocol):
         ...
 
 
-class Alone:
+class SingleProcess:
     """One process, which has every batch to itself."""
 
     share = WHOLE
 
-    def together(self, call: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Nobody to call."""
+    def on_all_ranks(self, call: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """There are no other ranks."""
         return nullcontext()
 
     def stop(self, asked: bool) -> bool:
         """As asked."""
         return asked
 
-    def spread(self, network: Network) -> nn.Module:
+    def wrap_ddp(self, network: Network) -> nn.Module:
         """The network itself."""
         return network
 
-    def weigh(self, loss: Tensor, images: int, in_batch: int) -> Tensor:  # noqa: ARG002
+    def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:  # noqa: ARG002
         """The loss itself."""
         return loss
 
-    def total(self, *numbers: Tensor) -> tuple[Tensor, ...]:
+    def all_reduce(self, *numbers: Tensor) -> tuple[Tensor, ...]:
         """The numbers themselves."""
         return numbers
 
-    def same(self, tensors: Callable[[], Layers]) -> None:
+    def assert_identical(self, tensors: Callable[[], Layers]) -> None:
         """Nothing to compare with."""
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from cpg_core.data.reading import Progress
 from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 
 
@@ -67,3 +68,14 @@ class Silent:
     def stop_requested(self) -> bool:
         """Never."""
         return False
+
+
+def reading_progress(reporter: Reporter, task: str) -> Progress:
+    """Passes on how many images of a task are read, and stops between two of them."""
+
+    def progress(done: int, total: int) -> None:
+        reporter.reading(task, done, total)
+        if reporter.stop_requested():
+            raise Interrupted
+
+    return progress

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cpg_core.model.network import Network
 from cpg_core.training.optimizer import TaskOptimizer
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 
 Penalty = Callable[[Network, Tensor, int], Tensor]
 """(network, images of the step, steps done) -> what is added to the loss, no dimensions."""
@@ -31,10 +31,10 @@ class TrainStep:
     """
 
     def __init__(
-        self, network: Network, optimizer: TaskOptimizer, penalty: Penalty = no_penalty, ranks: Ranks = ALONE
+        self, network: Network, optimizer: TaskOptimizer, penalty: Penalty = no_penalty, ranks: Ranks = SINGLE_PROCESS
     ) -> None:
         self._network, self._optimizer, self._penalty, self._ranks = network, optimizer, penalty, ranks
-        self._forward = ranks.spread(network)
+        self._forward = ranks.wrap_ddp(network)
         device = next(network.parameters()).device
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._tally = torch.zeros(network.objective.tally_size, dtype=torch.int64, device=device)
@@ -66,9 +66,9 @@ class TrainStep:
         outputs = self._forward(images)
         loss = objective.loss(outputs, labels)
         penalty = self._penalty(self._network, images, done)
-        torch.autograd.backward(self._ranks.weigh(loss, len(labels), in_batch) + penalty)
+        torch.autograd.backward(self._ranks.scale_loss(loss, len(labels), in_batch) + penalty)
         self._optimizer.update()
-        loss_of_batch, tally_of_batch = self._ranks.total(
+        loss_of_batch, tally_of_batch = self._ranks.all_reduce(
             loss.detach() * len(labels), objective.tally(outputs.detach(), labels)
         )
         self._loss_sum += loss_of_batch

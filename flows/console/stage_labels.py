@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.request import Request
 from cpg_core.storage.records import StageRecord
 
 

@@ -5,6 +5,7 @@ A value that the form cannot check, such as a task's place, is refused by the fl
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, GetJsonSchemaHandler, WithJsonSchema
@@ -12,6 +13,7 @@ from pydantic_core import CoreSchema
 
 from cpg_core.config.schema import read_mapping
 from cpg_core.errors import CpgError
+from cpg_core.methods import every
 from flows import parameters
 from flows.parameters import PARAMS, Parameter, expanded
 
@@ -65,8 +67,10 @@ def _form(parameter: Parameter, *, needed: bool = True) -> WithJsonSchema:
 
 ExpandedPath = AfterValidator(lambda path: str(expanded(path)))
 
+SOURCES = {name: method.source for name, method in every().items()}
+
 Sequence = Annotated[str, _form(parameters.SEQUENCE)]
-Method = Annotated[str, _form(parameters.METHOD)]
+Method = Annotated[str, _form(replace(parameters.METHOD, choices=SOURCES))]
 Goal = Annotated[float | str | None, _form(parameters.GOAL)]
 Profile = Annotated[str | None, ProfileChoices()]
 Ordering = Annotated[int | str, _form(parameters.ORDERING)]
@@ -75,7 +79,7 @@ Seed = Annotated[int, _form(parameters.SEED)]
 RunName = Annotated[str | None, _form(parameters.RUN)]
 Overrides = Annotated[tuple[str, ...], _form(parameters.OVERRIDES, needed=False)]
 
-Methods = Annotated[tuple[str, ...], _form(parameters.METHODS)]
+Methods = Annotated[tuple[str, ...], _form(replace(parameters.METHODS, choices=SOURCES))]
 Orderings = Annotated[tuple[int | str, ...], _form(parameters.ORDERINGS)]
 Goals = Annotated[tuple[float | str, ...], _form(parameters.GOALS, needed=False)]
 Seeds = Annotated[tuple[int, ...], _form(parameters.SEEDS)]

@@ -22,7 +22,7 @@ from prefect.states import Completed
 
 from cpg_core.runner import do_stage, learn_task
 from cpg_core.stages.context import TaskContext
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.request import Request
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from cpg_core.methods import METHODS
+from cpg_core.methods import find
 from flows.reproduce.intervals import Difference, paired_difference
 from flows.reproduce.result import RunResult, averages, sd
 
@@ -139,7 +139,7 @@ def _changed(results: list[RunResult]) -> int:
 
 
 def _unforgetting(results: Mapping[str, RunResult]) -> Claim | None:
-    keeping = [result for result in results.values() if not METHODS[result.method].forgets]
+    keeping = [result for result in results.values() if not find(result.method).overwrites]
     if not keeping:
         return None
     changed = _changed(keeping)
@@ -148,7 +148,7 @@ def _unforgetting(results: Mapping[str, RunResult]) -> Claim | None:
 
 
 def _forgetting(results: Mapping[str, RunResult]) -> Claim | None:
-    forgetful = [result for result in results.values() if METHODS[result.method].forgets]
+    forgetful = [result for result in results.values() if find(result.method).overwrites]
     if not forgetful:
         return None
     caught = [result for result in forgetful if _changed([result]) == len(result.tasks) - 1]

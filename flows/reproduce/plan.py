@@ -9,16 +9,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from cpg_core.config.method_settings import settings_of
 from cpg_core.config.schema import Strict, check, read_mapping
 from cpg_core.config.settings import load_settings
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
-from cpg_core.methods import METHODS, settings_of
-from cpg_core.methods import find as find_method
+from cpg_core.methods import names, settings_of
 from cpg_core.storage.differences import COMPARED
 from cpg_core.storage.files import read_record, write_json
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import COMPARED
 from flows.reproduce.result import RunResult, result_of
 from flows.request import SequenceRequest, definitions, resolve
 from flows.versioning.dvc_pointers import begin_here
@@ -113,7 +114,7 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, tasks, item.seed, f"{key}-new")
     spec = resolve(request, root)
     content = spec.model_dump(mode="json", include=set(COMPARED))
-    content["settings"] = settings_of(find_method(spec.method), spec.settings)
+    content["settings"] = settings_of(spec.method, spec.settings)
     short = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
 
@@ -122,9 +123,9 @@ def write_settings(plan: Plan, root: Path) -> list[Path]:
     """Write what the profile sets for each method: a file each, so that a run depends on its own method's alone."""
     settings = load_settings(root / PARAMS, plan.profile)
     written = []
-    for name, method in METHODS.items():
+    for name in names():
         written.append(root / plan.folder / "settings" / f"{name}.json")
-        write_json(written[-1], settings_of(method, settings))
+        write_json(written[-1], settings_of(name, settings))
     return written
 
 

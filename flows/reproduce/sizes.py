@@ -11,7 +11,7 @@ import pandas as pd
 
 from cpg_core.config.settings import load_settings
 from cpg_core.data.spec import load_sequence
-from cpg_core.methods import METHODS
+from cpg_core.methods import find
 from cpg_core.model.network import shared_shapes
 from cpg_core.recall.metrics import MEGABYTE
 from flows.reproduce.plan import PARAMS, Plan
@@ -55,7 +55,7 @@ def counted_mb(result: RunResult, base: int) -> float:
     With 1.5 times the weights of VGG16-BN and 19 masks it gives 306.6 MB; the paper's two such models have 308 and
     310, batch norm and heads among them.
     """
-    masks = 0.0 if METHODS[result.method].apart else sum(task.budget_x for task in result.tasks[1:])
+    masks = 0.0 if find(result.method).independent else sum(task.budget_x for task in result.tasks[1:])
     return base * (BITS_A_WEIGHT * result.summary["expansion_x"] + masks) / 8 / MEGABYTE
 
 

@@ -8,7 +8,7 @@ import pytest
 from core.tiny import ROOT
 
 from cpg_core.config.schema import read_mapping
-from cpg_core.methods import METHODS
+from cpg_core.methods import names
 from cpg_core.storage.run import Run
 
 from .services import Services
@@ -87,5 +87,5 @@ def test_the_form_shows_every_parameter(window: Window, pages: Services) -> None
         field = window.field(name)
         field.wait_for()
         assert parameter["description"].replace("`", "") in " ".join(field.inner_text().split())
-    assert window.choices("method") == list(METHODS)
+    assert window.choices("method") == names()
     assert set(window.choices("profile")) == {"None", *read_mapping(ROOT / "params.yaml")["profiles"]}

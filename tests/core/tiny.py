@@ -11,7 +11,7 @@ from torch import Tensor
 from cpg_core.config.settings import Settings, load_settings
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.machine import versions
-from cpg_core.methods import METHODS
+from cpg_core.methods import every
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import begin, open_run
@@ -41,8 +41,8 @@ OPTIMIZERS = {
     "sgd": ("optimizer.kind=sgd",),
     "adamw": ("optimizer.kind=adamw", "pick_train.lr=0.004", "prune.lr=0.002", "optimizer.weight_decay=0.1"),
 }
-KEEPING = sorted(name for name, method in METHODS.items() if not method.forgets)
-FORGETTING = sorted(name for name, method in METHODS.items() if method.forgets)
+KEEPING = sorted(name for name, method in every().items() if not method.overwrites)
+FORGETTING = sorted(name for name, method in every().items() if method.overwrites)
 
 
 def settings(*overrides: str) -> Settings:

@@ -1,21 +1,30 @@
-"""What a task computes: its logits as its trained network gives them, and as recalled from disk ever after."""
+"""What a task computes: its logits as it was trained, and as the product recalls them ever after.
+
+The two come by different ways. What is kept at the freeze is computed here from the files of the stage alone, by plain
+PyTorch: the witness has a model of its own, and knows nothing of deltas, owners or builders. What is recalled later is
+what `evaluate`, `audit` and a served run use. So a fault of either the checkpoints or the recall shows, and one that
+trained and recalled networks share does too.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
+from cpg_core import backbones
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
-from cpg_core.model.network import Network, build
-from cpg_core.model.state import Shared, TaskState, effective, install
+from cpg_core.methods import assembly_of
+from cpg_core.model.network import Network
+from cpg_core.model.state import Shared
 from cpg_core.runner import execute, learn_sequence, learn_task
-from cpg_core.stages.context import TaskContext, read_state, stage_folder
-from cpg_core.stages.initial_state import fresh_network
-from cpg_core.stages.next_stage import Request
-from cpg_core.storage import delta as deltas
+from cpg_core.stages.context import TaskContext
+from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.stages.request import Request
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
@@ -24,7 +33,7 @@ from cpg_core.training.evaluation import eval_mode, probe_images
 from cpg_core.training.reporter import Silent
 
 
-def look(network: Network, run: Run, split: Split, mean: Tensor, std: Tensor) -> Tensor:
+def look(network: nn.Module, run: Run, split: Split, mean: Tensor, std: Tensor) -> Tensor:
     """Logits of the probe and of real test images, one below the other."""
     probe = probe_images(run.input.channels, run.input.size).contiguous(memory_format=torch.channels_last)
     with eval_mode(network.to(memory_format=torch.channels_last)):  # type: ignore[call-overload]
@@ -33,32 +42,32 @@ def look(network: Network, run: Run, split: Split, mean: Tensor, std: Tensor) ->
 
 
 def recalled_network(run: Run, index: int, shared: Shared, delta: Delta) -> Network:
-    record = run.record(index)
-    network = build(record.backbone, record.width, len(record.classes))
-    model = run.model(shared, record, delta)
-    install(network, deltas.recalled(model, delta, index, in_place=run.in_place), delta.private)
-    return network
+    return network_of(assembly_of(run), shared, run.record(index), delta)
 
 
 def recalled(run: Run, index: int, shared: Shared | None = None, delta: Delta | None = None) -> Tensor:
     """Task `index` on the current model (or on another), all of it read from disk."""
     data = run.data(index)
-    shared = shared or run.rebuild(run.frozen())
-    network = recalled_network(run, index, shared, delta or run.delta(index))
-    return look(network, run, data.test, data.mean, data.std)
+    shared = shared or assembly_of(run).rebuild(run.frozen())
+    return look(recalled_network(run, index, shared, delta or run.delta(index)), run, data.test, data.mean, data.std)
 
 
-def in_training(context: TaskContext, state: TaskState) -> Tensor:
-    """The task as its trained network computes it, before anything is frozen."""
-    network = fresh_network(context, state.budget_x)
-    install(network, effective(context.shared(state.budget_x), state), state.private)
-    return look(network, context.run, context.data.test, context.data.mean, context.data.std)
+class Plain(nn.Module):
+    """A backbone and a linear head."""
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, nn.Linear(features, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.backbone(images))
 
 
 @dataclass
 class Witness:
     """Learns a run, and keeps what every task computed when it was trained and after every later one."""
 
+    weights: dict[str, Tensor] = field(default_factory=dict)
     trained: dict[int, Tensor] = field(default_factory=dict)
     later: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
@@ -74,10 +83,28 @@ class Witness:
 
     def _stage(self, context: TaskContext, request: Request) -> StageRecord:
         if request.stage == "freeze":
-            assert request.source is not None
-            folder = stage_folder(context.run.task_work(context.index), request.source)
-            self.trained[context.index] = in_training(context, read_state(folder, context.run.shapes(request.budget_x)))
+            (folder,) = context.run.task_work(context.index).glob(f"{request.source:02d}-*")
+            self.trained[context.index] = self._in_training(context, folder, request.budget_x)
         return execute(context, request)
+
+    def _in_training(self, context: TaskContext, folder: Path, budget_x: float) -> Tensor:
+        """The task as it was trained: own values, the picked ones of earlier tasks, 0 elsewhere."""
+        file, run, effective = load_file(folder / "state.safetensors"), context.run, {}
+        for key in [key for key in file if key.startswith("own:")]:
+            name = key.removeprefix("own:")
+            own, value, pick = file[key], file[f"value:{name}"], file[f"pick:{name}"]
+            older = torch.zeros_like(value)
+            if name in self.weights:
+                narrow = self.weights[name]
+                older[tuple(map(slice, narrow.shape))] = narrow
+            effective[f"backbone.{name}"] = torch.where(own, value, torch.where(pick, older, 0.0))
+            self.weights[name] = torch.where(own, value, older)
+        private = {key.removeprefix("private:"): value for key, value in file.items() if key.startswith("private:")}
+        width = run.spec.settings.base_width * budget_x**0.5
+        backbone = backbones.find(run.spec.backbone).build(width)
+        network = Plain(backbone, private["head.weight"].shape[1], len(context.data.classes))
+        network.load_state_dict(effective | private)
+        return look(network, run, context.data.test, context.data.mean, context.data.std)
 
     def forgotten(self) -> set[tuple[int, int]]:
         """The (task, later task) pairs after which a logit of the task is another than that of its training."""

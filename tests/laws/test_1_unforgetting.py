@@ -11,7 +11,7 @@ from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS
 from core.witness import Witness, recalled
 from torch import Tensor
 
-from cpg_core.storage import delta as deltas
+from cpg_core.methods import assembly_of
 from cpg_core.storage.run import Run
 
 VGG = ("base_width=0.03", "batch_size=128", "pick_train.epochs=1", "prune.targets=[0.5]", "retrain.epochs=1")
@@ -55,7 +55,7 @@ def test_the_same_model_gives_the_same_bits_twice(learned: Callable[..., Run]) -
 @pytest.mark.parametrize("task", [1, 2])
 def test_one_flipped_bit_of_a_frozen_weight_shows(learned: Callable[..., Run], task: int) -> None:
     run = learned(tasks="1-2")
-    shared = run.rebuild(2)
+    shared = assembly_of(run).rebuild(2)
     weight = shared.weight["0.weight"]
     wrong = flipped(weight, largest(weight * (shared.owner["0.weight"] == task)))
     changed = replace(shared, weight={**shared.weight, "0.weight": wrong})
@@ -64,12 +64,13 @@ def test_one_flipped_bit_of_a_frozen_weight_shows(learned: Callable[..., Run], t
 
 def test_one_flipped_pick_shows(learned: Callable[..., Run]) -> None:
     run = learned(tasks="1-2")
-    shared, delta = run.rebuild(2), run.delta(2)
+    shared, delta = assembly_of(run).rebuild(2), run.delta(2)
     older = shared.owner["0.weight"] == 1
-    bits = deltas._unpack(delta.pick["0.weight"])[: int(older.sum())]
+    masks = delta.codec.masks
+    bits = masks.decode(delta.pick["0.weight"], int(older.sum()))
     place = largest(shared.weight["0.weight"][older])
     bits[place] = ~bits[place]
-    changed = replace(delta, pick={**delta.pick, "0.weight": deltas._pack(bits)})
+    changed = replace(delta, pick={**delta.pick, "0.weight": masks.encode(bits)})
     assert not torch.equal(recalled(run, 2, delta=changed), recalled(run, 2))
 
 

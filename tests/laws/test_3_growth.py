@@ -10,9 +10,10 @@ import torch
 from core.tiny import GROWS, bits, random_layers
 from core.witness import recalled_network
 
-from cpg_core.model.layers import corner
+from cpg_core.methods import assembly_of
+from cpg_core.model.layers import leading_block
 from cpg_core.model.network import build, shared_parameters, width
-from cpg_core.model.state import Shared, nothing_yet, widened
+from cpg_core.model.state import Shared, empty_shared, widened
 from cpg_core.storage.run import Run
 
 VGG = ("base_width=0.03", "batch_size=128", "pick_train.epochs=1", "prune.targets=[0.5]", "retrain.epochs=0")
@@ -29,7 +30,7 @@ def shapes(backbone: str, budget_x: float, base_width: float = 0.1) -> dict[str,
 
 def filled(backbone: str) -> Shared:
     """A random state in which half of the weights are owned by two tasks."""
-    empty = nothing_yet(shapes(backbone, 1.0))
+    empty = empty_shared(shapes(backbone, 1.0))
     noise = random_layers(1, {name: weight.shape for name, weight in empty.weight.items()})
     owner = {name: ((values > 0).int() + (values > 1).int()).to(torch.int16) for name, values in noise.items()}
     return replace(empty, weight={name: noise[name] * (owner[name] > 0) for name in noise}, owner=owner)
@@ -39,7 +40,7 @@ def old_block_is_in_the_corner(old: Shared, wide: Shared) -> bool:
     """The old block bit for bit in the leading corner, and everything else released and 0."""
     for name, weight in old.weight.items():
         new_weight, new_owner = wide.weight[name].clone(), wide.owner[name].clone()
-        inner_weight, inner_owner = corner(new_weight, weight.shape), corner(new_owner, weight.shape)
+        inner_weight, inner_owner = leading_block(new_weight, weight.shape), leading_block(new_owner, weight.shape)
         if not (torch.equal(inner_weight, weight) and torch.equal(inner_owner, old.owner[name])):
             return False
         inner_weight.zero_()
@@ -72,7 +73,7 @@ def test_a_block_in_another_corner_fails_the_same_check() -> None:
 def test_a_task_runs_at_the_width_of_its_freeze(learned: Callable[..., Run], case: str) -> None:
     run = learned(**CASES[case])
     last = run.frozen()
-    shared = run.rebuild(last)
+    shared = assembly_of(run).rebuild(last)
     first = recalled_network(run, 1, shared, run.delta(1))
     now = {name: parameter.shape for name, parameter in shared_parameters(first).items()}
     assert now == run.shapes(1.0)
@@ -82,11 +83,11 @@ def test_a_task_runs_at_the_width_of_its_freeze(learned: Callable[..., Run], cas
 @pytest.mark.parametrize("case", CASES)
 def test_what_the_first_task_owns_is_untouched_by_growing_twice(learned: Callable[..., Run], case: str) -> None:
     run = learned(**CASES[case])
-    before, after = run.rebuild(1), run.rebuild(run.frozen())
+    before, after = assembly_of(run).rebuild(1), assembly_of(run).rebuild(run.frozen())
     for name, owner in before.owner.items():
         mine = owner == 1
-        assert torch.equal(corner(after.owner[name], owner.shape) == 1, mine)
-        inner = corner(after.weight[name], owner.shape)[mine]
+        assert torch.equal(leading_block(after.owner[name], owner.shape) == 1, mine)
+        inner = leading_block(after.weight[name], owner.shape)[mine]
         assert bits({name: inner}) == bits({name: before.weight[name][mine]})
         assert int((after.owner[name] == 1).sum()) == int(mine.sum()), "nothing outside of the corner is task 1's"
 
@@ -108,9 +109,11 @@ def test_a_growth_starts_training_anew_until_the_largest_budget(learned: Callabl
 
 def test_new_weights_are_fresh_and_the_same_in_each_attempt(learned: Callable[..., Run]) -> None:
     run = learned(**CASES["digits_cnn"])
-    before, shared = run.rebuild(1), run.rebuild(2)
+    before, shared = assembly_of(run).rebuild(1), assembly_of(run).rebuild(2)
     own = {name: shared.owner[name] == 2 for name in shared.owner}
-    outside = sum(int(mask.sum()) - int(corner(mask, before.owner[name].shape).sum()) for name, mask in own.items())
+    outside = sum(
+        int(mask.sum()) - int(leading_block(mask, before.owner[name].shape).sum()) for name, mask in own.items()
+    )
     assert outside > 0, "task 2 holds weights in the part that grew"
     used = torch.cat([shared.weight[name][mask] for name, mask in own.items()])
     assert len(used.unique()) > 0.9 * len(used)

@@ -11,9 +11,10 @@ from core.tiny import GROWS, OPTIMIZERS
 from torch import Tensor
 
 from cpg_core.runner import execute, learn_sequence, learn_task
-from cpg_core.stages.context import TaskContext, read_state, stage_folder
-from cpg_core.stages.next_stage import Request
-from cpg_core.stages.prune_schedule import smallest
+from cpg_core.stages.context import TaskContext
+from cpg_core.stages.files import read_state, stage_folder
+from cpg_core.stages.prune_schedule import release_count, smallest
+from cpg_core.stages.request import Request
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
@@ -98,8 +99,35 @@ def counts_after_each_prune(run: Run) -> list[tuple[StageRecord, Held]]:
 
 
 def exact(record: StageRecord, held: Held) -> bool:
+    """Of `free` weights the whole part of `free * target` is released: worked out in whole hundredths."""
     assert record.target is not None
-    return all(own == free - math.floor(free * record.target + 1e-9) for own, free in held.values())
+    hundredths = round(100 * record.target)
+    assert record.target == hundredths / 100, "the targets here are whole hundredths"
+    return all(100 * (free - own) <= free * hundredths < 100 * (free - own + 1) for own, free in held.values())
+
+
+BY_HAND = [
+    (72, 0.5, 36),
+    (73, 0.5, 36),  # 36.5
+    (100, 0.29, 29),  # 28.999999999999996 in binary
+    (1000, 0.57, 570),  # 569.9999999999999 in binary
+    (7, 0.8, 5),  # 5.6
+    (1152, 0.95, 1094),  # 1094.4
+    (1, 0.99, 0),
+    (0, 0.5, 0),
+    (9, 1.0, 9),
+    (9, 0.0, 0),
+]
+"""Available weights, sparsity, and how many are released."""
+
+
+def test_the_count_is_rounded_down() -> None:
+    assert [release_count(free, target) for free, target, _ in BY_HAND] == [released for *_, released in BY_HAND]
+
+
+@pytest.mark.parametrize("wrong", [math.floor, math.ceil, round])
+def test_another_rounding_fails_the_same_values(wrong: Callable[[float], int]) -> None:
+    assert [wrong(free * target) for free, target, _ in BY_HAND] != [released for *_, released in BY_HAND]
 
 
 @pytest.mark.parametrize("prune_epochs", [1, 2], ids=["recovers", "prunes-to-the-last-step"])

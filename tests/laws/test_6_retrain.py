@@ -9,12 +9,13 @@ import pytest
 from core.tiny import bits
 from core.witness import recalled_network
 
+from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
-from cpg_core.model.state import TaskState, effective, install
 from cpg_core.runner import execute, learn_sequence, learn_task
-from cpg_core.stages.context import TaskContext, read_state, stage_folder
-from cpg_core.stages.initial_state import fresh_network
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.context import TaskContext
+from cpg_core.stages.files import read_state, stage_folder
+from cpg_core.stages.request import Request
+from cpg_core.stages.train_state import network_of_state
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.loop import decide_accuracy
@@ -47,12 +48,6 @@ class Seen(NamedTuple):
     same_bits: bool
 
 
-def network_of(context: TaskContext, state: TaskState) -> Network:
-    network = fresh_network(context, state.budget_x)
-    install(network, effective(context.shared(state.budget_x), state), state.private)
-    return network
-
-
 def val_accuracy(run: Run, network: Network) -> float:
     return decide_accuracy(network, run.data(2), "val", 250)
 
@@ -65,14 +60,14 @@ def watch(run: Run, do: Execute) -> Seen:
         if request.stage == "retrain":
             assert request.source is not None
             folder = stage_folder(context.run.task_work(context.index), request.source)
-            before.append(network_of(context, read_state(folder, context.run.shapes(request.budget_x))))
+            before.append(network_of_state(context, read_state(folder, context.run.shapes(request.budget_x))))
         record = do(context, request)
         kept.extend([bool(record.kept)] if request.stage == "retrain" else [])
         return record
 
     learn_sequence(run, Silent(), lambda context: learn_task(context, look))
     assert len(before) == len(kept) == 1
-    frozen = recalled_network(run, 2, run.rebuild(2), run.delta(2))
+    frozen = recalled_network(run, 2, assembly_of(run).rebuild(2), run.delta(2))
     return Seen(
         accuracy_before=val_accuracy(run, before[0]),
         accuracy_frozen=val_accuracy(run, frozen),

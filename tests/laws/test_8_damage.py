@@ -12,6 +12,7 @@ from core.tiny import frozen_bytes, learn, spec
 from core.witness import recalled
 
 from cpg_core.errors import CpgError
+from cpg_core.methods import assembly_of
 from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
@@ -113,7 +114,7 @@ def test_tasks_before_a_damaged_one_stay_usable_to_the_bit(
     if not cached:
         shutil.rmtree(run.work)
     assert evaluate(run, "zero-one") == learned().record(1).test_accuracy
-    assert torch.equal(recalled(run, 1, run.rebuild(1)), recalled(learned(), 1))
+    assert torch.equal(recalled(run, 1, assembly_of(run).rebuild(1)), recalled(learned(), 1))
     with pytest.raises(CpgError, match="two-three"):
         evaluate(run, "two-three")
 

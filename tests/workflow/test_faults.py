@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BROKEN = {
     "momentum is not resumed": ("cpg_core.training.optimizer:TaskOptimizer", "load"),
     "epochs are not resumed": ("cpg_core.storage.snapshot:Snapshots", "newest"),
-    "stages are not found": ("cpg_core.stages.context:", "_finished"),
+    "stages are not found": ("cpg_core.stages.run_stage:", "_finished"),
 }
 """A function of a class or module, in place of which nothing is done."""
 

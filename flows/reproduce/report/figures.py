@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from cpg_core.methods import METHODS
+from cpg_core.methods import find
 from flows.reproduce.report.drawing import LOOKS, Look, figure, look
 from flows.reproduce.result import RunResult, averages, first_seeds
 from flows.reproduce.sizes import Published
@@ -74,7 +74,7 @@ def accuracy_and_size(results: Mapping[str, RunResult], published: Sequence[Publ
 def _of_one_network(results: Mapping[str, RunResult]) -> list[RunResult]:
     """Runs in the sequence's own order; models apart have nothing to forget."""
     runs = first_seeds(results).values()
-    return [r for r in runs if not METHODS[r.method].apart and r.ordering == "0" and r.goal == "avg"]
+    return [r for r in runs if not find(r.method).independent and r.ordering == "0" and r.goal == "avg"]
 
 
 def _follow(panel: Axes, lines: list[RunResult], task: int) -> None:

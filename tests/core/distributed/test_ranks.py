@@ -20,8 +20,8 @@ from core.tiny import bits, frozen_bytes, learn, settings, spec
 from cpg_core.config.settings import STEADY
 from cpg_core.data.fetch import Share
 from cpg_core.data.task import load_task_data
-from cpg_core.distributed import rank_worker as following
-from cpg_core.distributed.process_group import Follower, Leader, Other, joined
+from cpg_core.distributed import rank_worker
+from cpg_core.distributed.process_group import Follower, Leader, RankProcess, join_process_group
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import build, shared_parameters
@@ -33,7 +33,7 @@ from cpg_core.storage.runs import begin, open_run
 from cpg_core.storage.snapshot import Position, ReadOnly, Snapshots
 from cpg_core.training.loop import Plan, train
 from cpg_core.training.optimizer import TaskOptimizer
-from cpg_core.training.ranks import ALONE, Ranks
+from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Silent
 
 TWO = {"tasks": "1-2", "overrides": ("compute.processes=2",)}
@@ -70,14 +70,14 @@ def learned_with(ranks: Ranks, folder: Path) -> Layers:
     return {**network.state_dict(), **optimizer.tensors(), **figures}
 
 
-NOT_AVERAGED = {"spread": lambda _self, network: network}
+NOT_AVERAGED = {"wrap_ddp": lambda _self, network: network}
 """Each rank goes its own way."""
 WAYS: dict[str, dict[str, Callable[..., Any]]] = {
     "together": {},
-    "not averaged": {**NOT_AVERAGED, "same": lambda _self, _tensors: None},
+    "not averaged": {**NOT_AVERAGED, "assert_identical": lambda _self, _tensors: None},
     "not averaged but compared": NOT_AVERAGED,
     # A rank with fewer images counts as much as one with more.
-    "not weighed": {"weigh": lambda _self, loss, _images, _in_batch: loss},
+    "not weighed": {"scale_loss": lambda _self, loss, _images, _in_batch: loss},
 }
 """What is different about a rank."""
 
@@ -86,11 +86,13 @@ def every_way(share: Share, port: int, folder: Path, link: Connection) -> None:
     """Be a rank that learns in each of the ways, one after the other, and leaves what it then has."""
     role: type = Follower if share.index else Leader
     given = (share,) if share.index else ()
-    with joined(share, port, settings().compute) as device:
+    with join_process_group(share, port, settings().compute) as device:
         for name, way in WAYS.items():
             kind = type(name, (role,), way)
             place = folder / f"{name} {share.index}"
-            ranks = kind(*given, device, link if share.index else [Other(multiprocessing.current_process(), link)])
+            ranks = kind(
+                *given, device, link if share.index else [RankProcess(multiprocessing.current_process(), link)]
+            )
             try:
                 write_tensors(place.with_suffix(".safetensors"), learned_with(ranks, place))
             except CpgError as error:
@@ -145,7 +147,7 @@ def test_ranks_that_come_apart_are_told_on_every_rank(ways: Path) -> None:
 
 def test_they_learn_what_one_process_learns_alone(ways: Path, tmp_path: Path) -> None:
     """Up to rounding: batch norm sees the whole batch, and every image counts alike. Leaving out either is seen."""
-    alone = learned_with(ALONE, tmp_path)
+    alone = learned_with(SINGLE_PROCESS, tmp_path)
     assert apart(left(ways, "together", 0), alone) < 1e-5
     assert apart(left(ways, "not weighed", 0), alone) > 1e-4
     assert apart(left(ways, "not averaged", 0), alone) > 1e-2
@@ -215,14 +217,14 @@ def test_stopped_and_a_rank_killed_it_goes_on_to_the_same_bytes(tmp_path: Path, 
 
 
 def test_more_processes_than_gpus_are_refused(new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "device_of", lambda _choice: torch.device("cuda"))
+    monkeypatch.setattr(rank_worker, "device_of", lambda _choice: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(CpgError, match=r"compute\.processes is 2, one a GPU, and this machine has 1"):
         learn_sequence(new_run(**TWO), Silent())
 
 
 def test_a_finished_run_starts_nobody(unbroken: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "_start", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(rank_worker, "_start", lambda *_: pytest.fail("a process was started"))
     learn_sequence(unbroken, Silent())
 
 
@@ -230,11 +232,11 @@ def test_a_mistake_that_one_rank_finds_is_told_in_its_words() -> None:
     """Such as an image that it cannot read, while the others wait for it in an exchange."""
     here, there = multiprocessing.Pipe()
     process = SimpleNamespace(sentinel=here, is_alive=lambda: True, join=lambda _seconds: None)
-    leader = Leader(torch.device("cpu"), [Other(cast(Any, process), here)])
+    leader = Leader(torch.device("cpu"), [RankProcess(cast(Any, process), here)])
     there.send_bytes(b"image 7 cannot be read")
-    with pytest.raises(CpgError, match="image 7 cannot be read"), leader.together("call"):
+    with pytest.raises(CpgError, match="image 7 cannot be read"), leader.on_all_ranks("call"):
         raise RuntimeError("an exchange broke off")
-    with pytest.raises(CpgError, match="a mistake of its own"), leader.together("call"):
+    with pytest.raises(CpgError, match="a mistake of its own"), leader.on_all_ranks("call"):
         raise CpgError("a mistake of its own")
 
 

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from cpg_core.errors import CpgError
-from cpg_core.methods import den
+from cpg_core.methods import assembly_of, den, find
 from cpg_core.methods.den import selected
-from cpg_core.model.layers import corner
+from cpg_core.model.layers import leading_block
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.runner import execute, learn_task
-from cpg_core.stages.context import TaskContext, open_task, read_state, stage_folder
-from cpg_core.stages.next_stage import Request
+from cpg_core.stages.context import TaskContext
+from cpg_core.stages.files import read_state, stage_folder
+from cpg_core.stages.open_task import open_task
+from cpg_core.stages.request import Request
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.optimizer import TaskOptimizer
@@ -88,8 +90,8 @@ def states_of_task_2(run: Run) -> dict[str, TaskState]:
             found[key] = read_state(folder, run.shapes(request.budget_x))
         return record
 
-    learn_task(open_task(run, 1, Silent()))
-    learn_task(open_task(run, 2, Silent()), look)
+    learn_task(open_task(run, find(run.spec.method), 1, Silent()))
+    learn_task(open_task(run, find(run.spec.method), 2, Silent()), look)
     return found
 
 
@@ -97,8 +99,8 @@ def test_added_units_are_trained_and_all_that_was_there_is_held(new_run: Callabl
     states = states_of_task_2(new_run(method="den", tasks="1-2", overrides=MISSES))
     first, grown, trained = (states[key].value for key in ("pick_train x1.0", "grow x1.5", "pick_train x1.5"))
     for name, weight in first.items():
-        assert torch.equal(corner(grown[name], weight.shape), weight)
-        assert torch.equal(corner(trained[name], weight.shape), weight)
+        assert torch.equal(leading_block(grown[name], weight.shape), weight)
+        assert torch.equal(leading_block(trained[name], weight.shape), weight)
         assert not torch.equal(trained[name], grown[name])
 
 
@@ -112,7 +114,7 @@ def test_only_what_is_selected_is_trained_again(new_run: Callable[..., Run], mon
 
     monkeypatch.setattr(den, "selected", last_layer)
     run = new_run(method="den", tasks="1-2", overrides=("grow.max_x=1.0", "pick_train.epochs=3"))
-    after, before = states_of_task_2(run)["pick_train x1.0"].value, run.rebuild(1).weight
+    after, before = states_of_task_2(run)["pick_train x1.0"].value, assembly_of(run).rebuild(1).weight
     *others, last = before
     assert all(torch.equal(after[name], before[name]) for name in others)
     assert not torch.equal(after[last], before[last])
@@ -136,15 +138,15 @@ def restored(run: Run) -> int:
 
     With selective retraining of everything, a unit that was not put back has moved.
     """
-    before, after = run.rebuild(1).weight, run.rebuild(2).weight
+    before, after = assembly_of(run).rebuild(1).weight, assembly_of(run).rebuild(2).weight
     name = list(before)[-1]
-    same = corner(after[name], before[name].shape) == before[name]
+    same = leading_block(after[name], before[name].shape) == before[name]
     return int((same | (before[name] == 0)).all(dim=1).sum())
 
 
 def zeros(run: Run) -> float:
     """The share of the shared weights of task 1 that are exactly 0."""
-    weights = torch.cat([weight.flatten() for weight in run.rebuild(1).weight.values()])
+    weights = torch.cat([weight.flatten() for weight in assembly_of(run).rebuild(1).weight.values()])
     return float((weights == 0).float().mean())
 
 
@@ -159,7 +161,7 @@ def test_what_is_shrunk_to_0_is_0_when_training_ends(learned: Callable[..., Run]
 def test_less_is_selected_the_more_heads_are_shrunk(learned: Callable[..., Run]) -> None:
     def changed(l1: str) -> float:
         run = learned(method="den", tasks="1-2", overrides=("grow.max_x=1.0", f"den.l1={l1}"))
-        before, after = run.rebuild(1).weight, run.rebuild(2).weight
+        before, after = assembly_of(run).rebuild(1).weight, assembly_of(run).rebuild(2).weight
         moved = torch.cat([(after[name] != before[name]).flatten() for name in before])
         return float(moved.float().mean())
 

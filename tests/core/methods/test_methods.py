@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from core.witness import recalled
-from cpg_core.methods import METHODS
+from cpg_core.methods import assembly_of, find, names
+from cpg_core.model.layers import Layers
 from cpg_core.recall.audit import audit
 from cpg_core.recall.metrics import summary
 from cpg_core.storage.run import Run
@@ -16,12 +17,18 @@ from cpg_core.storage.run import Run
 STILL = ("pick_train.lr=1.0e-9", "finetune.lr=1.0e-9")
 
 
-@pytest.mark.parametrize("method", METHODS)
+def model(run: Run, index: int) -> Layers:
+    """The weights of an independent model."""
+    assembly = assembly_of(run)
+    return assembly.base(assembly.shared(), run.record(index), run.delta(index)).weight
+
+
+@pytest.mark.parametrize("method", names())
 def test_an_audit_passes_where_nothing_may_be_forgotten_and_fails_elsewhere(
     learned: Callable[..., Run], method: str
 ) -> None:
     findings = audit(learned(method=method))
-    assert all(finding.ok for finding in findings) is not METHODS[method].forgets
+    assert all(finding.ok for finding in findings) is not find(method).overwrites
 
 
 def test_models_apart_do_not_know_of_each_other(learned: Callable[..., Run]) -> None:
@@ -36,14 +43,14 @@ def test_other_models_do(learned: Callable[..., Run], method: str) -> None:
 @pytest.mark.parametrize(("method", "close"), [("finetune", True), ("scratch", False)])
 def test_fine_tuning_begins_from_an_earlier_task(learned: Callable[..., Run], method: str, close: bool) -> None:
     run = learned(method=method, tasks="1-2", overrides=STILL)
-    first, second = (run.joined(run.shared(), run.record(index), run.delta(index)).weight for index in (1, 2))
+    first, second = (model(run, index) for index in (1, 2))
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first) is close
 
 
 def test_the_task_that_fine_tuning_begins_from_is_drawn_by_the_seed(learned: Callable[..., Run]) -> None:
     def begun_from(seed: int) -> int:
         run = learned(method="finetune", seed=seed, overrides=STILL)
-        models = [run.joined(run.shared(), run.record(index), run.delta(index)).weight for index in (1, 2, 3)]
+        models = [model(run, index) for index in (1, 2, 3)]
         name = next(iter(models[0]))
         return min((1, 2), key=lambda index: float((models[index - 1][name] - models[2][name]).abs().max()))
 
@@ -67,7 +74,7 @@ def test_piggyback_only_picks_after_its_first_task(learned: Callable[..., Run]) 
 def test_a_column_leads_into_its_own_units_from_all_below_and_never_back(learned: Callable[..., Run]) -> None:
     run = learned(method="progressive", overrides=("progressive.column_width=0.5",))
     assert [record.budget_x for record in run.records()] == [1.0, 2.25, 4.0]
-    owner = run.shared().owner
+    owner = assembly_of(run).shared().owner
     before = [run.shapes(record.budget_x) for record in run.records()]
     for name, layer in owner.items():
         first, second, third = (shapes[name][0] for shapes in before)
@@ -87,7 +94,7 @@ def test_columns_count_what_they_hold(learned: Callable[..., Run]) -> None:
 
 def test_a_column_hears_the_earlier_ones(learned: Callable[..., Run]) -> None:
     run = learned(method="progressive", tasks="1-2")
-    deaf = run.shared()
+    deaf = assembly_of(run).shared()
     for name, weight in deaf.weight.items():
         weight[run.shapes(1.0)[name][0] :, : run.shapes(1.0)[name][1]] = 0.0
     assert not torch.equal(recalled(run, 2, deaf), recalled(run, 2))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from core.tiny import settings
-from cpg_core.methods import METHODS
-from cpg_core.stages.next_stage import Request, Rules, next_stage
+from cpg_core.methods import find
+from cpg_core.stages.next_stage import next_stage
+from cpg_core.stages.request import Request, Rules
 from cpg_core.storage.records import StageRecord
 
 
@@ -18,7 +19,7 @@ class Case:
 
     Attributes:
         findings: of each check and prune in turn: `met`, `missed`, or `gate` for training accuracy too low; of a
-            retrain: `kept` or `dropped`.
+            retrain: `kept` or `dropped`; of a pick_train of DEN: `drifts`, or `none` if no unit did.
         path: the stages; `<3` says that a stage read the state of stage 3, `x1.5` its budget, `@0.5` its target.
     """
 
@@ -127,14 +128,58 @@ CASES = {
         "pick_train check<1 prune@0.6<1 freeze<3", "met met", method="packnet", left=0
     ),
     "sequential neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="sequential"),
+    "piggyback neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="piggyback"),
+    "scratch neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="scratch"),
+    "finetune neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="finetune"),
+    "progressive adds a column before it learns, whatever it reaches": Case(
+        "growx4 pick_trainx4<1 checkx4<2 freezex4<2",
+        "met",
+        method="progressive",
+        overrides=("progressive.column_width=1.0",),
+    ),
+    "a narrower column after others: (1.5 + 0.5) squared": Case(
+        "growx4 pick_trainx4<1 checkx4<2 freezex4<2",
+        "missed",
+        method="progressive",
+        budget_x=2.25,
+        overrides=("progressive.column_width=0.5",),
+    ),
+    "the first task of progressive is the first column": Case(
+        "pick_train check<1 freeze<1", "missed", method="progressive", index=1
+    ),
+    "den grows once after a miss and goes on from what it has learned": Case(
+        "pick_train check<1 growx1.2<1 pick_trainx1.2<3 checkx1.2<4 freezex1.2<4",
+        "none missed none missed",
+        method="den",
+    ),
+    "den does not grow when the goal is met": Case("pick_train check<1 freeze<1", "none met", method="den"),
+    "the first task of den does not grow": Case("pick_train check<1 freeze<1", "none missed", method="den", index=1),
+    "den at the largest budget does not grow": Case(
+        "pick_trainx1.5 checkx1.5<1 freezex1.5<1", "none missed", method="den", budget_x=1.5
+    ),
+    "den splits units that drifted at the width of a step": Case(
+        "pick_train check<1 splitx1.2<1 freezex1.2<3", "drifts met", method="den"
+    ),
+    "den splits at the width that it has grown to": Case(
+        "pick_train check<1 growx1.2<1 pick_trainx1.2<3 checkx1.2<4 splitx1.2<4 freezex1.2<6",
+        "none missed drifts missed",
+        method="den",
+    ),
+    "den has no room for copies at the largest budget": Case(
+        "pick_trainx1.5 checkx1.5<1 freezex1.5<1", "drifts met", method="den", budget_x=1.5
+    ),
+    "ewc neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="ewc"),
+    "lwf neither grows nor prunes": Case("pick_train check<1 freeze<1", "missed", method="lwf"),
 }
-BASE = ("grow.first_task=false", "grow.step_x=0.5", "grow.max_x=1.5", "one_shot.sparsity=0.6")
+BASE = ("grow.first_task=false", "grow.step_x=0.5", "grow.max_x=1.5", "one_shot.sparsity=0.6", "den.step_x=0.2")
 FACTS = {
     "met": {"met": True},
     "missed": {"met": False},
     "gate": {"met": False, "gate": False},
     "kept": {"kept": True},
     "dropped": {"kept": False},
+    "drifts": {"drifted": 2},
+    "none": {"drifted": 0},
 }
 
 
@@ -148,12 +193,13 @@ def shown(request: Request) -> str:
 def walk(case: Case) -> str:
     """Follow the policy through the findings until the task is frozen."""
     findings = iter(case.findings.split())
-    rules = Rules(METHODS[case.method], settings(*BASE, *case.overrides), case.index, case.left, case.budget_x)
+    method, rules = find(case.method), Rules(settings(*BASE, *case.overrides), case.index, case.left, case.budget_x)
     done: list[StageRecord] = []
     path: list[str] = []
-    while (request := next_stage(done, rules)) is not None:
+    while (request := next_stage(method, done, rules)) is not None:
         assert request.number == len(done) + 1
-        facts = FACTS[next(findings)] if request.stage in ("check", "prune", "retrain") else {}
+        looks = request.stage in ("check", "prune", "retrain") or (case.method, request.stage) == ("den", "pick_train")
+        facts = FACTS[next(findings)] if looks else {}
         done.append(StageRecord(**request.__dict__, **facts, key=""))
         path.append(shown(request))
     assert next(findings, None) is None, "not all findings were asked for"

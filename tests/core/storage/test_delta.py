@@ -51,10 +51,10 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("seed", range(40))
 def test_what_is_recalled_is_what_was_trained(tmp_path: Path, seed: int) -> None:
     shared, state = random_case(seed)
-    delta = stored(tmp_path, deltas.make(shared, state, 4, in_place=False))
-    after = deltas.apply(shared, delta, 4, in_place=False)
+    delta = stored(tmp_path, deltas.make(shared, state, 4, overwrites=False))
+    after = deltas.apply(shared, delta, 4, overwrites=False)
     trained = effective(shared, state)
-    assert same(deltas.recalled(after, delta, 4, in_place=False), trained)
+    assert same(deltas.recalled(after, delta, 4, overwrites=False), trained)
     assert bits(delta.private) == bits(state.private)
     grown = widened(after, 2.0, WIDER)
     later = {
@@ -66,15 +66,15 @@ def test_what_is_recalled_is_what_was_trained(tmp_path: Path, seed: int) -> None
         {name: torch.where(later[name], 7.0, weight) for name, weight in grown.weight.items()},
         {name: claim(owner, later[name], 5) for name, owner in grown.owner.items()},
     )
-    assert same(deltas.recalled(crowded, delta, 4, in_place=False), trained), "after growth and a later task"
+    assert same(deltas.recalled(crowded, delta, 4, overwrites=False), trained), "after growth and a later task"
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_applying_touches_nothing_but_the_tasks_own(seed: int) -> None:
     shared, state = random_case(seed)
-    delta = deltas.make(shared, state, 4, in_place=False)
+    delta = deltas.make(shared, state, 4, overwrites=False)
     before = bits(shared.weight), bits(shared.owner)
-    after = deltas.apply(shared, delta, 4, in_place=False)
+    after = deltas.apply(shared, delta, 4, overwrites=False)
     assert (bits(shared.weight), bits(shared.owner)) == before
     for name, own in state.own.items():
         assert torch.equal(after.owner[name] == 4, own)
@@ -88,10 +88,10 @@ def test_in_place_every_weight_is_the_latest_tasks(tmp_path: Path, seed: int) ->
     everything = {name: torch.ones_like(own) for name, own in state.own.items()}
     values = {name: torch.randn(shape) for name, shape in SHAPES.items()}
     state = replace(state, own=everything, value=values)
-    delta = stored(tmp_path, deltas.make(shared, state, 4, in_place=True))
-    after = deltas.apply(shared, delta, 4, in_place=True)
+    delta = stored(tmp_path, deltas.make(shared, state, 4, overwrites=True))
+    after = deltas.apply(shared, delta, 4, overwrites=True)
     assert bits(after.weight) == bits(values)
-    assert same(deltas.recalled(after, delta, 4, in_place=True), values)
+    assert same(deltas.recalled(after, delta, 4, overwrites=True), values)
 
 
 def test_a_layer_with_nothing_in_it_is_stored_too(tmp_path: Path) -> None:
@@ -100,13 +100,13 @@ def test_a_layer_with_nothing_in_it_is_stored_too(tmp_path: Path) -> None:
     empty = replace(
         state, own=nothing, pick=nothing, value={name: torch.zeros(shape) for name, shape in SHAPES.items()}
     )
-    delta = stored(tmp_path, deltas.make(shared, empty, 4, in_place=False))
-    assert not any(weight.any() for weight in deltas.recalled(shared, delta, 4, in_place=False).values())
+    delta = stored(tmp_path, deltas.make(shared, empty, 4, overwrites=False))
+    assert not any(weight.any() for weight in deltas.recalled(shared, delta, 4, overwrites=False).values())
 
 
 def test_another_hash_is_refused(tmp_path: Path) -> None:
     shared, state = random_case(0)
     path = tmp_path / "delta.safetensors"
-    found = deltas.write(path, deltas.make(shared, state, 4, in_place=False))
+    found = deltas.write(path, deltas.make(shared, state, 4, overwrites=False))
     with pytest.raises(Damaged, match=r"delta\.safetensors.*damaged"):
         deltas.read(path, found[::-1])

@@ -1,4 +1,4 @@
-"""Methods that train over earlier weights and remember by a term of the loss: EWC and LwF."""
+"""Methods that train over earlier weights and hold these by a penalty: EWC and LwF."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from core import tiny
 from core.witness import Witness
 from cpg_core.data.batches import eval_batches
+from cpg_core.methods import assembly_of, ewc, find
 from cpg_core.model.network import Network, shared_parameters
-from cpg_core.recall.recall import network_of
-from cpg_core.stages.context import open_task
+from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.stages.open_task import open_task
 from cpg_core.storage.run import Run
-from cpg_core.training.ewc import fisher, springs
-from cpg_core.training.lwf import answers
+from cpg_core.training.penalties.ewc import ewc_penalty, fisher
+from cpg_core.training.penalties.lwf import distillation_loss
 from cpg_core.training.reporter import Silent
 
-CPU = torch.device("cpu")
 LONGER = ("pick_train.epochs=8", "pick_train.lr=0.02", "pick_train.score_freeze_epoch=6")
 
 
@@ -29,7 +29,7 @@ def drift(new_run: Callable[..., Run], method: str, *overrides: str) -> float:
 
 
 @pytest.mark.parametrize(("method", "setting", "much"), [("ewc", "ewc.strength", "10"), ("lwf", "lwf.strength", "0.5")])
-def test_the_more_it_is_reminded_the_less_it_forgets(
+def test_the_stronger_the_penalty_the_less_is_forgotten(
     tmp_path_factory: pytest.TempPathFactory, method: str, setting: str, much: str
 ) -> None:
     def forgot(of: str, *overrides: str) -> float:
@@ -46,7 +46,8 @@ def test_the_more_it_is_reminded_the_less_it_forgets(
 
 def network_after(run: Run, index: int) -> Network:
     record, delta = run.record(index), run.delta(index)
-    return network_of(run, run.rebuild(index), record, delta)
+    assembly = assembly_of(run)
+    return network_of(assembly, assembly.rebuild(index), record, delta)
 
 
 def test_the_fisher_information_is_the_mean_square_of_single_gradients(learned: Callable[..., Run]) -> None:
@@ -67,7 +68,7 @@ def test_the_fisher_information_is_the_mean_square_of_single_gradients(learned: 
     assert float(torch.corrcoef(torch.stack([found.flatten(), expected.flatten()]))[0, 1]) > 0.8
 
 
-def test_a_weight_that_no_answer_depends_on_has_no_spring(learned: Callable[..., Run]) -> None:
+def test_a_weight_that_no_answer_depends_on_has_no_fisher_information(learned: Callable[..., Run]) -> None:
     run = learned(method="sequential", tasks="1-2")
     network, data = network_after(run, 1), run.data(1)
     with torch.no_grad():
@@ -78,34 +79,35 @@ def test_a_weight_that_no_answer_depends_on_has_no_spring(learned: Callable[...,
     assert float(found[1:].sum()) > 0
 
 
-def test_springs_are_at_rest_where_a_task_was_frozen_and_pull_back_to_there(learned: Callable[..., Run]) -> None:
+def test_the_ewc_penalty_is_0_where_a_task_was_frozen_and_pulls_back_to_there(learned: Callable[..., Run]) -> None:
     run = learned(method="ewc", tasks="1-2")
     network = network_after(run, 1)
-    found = springs(open_task(run, 2, Silent()), CPU)
+    context = open_task(run, find("ewc"), 2, Silent())
+    found = ewc_penalty(1.0, ewc.earlier_tasks(context))
     images = torch.zeros(1)
     assert found(network, images, 0).item() == pytest.approx(0.0, abs=1e-9)
     with torch.no_grad():
         for weight in shared_parameters(network).values():
             weight.add_(0.01)
-    energy = found(network, images, 0)
-    assert energy.item() > 0
-    energy.backward()
+    pull = found(network, images, 0)
+    assert pull.item() > 0
+    pull.backward()
     for name, weight in shared_parameters(network).items():
-        held = found.stiffness[name] > 0
+        held = found.importance[name] > 0
         assert weight.grad is not None
         assert (weight.grad[held] > 0).all()
         assert (weight.grad[~held] == 0).all()
 
 
-def test_answers_are_asked_of_every_earlier_task_and_leave_the_network_as_it_was(learned: Callable[..., Run]) -> None:
+def test_every_earlier_task_is_distilled_and_the_network_is_left_as_it_was(learned: Callable[..., Run]) -> None:
     run = learned(method="lwf")
-    context = open_task(run, 3, Silent())
     network = network_after(run, 2).train()
-    reminder = answers(context, network)
+    heads = [run.delta(index).private for index in (1, 2)]
+    penalty = distillation_loss(network, heads, strength=1.0, temperature=2.0, seed=3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = torch.randn(4, 1, 8, 8)
-    losses = {round(reminder(network, images, step).item(), 5) for step in range(12)}
-    assert len(reminder.tasks) == 2
+    losses = {round(penalty(network, images, step).item(), 5) for step in range(12)}
+    assert len(penalty.tasks) == 2
     assert len(losses) == 2  # a loss a task, drawn by the step
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

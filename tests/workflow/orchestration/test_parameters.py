@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from cpg_core.data.spec import SequenceSpec
 from cpg_core.errors import CpgError
-from cpg_core.methods import METHODS
+from cpg_core.methods import names
 from cpg_core.storage.run import Run
 from flows.request import resolve
 from workflow.asking import arguments, parameters, tiny_request
@@ -42,8 +42,8 @@ def test_the_choices_are_those_there_are(schema: dict[str, Any], tmp_path: Path,
     from flows.orchestration.sequence import sequence_flow
 
     profiles = yaml.safe_load((ROOT / "params.yaml").read_text())["profiles"]
-    assert schema["properties"]["method"]["enum"] == list(METHODS)
-    assert all(f"`{name}`" in schema["properties"]["method"]["description"] for name in METHODS)
+    assert schema["properties"]["method"]["enum"] == names()
+    assert all(f"`{name}`" in schema["properties"]["method"]["description"] for name in names())
     assert schema["properties"]["profile"]["enum"] == [None, *profiles]
     monkeypatch.chdir(tmp_path)
     assert "enum" not in sequence_flow().parameters.model_dump()["properties"]["profile"]

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from waiting import until
 
 from cpg_core.errors import CpgError
-from cpg_core.methods import METHODS
+from cpg_core.methods import names
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted, Reporter, Silent
@@ -85,9 +85,9 @@ def bytes_of(root: Path) -> dict[str, dict[str, bytes]]:
 
 
 def test_every_value_meets_every_other(tmp_path: Path) -> None:
-    wanted = Comparison("digits-5", tuple(METHODS), ("0", "1"), (0.5, 0.7), ("1", 2))
+    wanted = Comparison("digits-5", tuple(names()), ("0", "1"), (0.5, 0.7), ("1", 2))
     planned = plan(wanted, tmp_path, 1)
-    assert len(planned) == wanted.count == len(METHODS) * 8
+    assert len(planned) == wanted.count == len(names()) * 8
     assert len({one.spec.name for one in planned}) == wanted.count
     assert planned[0].spec.name == "digits-5-cpg-0.5-digits-o0-s1"
     assert not (tmp_path / "checkpoints").exists()

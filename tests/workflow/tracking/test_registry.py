@@ -29,9 +29,11 @@ from waiting import HANG, until
 from cpg_core.backbones import Input
 from cpg_core.data.batches import eval_batches
 from cpg_core.errors import CpgError
-from cpg_core.machine import exactly
+from cpg_core.machine import deterministic
+from cpg_core.methods import assembly_of
 from cpg_core.recall.predictor import Serving, read_images
-from cpg_core.recall.recall import evaluate, network_of
+from cpg_core.recall.recall import evaluate
+from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
@@ -118,8 +120,8 @@ def test_an_unfinished_or_untracked_run_is_not(client: MlflowClient, tmp_path: P
 def recalled_logits(run: Run, index: int) -> tuple[Tensor, Tensor]:
     """The test images of a task, and their logits as `cpg eval` computes them."""
     record, split, settings = run.record(index), run.data(index).test, run.spec.settings
-    with exactly(record.machine.threads):
-        network = network_of(run, run.shared(), record, run.delta(index, record))
+    with deterministic(record.machine.threads):
+        network = network_of(assembly_of(run), assembly_of(run).shared(), record, run.delta(index, record))
         mean, std = torch.tensor(record.mean), torch.tensor(record.std)
         with eval_mode(network):
             batches = eval_batches(split, mean, std, settings.eval_batch_size, "cpu")

@@ -1,13 +1,14 @@
-"""Learning without forgetting: the answers of earlier tasks on the new images are held (Li and Hoiem, ECCV 2016).
+"""The distillation loss of learning without forgetting (Li and Hoiem, ECCV 2016).
 
-The loss of a task gains, for each task before it, the cross entropy between what that task answered on these images
-before the new task began and what it answers now, both softened by a temperature (eq. 2 and 3).
+For each earlier task, the cross entropy between what it answered on these images before the new task began and what it
+answers now, both softened by a temperature (eq. 2 and 3).
 """
 
 from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +18,10 @@ from torch.func import functional_call
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
 from cpg_core.seeds import derive
-from cpg_core.stages.context import TaskContext
 
 
 @dataclass(frozen=True)
-class Answers:
+class DistillationLoss:
     """What earlier tasks answer, by the network as it was and as it is.
 
     Attributes:
@@ -39,7 +39,7 @@ class Answers:
     tasks: tuple[Layers, ...]
 
     def __call__(self, network: Network, images: Tensor, step: int) -> Tensor:
-        """The distillation loss of one earlier task, drawn anew each step: an estimate of the mean over all of them."""
+        """The loss of one earlier task, drawn anew each step: an estimate of the mean over all of them."""
         private = random.Random(derive(self.seed, step)).choice(self.tasks)
         with torch.no_grad():
             wanted = (functional_call(self.before, private, (images,)) / self.temperature).softmax(dim=1)
@@ -51,13 +51,18 @@ class Answers:
         return loss * self.strength
 
 
-def answers(context: TaskContext, network: Network) -> Answers:
-    """The answers that task `context.index` learns with, from its network before it learns."""
-    config, run = context.settings.lwf, context.run
+def distillation_loss(
+    network: Network, earlier: Sequence[Layers], strength: float, temperature: float, seed: int
+) -> DistillationLoss:
+    """The loss that holds what earlier tasks answer.
+
+    Args:
+        network: before it learns the new task; it is copied.
+        earlier: private parameters of each earlier task.
+        strength: lambda_o.
+        temperature: T.
+        seed: of which task is asked at which step.
+    """
     device = next(network.parameters()).device
-    tasks = tuple(
-        {name: value.to(device) for name, value in run.delta(index).private.items()}
-        for index in range(1, context.index)
-    )
-    before = copy.deepcopy(network).eval()
-    return Answers(config.strength, config.temperature, derive(run.spec.seed, "lwf", context.name), before, tasks)
+    tasks = tuple({name: value.to(device) for name, value in private.items()} for private in earlier)
+    return DistillationLoss(strength, temperature, seed, copy.deepcopy(network).eval(), tasks)

@@ -1,11 +1,12 @@
-"""Elastic weight consolidation: springs hold the weights that earlier tasks need (Kirkpatrick et al., PNAS 2017).
+"""The penalty of elastic weight consolidation (Kirkpatrick et al., PNAS 2017).
 
-The loss of a task gains strength/2 · sum_i sum_j F_ij (w_j - w_ij)^2 over the tasks i before it, where w_i are the
-shared weights at the freeze of task i and F_i is the diagonal of the Fisher information there (eq. 3).
+strength/2 · sum_i sum_j F_ij (w_j - w_ij)^2 over earlier tasks i, where w_i are the shared weights at the freeze of
+task i and F_i is the diagonal of the Fisher information there (eq. 3).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -16,55 +17,46 @@ from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, shared_parameters
-from cpg_core.recall.recall import network_of
-from cpg_core.seeds import derive
-from cpg_core.stages.context import TaskContext
 
 
 @dataclass(frozen=True)
-class Springs:
-    """All springs of all earlier tasks as one a weight: a sum of squares about centres is a square about their mean.
+class EwcPenalty:
+    """The terms of all earlier tasks as one: a sum of squares about centres is, but for a constant, one square.
 
     Attributes:
         strength: lambda.
-        stiffness: sum of the F_i.
-        centre: mean of the w_i, weighed by the F_i; 0 where none of them holds the weight.
+        importance: sum of the F_i.
+        centre: mean of the w_i, weighted by the F_i; 0 where none of them holds the weight.
     """
 
     strength: float
-    stiffness: Layers
+    importance: Layers
     centre: Layers
 
     def __call__(self, network: Network, images: Tensor, step: int) -> Tensor:  # noqa: ARG002  (as every penalty)
-        """The energy of the springs, but for a constant."""
+        """The penalty, but for a constant."""
         parts = [
-            (self.stiffness[name] * (weight - self.centre[name]).square()).sum()
+            (self.importance[name] * (weight - self.centre[name]).square()).sum()
             for name, weight in shared_parameters(network).items()
         ]
         return self.strength / 2 * torch.stack(parts).sum()
 
 
-def springs(context: TaskContext, device: torch.device) -> Springs:
-    """The springs that task `context.index` learns with.
+def ewc_penalty(strength: float, earlier: Iterable[tuple[Layers, Layers]]) -> EwcPenalty:
+    """The penalty that holds the weights that earlier tasks need.
 
-    Both w_i and F_i come from the checkpoint and the images of task i, so nothing has to be kept for them.
+    Args:
+        strength: lambda.
+        earlier: of each earlier task, the shared weights at its freeze and their Fisher information.
     """
-    run, config = context.run, context.settings.ewc
-    stiffness: Layers = {}
-    pull: Layers = {}
-    shared = run.rebuild(0)
-    for index in range(1, context.index):
-        record, added = run.record(index), run.delta(index)
-        shared = run.joined(shared, record, added)
-        network = network_of(run, shared, record, added).to(device)
-        data = run.data(index)
-        seed = derive(run.spec.seed, "fisher", record.name)
-        found = fisher(network, data.train, data.mean, data.std, config.images, seed)
-        for name, weight in shared_parameters(network).items():
-            stiffness[name] = stiffness.get(name, 0) + found[name]
-            pull[name] = pull.get(name, 0) + found[name] * weight.detach()
-    centre = {name: torch.where(held > 0, pull[name] / held, 0.0) for name, held in stiffness.items()}
-    return Springs(config.strength, stiffness, centre)
+    importance: Layers = {}
+    weighted: Layers = {}
+    for weights, information in earlier:
+        for name, weight in weights.items():
+            importance[name] = importance.get(name, 0) + information[name]
+            weighted[name] = weighted.get(name, 0) + information[name] * weight
+    centre = {name: torch.where(total > 0, weighted[name] / total, 0.0) for name, total in importance.items()}
+    return EwcPenalty(strength, importance, centre)
 
 
 def fisher(network: Network, split: Split, mean: Tensor, std: Tensor, count: int, seed: int) -> Layers:

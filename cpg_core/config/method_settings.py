@@ -1,0 +1,23 @@
+"""Which groups of settings only one method reads, so that a run of another method does not depend on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cpg_core.config.settings import Settings
+
+READ_BY = {
+    "one_shot": "packnet",
+    "finetune": "finetune",
+    "ewc": "ewc",
+    "lwf": "lwf",
+    "progressive": "progressive",
+    "den": "den",
+}
+"""The method that reads a group; a group that is not named here is read by all."""
+
+
+def settings_of(method: str, settings: Settings) -> dict[str, Any]:
+    """The settings that a run of `method` depends on, as JSON values: without the groups that only others read."""
+    others = {group for group, reader in READ_BY.items() if reader != method}
+    return settings.model_dump(mode="json", exclude=others)

@@ -1,0 +1,75 @@
+"""Frozen tasks on the current shared weights: their networks, and whether they give the bits of their freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from cpg_core.data.batches import counted, eval_batches
+from cpg_core.data.reading import Progress, silent
+from cpg_core.data.split import Split
+from cpg_core.machine import device_at_hand
+from cpg_core.model.layers import Layers
+from cpg_core.model.network import Network, private_tensors, shared_parameters
+from cpg_core.model.state import Shared, loaded_network, write
+from cpg_core.storage.assembly import Assembly
+from cpg_core.storage.delta import Delta
+from cpg_core.storage.files import digest
+from cpg_core.storage.records import Recall, TaskRecord
+from cpg_core.storage.run import Run
+from cpg_core.training.evaluation import accuracy, probe_images, probe_logits
+
+
+def network_of(assembly: Assembly, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
+    """The task's network, of its own width, on the current shared weights and the device at hand; to evaluate."""
+    weights = assembly.weights(shared, record, delta)
+    device = device_at_hand(assembly.run.spec.settings.compute.device)
+    network = loaded_network(record.backbone, record.width, len(record.classes), weights, delta.private, device)
+    return network.eval()
+
+
+def probe_of(run: Run) -> Tensor:
+    """The probe batch of the run's backbone, on its device."""
+    device = device_at_hand(run.spec.settings.compute.device)
+    return probe_images(run.input.channels, run.input.size).to(device, memory_format=torch.channels_last)
+
+
+def split_accuracy(
+    run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress = silent
+) -> float:
+    """Accuracy on a split, normalised by a task's mean and standard deviation."""
+    device = next(network.parameters()).device
+    batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)
+    return accuracy(network, counted(batches, len(split), progress))
+
+
+def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split | None = None) -> float:
+    """Accuracy of a recalled task on its test split, or on another split of the same classes."""
+    split = run.test_split(record.index) if split is None else split
+    return split_accuracy(run, network, split, torch.tensor(record.mean), torch.tensor(record.std))
+
+
+def recheck(assembly: Assembly, shared: Shared, before: int) -> list[Recall]:
+    """How tasks 1 to `before` stand on the current shared weights.
+
+    A task whose probe logits are the same bits as at its freeze keeps its test accuracy; one that has changed is
+    evaluated again.
+    """
+    run = assembly.run
+    found, probe = [], probe_of(run)
+    known: dict[tuple[float, int], tuple[Network, Mapping[str, Tensor], Layers]] = {}
+    for index in range(1, before + 1):
+        record, delta = assembly.recallable(index)
+        kind = record.width, len(record.classes)
+        if kind not in known:
+            made = network_of(assembly, shared, record, delta)
+            known[kind] = made, shared_parameters(made), private_tensors(made)
+        network, weights, private = known[kind]
+        write(weights, assembly.weights(shared, record, delta))
+        write(private, delta.private)
+        unchanged = digest(probe_logits(network, probe)) == record.probe_sha256
+        test = record.test_accuracy if unchanged else test_accuracy(run, network, record)
+        found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
+    return found

@@ -1,0 +1,21 @@
+"""Grow: widen the network and begin the task anew."""
+
+from __future__ import annotations
+
+import time
+
+from cpg_core.model.state import TaskState
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.initial_state import first_state
+from cpg_core.stages.request import Request
+
+
+def grow(
+    context: TaskContext,
+    request: Request,
+    state: TaskState | None,  # noqa: ARG001  (as every stage)
+    place: Place,  # noqa: ARG001
+) -> Outcome:
+    """Widen every layer to the new budget; what is released starts from fresh weights, and the picks anew."""
+    began = time.monotonic()
+    return Outcome(first_state(context, request.budget_x, "random"), seconds=time.monotonic() - began)

@@ -1,0 +1,33 @@
+"""Compact, first half: learn the picks and the released weights together (section 3; Algorithm 1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cpg_core.model.ownership import count
+from cpg_core.model.state import TaskState
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.initial_state import first_state
+from cpg_core.stages.request import Request
+from cpg_core.stages.train_state import plan_of, train_own
+from cpg_core.training.step import no_penalty
+
+
+def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Train from the state that a growth left, or from the task's first one."""
+    return pick_train_at(context.settings.pick_train.lr, context, request, state, place)
+
+
+def pick_train_at(lr: float, context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """The same at another learning rate of the weights."""
+    config, method = context.settings.pick_train, context.method
+    state = state or first_state(context, request.budget_x, context.settings.released_init)
+    learns_picks = method.learns_picks(context.index)
+    plan = replace(
+        plan_of(context, request, config.epochs, lr, config.schedule),
+        score_lr=config.score_lr,
+        score_schedule=config.score_schedule,
+        freeze_picks_epoch=config.score_freeze_epoch if learns_picks and count(state.own) else None,
+        penalty=method.penalty(context, state) if context.index > 1 else no_penalty,
+    )
+    return train_own(context, state, plan, place, learns_picks=learns_picks)

@@ -1,0 +1,47 @@
+"""Compact, second half: gradual pruning of the task's own weights (section 3; Zhu and Gupta, 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cpg_core.data.batches import batch_count
+from cpg_core.model.ownership import count
+from cpg_core.model.state import TaskState
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.goal import meets_goal, passes_gate
+from cpg_core.stages.prune_schedule import Release
+from cpg_core.stages.request import Request
+from cpg_core.stages.train_state import plan_of, train_own
+from cpg_core.training.loop import Plan
+
+
+def prune(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Release the smallest of the task's own weights, layer by layer, up to the target; the picks stand still."""
+    assert state is not None and request.target is not None
+    config = context.settings.prune
+    available = available_weights(context, request.budget_x)
+    batches = batch_count(len(context.data.train), context.settings.batch_size, context.ranks.share.of)
+    release = Release(
+        available,
+        start=1 - count(state.own) / max(sum(available.values()), 1),
+        target=request.target,
+        steps=config.prune_epochs * batches,
+        every=config.every_steps,
+    )
+    plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
+    return train_pruned(context, state, replace(plan, before_step=release), place)
+
+
+def train_pruned(context: TaskContext, state: TaskState, plan: Plan, place: Place) -> Outcome:
+    """Train by a plan that releases weights; whether the goal is met is judged on what is left."""
+    outcome = train_own(context, state, plan, place, learns_picks=False)
+    last = outcome.epochs[-1]
+    gate = passes_gate(last.train_accuracy, context.settings.prune.min_train_accuracy)
+    fields = {**outcome.fields, "met": meets_goal(context, last.accuracy, gate), "gate": gate}
+    return replace(outcome, fields=fields)
+
+
+def available_weights(context: TaskContext, budget_x: float) -> dict[str, int]:
+    """How many weights of each layer no earlier task owns: what the task's sparsity is a share of."""
+    older = context.older(context.shared(budget_x))
+    return {name: int((~mask).sum()) for name, mask in older.items()}

@@ -1,0 +1,62 @@
+"""A stage that is asked for, and what decides it: the rules of a task, and a method's growth and pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cpg_core.config.settings import Settings
+from cpg_core.storage.records import StageName, StageRecord
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the decisions about one task rest on; `budget_x` is that of the network before the task."""
+
+    settings: Settings
+    index: int
+    tasks_left: int
+    budget_x: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """A stage to run, on the state that stage number `source` wrote (None: on the shared weights as they are)."""
+
+    stage: StageName
+    number: int
+    source: int | None
+    budget_x: float
+    target: float | None = None
+
+
+class Growth(Protocol):
+    """When and how far a task widens the network. Budgets are in units of the base network's shared weights."""
+
+    def at_start(self, rules: Rules) -> float | None:
+        """The budget to grow to before the task is trained; None: it begins at the width that there is."""
+        ...
+
+    def on_miss(self, check: StageRecord, rules: Rules) -> tuple[float, int | None] | None:
+        """After a missed goal: the budget, and the stage whose state is widened (None: the task begins anew).
+
+        None: the task does not grow.
+        """
+        ...
+
+
+class Pruning(Protocol):
+    """How far a task is pruned. `pruned` are the prune stages since `check`, in order."""
+
+    def next_target(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> float | None:
+        """The sparsity to prune to next; None: no further prune."""
+        ...
+
+    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord]) -> int:
+        """The number of the stage whose state is kept."""
+        ...
+
+    def available(self, own: int, unowned: int) -> int:
+        """What the task's sparsity is a share of: `own` weights that it holds, `unowned` by earlier tasks."""
+        ...

@@ -1,0 +1,33 @@
+"""Retrain: learn the picks again beside the compact model (section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cpg_core.config.settings import STEADY
+from cpg_core.model.state import TaskState
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.request import Request, Rules
+from cpg_core.stages.train_state import accuracy_of_state, plan_of, train_own
+from cpg_core.storage.records import StageRecord
+
+
+def retrain(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Learn the picks again from the start, beside the compact model's own weights; kept only if better."""
+    assert state is not None
+    config = context.settings.retrain
+    before = accuracy_of_state(context, state)
+    plan = plan_of(context, request, config.epochs, config.lr, STEADY)
+    plan = replace(plan, score_lr=config.score_lr, patience=config.patience)
+    all_picked = replace(state, pick=context.older(context.shared(state.budget_x)))
+    outcome = train_own(context, all_picked, plan, place, learns_picks=True)
+    after = max(epoch.accuracy for epoch in outcome.epochs)
+    return replace(outcome, fields={**outcome.fields, "accuracy": after, "kept": after > before})
+
+
+def retrain_next(done: Sequence[StageRecord], chosen: int, rules: Rules) -> Request | None:
+    """A retrain before the freeze, where there are picks to learn and the settings give it epochs."""
+    if rules.index == 1 or rules.settings.retrain.epochs == 0:
+        return None
+    return Request("retrain", len(done) + 1, chosen, done[-1].budget_x)
