@@ -15,11 +15,10 @@ from cpg_core.config.settings import load_settings
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
-from cpg_core.methods import names, settings_of
+from cpg_core.methods import names
 from cpg_core.storage.differences import COMPARED
 from cpg_core.storage.files import read_record, write_json
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import COMPARED
 from flows.reproduce.result import RunResult, result_of
 from flows.request import SequenceRequest, definitions, resolve
 from flows.versioning.dvc_pointers import begin_here
