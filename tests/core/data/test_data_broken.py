@@ -93,9 +93,7 @@ def test_very_many_broken_images_are_counted(write_folder: Write, tells: Tells) 
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 100_000), (100_000, 1)])
-def test_a_thin_image_is_cropped_before_it_is_resized(
-    height: int, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thin_image_is_cropped_before_it_is_resized(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its short side made 32 first, it would have three million pixels; of a million of them, gigabytes."""
     seen = []
     resize = torch.nn.functional.interpolate
@@ -148,7 +146,9 @@ def test_reading_stops_between_two_images(write_folder: Write, size: int, monkey
     assert len(opened) < 10
 
 
-def test_streamed_files_are_read_once_for_check_and_digest(write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streamed_files_are_read_once_for_check_and_digest(
+    write_folder: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_folder(COUNTS)
     read: list[str] = []
     real = Path.read_bytes
