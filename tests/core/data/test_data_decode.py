@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import RandomResizedCrop
 
-from cpg_core.data.decode import decode
+from cpg_core.data.decode import FRAMES, decode, examine
 from cpg_core.data.resize import fit, random_resized_crop
 from cpg_core.seeds import seeded
 
@@ -160,3 +160,26 @@ def test_crops_in_threads_are_those_in_turn() -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda number: random_resized_crop(image, 16, number), range(200)))
     assert all(map(torch.equal, together, in_turn))
+
+
+def test_12_bits_in_16_keep_their_grey_levels(tmp_path: Path) -> None:
+    """As a camera of 12 bits writes them: scaled as 16 bits, 17 levels would be left."""
+    ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    Image.fromarray(ramp).save(tmp_path / "ramp.tif")
+    for name in ("ramp.png", "ramp.tif"):
+        seen = decode(tmp_path / name, 1, name)
+        assert sorted(set(seen.ravel().tolist())) == list(range(256))
+        assert (seen[0, 0, 0], seen[63, 63, 0]) == (0, 255)
+
+
+def test_the_first_frame_of_an_animation_is_taken_and_told(tmp_path: Path) -> None:
+    frames = [Image.new("L", (2, 1), value) for value in (10, 200)]
+    for name in ("a.gif", "a.png", "a.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        assert examine(tmp_path / name, 1, name)[1] == (FRAMES,)
+        assert decode(tmp_path / name, 1, name).ravel().tolist() == [10, 10]
+    frames[0].save(tmp_path / "one.gif")
+    frames[0].convert("RGB").save(tmp_path / "stereo.mpo", save_all=True, append_images=[frames[1].convert("RGB")])
+    for name in ("one.gif", "stereo.mpo"):
+        assert examine(tmp_path / name, 1, name).remarks == ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cpg_core.data.fields import Augment, DigitsSource, FolderSource, MeanStd
+from cpg_core.data.fields import Augment, DigitsSource, FolderSource, MeanStd, ParquetSource, TorchvisionSource
 from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 
@@ -179,3 +179,62 @@ def test_the_example_in_the_readme(tmp_path: Path) -> None:
     (tmp_path / "mixed.yaml").write_text(example[1])
     kinds = [task.source.kind for task in load_sequence("mixed", tmp_path).tasks]
     assert kinds == ["digits", "torchvision", "folder", "parquet"]
+
+
+@pytest.mark.parametrize(
+    "repo",
+    [
+        "uoft-cs/cifar100",
+        "datasets/uoft-cs/cifar100",
+        "https://huggingface.co/datasets/uoft-cs/cifar100",
+        "https://www.huggingface.co/datasets/uoft-cs/cifar100/tree/main/cifar100?row=1",
+        "hf://datasets/uoft-cs/cifar100",
+    ],
+)
+def test_a_data_set_of_the_hub_by_its_name_or_address(repo: str) -> None:
+    assert ParquetSource(kind="parquet", repo=repo, subfolder="x").repo == "uoft-cs/cifar100"
+
+
+@pytest.mark.parametrize("repo", ["https://example.com/a/b", "uoft-cs/cifar100/data", "two words", ""])
+def test_what_is_no_data_set_of_the_hub_is_refused(tmp_path: Path, repo: str, tells: Tells) -> None:
+    (tmp_path / "toy.yaml").write_text(
+        SEQUENCE.replace("{kind: digits}", f"{{kind: parquet, repo: '{repo}', subfolder: x}}")
+    )
+    with tells("source > repo", "such as uoft-cs/cifar100", repr(repo)):
+        load_sequence("toy", tmp_path)
+
+
+def test_places_are_stored_relative_to_a_folder_that_may_move(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for home in (here, there):
+        (home / "data").mkdir(parents=True)
+        (home / "data/toy.yaml").write_text(SEQUENCE)
+    old, new = (load_sequence("toy", home / "data").tasks for home in (here, there))
+    assert old != new
+    stored = [task.model_dump(mode="json", context={"folder": here}) for task in old]
+    assert stored[1]["source"]["folder"] == "data/pictures"
+    assert tuple(TaskSpec.model_validate(task, context={"folder": here}) for task in stored) == old
+    assert tuple(TaskSpec.model_validate(task, context={"folder": there}) for task in stored) == new
+
+
+def test_a_place_elsewhere_is_stored_as_it_is(tmp_path: Path) -> None:
+    source = FolderSource(kind="folder", folder=tmp_path / "images")
+    context = {"folder": tmp_path / "root"}
+    stored = source.model_dump(mode="json", context=context)
+    assert stored["folder"] == str(tmp_path / "images")
+    assert FolderSource.model_validate(stored, context=context) == source
+
+
+def test_the_default_place_of_downloads_is_the_working_folder(tmp_path: Path) -> None:
+    source = TorchvisionSource(kind="torchvision", dataset="MNIST")
+    stored = source.model_dump(mode="json", context={"folder": tmp_path})
+    assert TorchvisionSource.model_validate(stored, context={"folder": tmp_path}) == source
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "toy.yaml").write_text(SEQUENCE.replace("folder: pictures", "folder: ~/pictures"))
+    sequence = load_sequence("~/toy.yaml", Path("data"))
+    assert sequence.tasks[1].source == FolderSource(kind="folder", folder=tmp_path / "pictures")
+    (tmp_path / "cats.yaml").write_text("name: cats\nsource: {kind: folder, folder: cats}\n")
+    assert load_task(Path("~/cats.yaml")).source == FolderSource(kind="folder", folder=tmp_path / "cats")
