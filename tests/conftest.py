@@ -42,6 +42,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skips where `torch.compile` does not work: without a C++ compiler, and on a processor without AVX, for which
+    PyTorch writes code that no compiler takes.
+    """
+    try:
+        torch.compile(torch.neg, fullgraph=True)(torch.ones(8))
+    except Exception as error:
+        pytest.skip(f"torch.compile does not work here: {type(error).__name__}")
+
+
 @pytest.fixture
 def new_run(tmp_path: Path) -> Callable[..., Run]:
     """`new_run(method="pae", tasks="1-2", goal=0.9, overrides=(...))`: a run with nothing learned yet."""
