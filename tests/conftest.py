@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skips where `torch.compile` does not work for the passes of the optimizer."""
+    if not any(map(shutil.which, ("g++", "clang++"))):
+        pytest.skip("no C++ compiler here")
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("without AVX2, torch.compile writes code that no compiler takes (at::vec is not declared)")
 
 
 @pytest.fixture

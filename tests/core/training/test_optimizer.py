@@ -135,6 +135,7 @@ def test_private_parameters_are_trained_without_decay() -> None:
     assert not torch.equal(shared_parameters(net)["0.weight"], values(network())["0.weight"]), "decay moves shared ones"
 
 
+@pytest.mark.usefixtures("compiler")
 def test_one_compiled_pass_serves_the_layers_of_every_width_and_stage() -> None:
     """A pass that is compiled anew for each shape or stage hits the compiler's limit of eight and ends the run."""
     for step in range(10):
