@@ -16,7 +16,6 @@ from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import digest, sha256
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import RECORD, Run
-from cpg_core.training.evaluation import probe_logits
 
 ROUNDING = 1e-3
 """Logits of another processor, device or torch differ in their last bits; by more than this they differ in earnest."""
@@ -84,7 +83,7 @@ def _probe(assembly: Assembly, shared: Shared, record: TaskRecord, delta: Delta)
     run = assembly.run
     label = run.label(record.index)
     with deterministic(record.machine.threads):
-        logits = probe_logits(network_of(assembly, shared, record, delta), probe_of(run))
+        logits = probe_of(run, network_of(assembly, shared, record, delta))
         here = machine(device_at_hand(run.spec.settings.compute.device), torch.get_num_threads())
     if digest(logits) == record.probe_sha256:
         return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")

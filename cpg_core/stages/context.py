@@ -62,7 +62,7 @@ def without_penalty(context: TaskContext, state: TaskState) -> Penalty:  # noqa:
 
 @dataclass(frozen=True)
 class Method:
-    """A method, as functions. The defaults share one network, train what is released, and neither grow nor prune.
+    """A method, as functions. The defaults: one shared network, in which a task trains what is released and uses all.
 
     Attributes:
         name: as given to `--method`; the name of its file.

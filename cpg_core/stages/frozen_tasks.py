@@ -12,8 +12,9 @@ from cpg_core.data.reading import Progress, silent
 from cpg_core.data.split import Split
 from cpg_core.machine import device_at_hand
 from cpg_core.model.layers import Layers
-from cpg_core.model.network import Network, private_tensors, shared_parameters
+from cpg_core.model.network import Network, private_tensors, shared_parameters, width
 from cpg_core.model.state import Shared, loaded_network, write
+from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import digest
@@ -23,14 +24,27 @@ from cpg_core.training.evaluation import accuracy, probe_images, probe_logits
 
 
 def network_of(assembly: Assembly, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
-    """The task's network, of its own width, on the current shared weights and the device at hand; to evaluate."""
-    weights = assembly.weights(shared, record, delta)
-    device = device_at_hand(assembly.run.spec.settings.compute.device)
-    network = loaded_network(record.backbone, record.width, len(record.classes), weights, delta.private, device)
-    return network.eval()
+    """The network of a frozen task, of its own width, on the current shared weights and the device at hand."""
+    base = assembly.base(shared, record, delta)
+    return recalled_network(assembly, base, delta, record.index, record.budget_x, len(record.classes))
 
 
-def probe_of(run: Run) -> Tensor:
+def recalled_network(
+    assembly: Assembly, base: Shared, delta: Delta, index: int, budget_x: float, classes: int
+) -> Network:
+    """The same of task `index`, from the weights that it is recalled from: put together from its delta alone."""
+    spec = assembly.run.spec
+    weights = deltas.recalled(base, delta, index, overwrites=assembly.overwrites)
+    at, device = width(spec.settings.base_width, budget_x), device_at_hand(spec.settings.compute.device)
+    return loaded_network(spec.backbone, at, classes, weights, delta.private, device).eval()
+
+
+def probe_of(run: Run, network: Network) -> Tensor:
+    """Logits of a network of the run on the probe batch, float32 `[8, classes]` on the CPU."""
+    return probe_logits(network, _probe_batch(run))
+
+
+def _probe_batch(run: Run) -> Tensor:
     """The probe batch of the run's backbone, on its device."""
     device = device_at_hand(run.spec.settings.compute.device)
     return probe_images(run.input.channels, run.input.size).to(device, memory_format=torch.channels_last)
@@ -58,7 +72,7 @@ def recheck(assembly: Assembly, shared: Shared, before: int) -> list[Recall]:
     evaluated again.
     """
     run = assembly.run
-    found, probe = [], probe_of(run)
+    found, probe = [], _probe_batch(run)
     known: dict[tuple[float, int], tuple[Network, Mapping[str, Tensor], Layers]] = {}
     for index in range(1, before + 1):
         record, delta = assembly.recallable(index)

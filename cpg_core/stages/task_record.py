@@ -1,0 +1,74 @@
+"""The record of a frozen task, made once and whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cpg_core.machine import device_of, machine
+from cpg_core.model.network import width
+from cpg_core.model.ownership import size
+from cpg_core.model.state import Shared, TaskState, released_count
+from cpg_core.stages.context import TaskContext
+from cpg_core.storage.delta import Delta
+from cpg_core.storage.files import digest
+from cpg_core.storage.records import StageRecord, TaskRecord
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A task that is to be frozen.
+
+    Attributes:
+        state: of the chosen stage.
+        delta: what the task adds, its probe logits included.
+        after: the shared weights with the task's own.
+        test_accuracy: of its network as it will be recalled; the test split was read for it, once.
+    """
+
+    state: TaskState
+    delta: Delta
+    after: Shared
+    test_accuracy: float
+
+
+def task_record(
+    context: TaskContext, learned: Learned, stages: list[StageRecord], delta_sha256: str, delta_bytes: int
+) -> TaskRecord:
+    """The record of a task whose delta is written; the last of its `stages` is its freeze."""
+    spec, settings, data, frozen = context.run.spec, context.settings, context.data, stages[-1]
+    assert frozen.accuracy is not None and frozen.own is not None and frozen.sparsity is not None
+    count = context.method.count
+    allocated, released = count(size(learned.state.own), released_count(learned.after), context.index)
+    return TaskRecord(
+        index=context.index,
+        name=context.name,
+        task=data.spec.model_dump(mode="json", context={"folder": context.run.root}),
+        method=spec.method,
+        goal=context.goal,
+        goal_split=settings.goal_split,
+        goal_met=frozen.accuracy >= context.goal - settings.check.tolerance,
+        accuracy=frozen.accuracy,
+        test_accuracy=learned.test_accuracy,
+        budget_x=frozen.budget_x,
+        allocated=allocated,
+        base=sum(shape.numel() for shape in context.run.shapes(1.0).values()),
+        own=frozen.own,
+        released=released,
+        sparsity=frozen.sparsity,
+        picked=frozen.picked,
+        backbone=spec.backbone,
+        width=width(settings.base_width, frozen.budget_x),
+        classes=data.classes,
+        images={name: len(getattr(data, name)) for name in ("train", "val", "test")},
+        data_sha256=data.digest,
+        mean=tuple(data.mean.tolist()),
+        std=tuple(data.std.tolist()),
+        stages=tuple(stages),
+        delta_bytes=delta_bytes,
+        delta_sha256=delta_sha256,
+        probe_sha256=digest(learned.delta.probe),
+        parent_sha256=context.parent,
+        machine=machine(device_of(settings.compute.device), torch.get_num_threads()),
+    )
