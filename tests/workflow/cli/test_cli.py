@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -158,11 +157,3 @@ def test_help_is_instant_and_complete() -> None:
     for command in ("prepare", "run", "add", "show", "audit", "eval", "list"):
         assert command in cpg("--help").stdout
         assert cpg(command, "--help").exit_code == 0
-    began = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-c", "from flows.cli.app import main; main()", "--help"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    assert time.monotonic() - began < 5  # on a busy machine; 0.3 s on an idle one

@@ -95,7 +95,8 @@ def running(*command: object, env: dict[str, str]) -> Iterator[subprocess.Popen[
                 continue
 
 
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+def until(holds: Callable[[], bool], seconds: float = 600) -> None:
+    """Wait for an event; only one that never comes meets the limit."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
