@@ -301,7 +301,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, apart: dict[st
     parent.kill()
     parent.communicate()
     until(lambda: not any(map(lives, workers)), "the end of the workers")
-    assert compare(TWO, tmp_path, here(), lambda _: None, track=False).error is None
+    assert compare_here(TWO, tmp_path).error is None
     assert bytes_of(tmp_path) == apart
 
 
