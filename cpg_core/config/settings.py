@@ -179,6 +179,9 @@ class Compute(Strict):
     device: Literal["auto", "cpu", "cuda"]
     threads: Count = Field(description="Of each process")
     processes: Count = Field(description="Processes that share each batch of a task: one a GPU, or 1")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        description="Of products in forward and backward passes; weights, updates and losses are float32 always"
+    )
     compile: Literal["auto", "always", "never"] = Field(
         description="Compile the optimizer's pass; auto: from a million shared weights on, where a compiler is found"
     )

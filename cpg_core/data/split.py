@@ -43,6 +43,18 @@ class Split:
             files=tuple(self.files[row] for row in rows) if self.files else (),
         )
 
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Pixels, channels last in memory, and labels on a device, where they stay as long as the split does."""
+        assert self.images is not None
+        if device not in self._resident:
+            pixels = self.images.contiguous(memory_format=torch.channels_last)
+            self._resident[device] = pixels.to(device), self.labels.to(device)
+        return self._resident[device]
+
+    @cached_property
+    def _resident(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over labels and pixels; for streamed images over class/file name, size and bytes of each file."""

@@ -14,7 +14,7 @@ from cpg_core.data.split import Split
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import device_of, exactly
 from cpg_core.model.layers import Layers
-from cpg_core.model.network import Network, build, private_tensors, shared_parameters
+from cpg_core.model.network import Network, empty, private_tensors, shared_parameters
 from cpg_core.model.state import Shared, install, write
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.delta import Delta
@@ -26,10 +26,9 @@ from cpg_core.training.evaluation import accuracy, probe_images, probe_logits
 
 def network_of(run: Run, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
     """The task's network, of its own width, on the current shared weights; ready to evaluate."""
-    network = build(record.backbone, record.width, len(record.classes))
+    network, compute = empty(record.backbone, record.width, len(record.classes)), run.spec.settings.compute
     install(network, _weights(run, shared, record, delta), delta.private)
-    device = device_of(run.spec.settings.compute.device)
-    return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+    return network.place(device_of(compute.device), compute.precision).eval()
 
 
 def probe_of(run: Run) -> Tensor:

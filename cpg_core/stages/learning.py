@@ -11,11 +11,11 @@ from cpg_core.config.settings import STEADY, Schedule
 from cpg_core.data.batches import batch_count
 from cpg_core.machine import device_of
 from cpg_core.model.layers import Layers
-from cpg_core.model.network import Network, private_tensors, shared_parameters
+from cpg_core.model.network import Network, empty, private_tensors, shared_parameters, width
 from cpg_core.model.ownership import count, size
 from cpg_core.model.state import Shared, TaskState, effective, install
 from cpg_core.stages.context import Fields, Outcome, Place, TaskContext, read_record
-from cpg_core.stages.initial_state import first_state, fresh_network
+from cpg_core.stages.initial_state import first_state
 from cpg_core.stages.next_stage import Request
 from cpg_core.stages.prune_schedule import Release
 from cpg_core.training.ewc import springs
@@ -114,10 +114,10 @@ def _accuracy(context: TaskContext, state: TaskState) -> float:
 
 def _network_of(context: TaskContext, state: TaskState) -> Network:
     """The network that computes with a state, on its device."""
-    network = fresh_network(context, state.budget_x)
+    spec, compute = context.run.spec, context.settings.compute
+    network = empty(spec.backbone, width(spec.settings.base_width, state.budget_x), len(context.data.classes))
     install(network, effective(context.shared(state.budget_x), state), state.private)
-    device = device_of(context.settings.compute.device)
-    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.place(device_of(compute.device), compute.precision)
 
 
 def trained(
