@@ -63,7 +63,7 @@ def augmented(images: Tensor, augment: Augment, draws: Draws) -> Tensor:
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Normalise uint8 [B, C, H, W] by mean and std [C] to float32, channels last in memory."""
-    scale, shift = ((1 / (255 * std)).to(images.device), (mean / std).to(images.device))
+    scale, shift = (1 / (255 * std)).to(images.device), (mean / std).to(images.device)
     batch = images.float().contiguous(memory_format=torch.channels_last)
     return batch.mul_(scale.view(-1, 1, 1)).sub_(shift.view(-1, 1, 1))
 
