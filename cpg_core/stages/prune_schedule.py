@@ -46,8 +46,7 @@ def smallest(value: Tensor, own: Tensor, count: int) -> Tensor:
     take = magnitude < edge
     ties = (magnitude == edge).nonzero().flatten()
     take[ties[: count - int(take.sum())]] = True
-    chosen[own] = take
-    return chosen
+    return chosen.masked_scatter_(own, take)
 
 
 def floor_sparsity(tasks_left: int) -> float:
