@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from cpg_core.errors import CpgError
+from cpg_core.model.precision import tf32
 from cpg_core.storage.records import Machine
 
 
@@ -41,10 +44,35 @@ def deterministic(threads: int) -> Iterator[None]:
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        yield
+        with ExitStack() as stack:
+            if torch.cuda.is_available():
+                stack.enter_context(_repeatable_on_gpu())
+                stack.enter_context(tf32(False))
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]
+
+
+@contextmanager
+def _repeatable_on_gpu() -> Iterator[None]:
+    """Algorithms without atomic additions, where torch has them.
+
+    Some have no such twin but are repeatable as they are used here (max pooling without overlap): these only warn.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first matrix product of a process
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic
+    filled = fills.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    fills.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over memory for every new tensor
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        fills.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def versions(packages: Iterable[str] = ("torch", "torchvision", "safetensors", "numpy")) -> dict[str, str]:

@@ -13,7 +13,7 @@ SINCE: dict[str, Any] = {
     "lwf": {"strength": 1.0, "temperature": 2.0},
     "den": {"l1": 1.0e-5, "head_epochs": 20, "group": 1.0e-3, "step_x": 0.1, "drift": 0.3, "split_epochs": 20},
     "progressive": {"column_width": 1.0},
-    "compute": {"processes": 1},
+    "compute": {"processes": 1, "precision": "float32"},
 }
 
 

@@ -187,6 +187,9 @@ class Compute(Strict):
     device: Literal["auto", "cpu", "cuda"]
     threads: Count = Field(description="Of each process")
     processes: Count = Field(description="Processes that share each batch of a task: one a GPU, or 1")
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        description="Of products in forward and backward passes; weights, updates and losses are float32 always"
+    )
     compile: Literal["auto", "always", "never"] = Field(
         description="Compile the optimizer's pass; auto: from a million shared weights on, where a compiler is found"
     )
@@ -202,7 +205,7 @@ class Settings(Strict):
     base_width: Positive = Field(description="Channels of the base network over the published network's")
     batch_size: Count
     eval_batch_size: Count
-    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(description="0: none, with goal_split test only")
     goal_split: Literal["val", "test"] = Field(description="test: the paper's protocol, for comparison only")
     released_init: Literal["zero", "random"] = Field(description="What released weights start from in a later task")
     private_init: Literal["previous", "fresh"] = Field(description="What batch norm and biases start from")
@@ -219,6 +222,12 @@ class Settings(Strict):
     progressive: Progressive
     den: Den
     compute: Compute
+
+    @model_validator(mode="after")
+    def _decisions_have_a_split(self) -> Settings:
+        if self.val_fraction == 0 and self.goal_split == "val":
+            raise ValueError("val_fraction is 0, which leaves goal_split: val no images to decide on")
+        return self
 
 
 def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> Settings:

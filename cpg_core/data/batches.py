@@ -1,20 +1,27 @@
-"""Batches for training and evaluation. Every random draw follows from one seed an epoch and the number of the batch."""
+"""Batches for training and evaluation. Every random draw follows from one seed an epoch and the number of the batch.
+
+A batch is fetched, moved to the device as bytes, and normalised and augmented there. On a GPU the pixels of a task that
+fits in memory are moved once and stay; many batches are then made at once, since one small batch would leave it idle.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
 
-from cpg_core.data.augment import cutout, normalise, random_crop, random_flip
+from cpg_core.data.augment import augmented, draw, join, normalise
 from cpg_core.data.fetch import WHOLE, Order, Share, fetch
-from cpg_core.data.fields import Augment
 from cpg_core.data.reading import Progress
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
 from cpg_core.seeds import derive
+
+BYTES_AT_ONCE = 1 << 28
+"""Of float32 images that are made on a GPU together."""
 
 
 def batch_count(images: int, batch_size: int, processes: int = 1) -> int:
@@ -47,9 +54,16 @@ def train_batches(
     numbers = range(start, batch_count(len(split), batch_size, share.of))
     crops = augment.random_resized_crop
     orders = [Order(shuffled[n], derive(seed, "crop", n) if crops else None, share) for n in numbers]
-    for n, order, images in zip(numbers, orders, fetch(split, orders), strict=True):
-        batch = _augment_share(order, normalise(images, data.mean, data.std), augment, _generator(seed, "batch", n))
-        yield _move(batch, device), _move(split.labels[share.take(order.rows)], device)
+    first = start
+    for group, pixels, labels in _fetched(split, orders, torch.device(device)):
+        draws = [
+            draw(augment, len(order.rows), *split.shape[1:], _generator(seed, "batch", n)).each(share.take_last)
+            for n, order in enumerate(group, first)
+        ]
+        first += len(group)
+        on_device = join(draws).each(partial(_move, device=pixels.device))
+        images = augmented(normalise(pixels, data.mean, data.std), augment, on_device)
+        yield from _batches(group, images, labels)
 
 
 def eval_batches(
@@ -61,8 +75,8 @@ def eval_batches(
     """
     batches = torch.split(torch.arange(len(split)), batch_size) if len(split) else ()
     orders = [Order(rows, share=share) for rows in batches if len(rows) > share.index]
-    for order, images in zip(orders, fetch(split, orders), strict=True):
-        yield _move(normalise(images, mean, std), device), _move(split.labels[share.take(order.rows)], device)
+    for group, pixels, labels in _fetched(split, orders, torch.device(device)):
+        yield from _batches(group, normalise(pixels, mean, std), labels)
 
 
 def counted(
@@ -76,31 +90,42 @@ def counted(
         yield images, labels
 
 
-def _augment_share(order: Order, images: Tensor, augment: Augment, generator: Generator) -> Tensor:
-    """Augment a share as it would be in its batch: the draws are those for the whole, whoever takes which part."""
-    if order.share == WHOLE:
-        return _augment(images, augment, generator)
-    whole = images.new_zeros(len(order.rows), *images.shape[1:])
-    whole[order.places()] = images
-    return order.share.take(_augment(whole, augment, generator)).contiguous(memory_format=torch.channels_last)
+def _fetched(
+    split: Split, orders: Sequence[Order], device: torch.device
+) -> Iterator[tuple[Sequence[Order], Tensor, Tensor]]:
+    """The orders in groups, each with its uint8 pixels and its labels on the device."""
+    resident = split.images is not None and not any(order.crop_seed for order in orders)
+    if device.type == "cuda" and resident:
+        yield from resident_groups(split, orders, device)
+        return
+    for order, pixels in zip(orders, fetch(split, orders), strict=True):
+        yield [order], _move(pixels, device), _move(split.labels[order.share.take(order.rows)], device)
 
 
-def _augment(images: Tensor, augment: Augment, generator: Generator) -> Tensor:
-    if augment.crop_padding:
-        images = random_crop(images, augment.crop_padding, generator)
-    if augment.flip:
-        images = random_flip(images, generator)
-    if augment.cutout:
-        images = cutout(images, augment.cutout, generator)
-    return images.contiguous(memory_format=torch.channels_last)
+def resident_groups(
+    split: Split, orders: Sequence[Order], device: torch.device
+) -> Iterator[tuple[Sequence[Order], Tensor, Tensor]]:
+    """As the groups of `_fetched`, of many batches each, from pixels that stay on the device."""
+    pixels, labels = split.on(device)
+    channels, height, width = split.shape
+    images_at_once = max(1, BYTES_AT_ONCE // (4 * channels * height * width))
+    batches_at_once = max(1, images_at_once // max((len(order.rows) for order in orders), default=1))
+    for first in range(0, len(orders), batches_at_once):
+        group = orders[first : first + batches_at_once]
+        rows = _move(torch.cat([order.share.take(order.rows) for order in group]), device)
+        yield group, pixels[rows], labels[rows]
+
+
+def _batches(group: Sequence[Order], images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a group has been made into, batch by batch."""
+    sizes = [len(order.share.take(order.rows)) for order in group]
+    yield from zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)
 
 
 def _generator(*words: int | str) -> Generator:
     return torch.Generator().manual_seed(derive(*words))
 
 
-def _move(tensor: Tensor, device: torch.device | str) -> Tensor:
-    device = torch.device(device)
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

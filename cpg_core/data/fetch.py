@@ -27,6 +27,10 @@ class Share:
         """The share of a batch, as a view along its first dimension."""
         return images[self.index :: self.of]
 
+    def take_last(self, draws: Tensor) -> Tensor:
+        """The share of what was drawn for a batch, as a view along its last dimension."""
+        return draws[..., self.index :: self.of]
+
 
 WHOLE = Share()
 

@@ -49,6 +49,18 @@ class Split:
             sha256s=tuple(self.sha256s[row] for row in rows) if self.sha256s else (),
         )
 
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Pixels, channels last in memory, and labels on a device, where they stay as long as the split does."""
+        assert self.images is not None
+        if device not in self._resident:
+            pixels = self.images.contiguous(memory_format=torch.channels_last)
+            self._resident[device] = pixels.to(device), self.labels.to(device)
+        return self._resident[device]
+
+    @cached_property
+    def _resident(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over labels and pixels; for streamed images over class/file name and SHA-256 of each file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from cpg_core import backbones, objectives
 from cpg_core.model.layers import Layers
+from cpg_core.model.precision import activations, products
 from cpg_core.objectives import Objective
 from cpg_core.seeds import seeded
 
@@ -22,10 +24,27 @@ class Network(nn.Module):
         self.backbone = backbone
         self.objective = objective
         self.head = objective.head(cast(int, backbone.out_features), classes)
+        self.precision = "float32"
+
+    def place(self, device: torch.device, precision: str) -> Network:
+        """The network on a device, channels last in memory, to be computed with in a precision of `Compute`."""
+        self.precision = precision
+        return self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Around forward and backward passes, so that they are in the network's precision."""
+        return products(self.precision, self.device)
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the objective's loss and tally take."""
-        return cast(Tensor, self.head(self.backbone(images)))
+        """What the objective's loss and tally take, float32."""
+        with activations(self.precision, images.device):
+            outputs = self.head(self.backbone(images))
+        return cast(Tensor, outputs.float())
 
 
 def width(base_width: float, budget_x: float) -> float:
@@ -37,6 +56,13 @@ def build(backbone: str, width: float, classes: int, *seed: int | str, objective
     """A freshly initialised network; the same seed words give the same weights."""
     with seeded(*seed):
         return Network(backbones.find(backbone).build(width), classes, objectives.find(objective))
+
+
+def empty(backbone: str, width: float, classes: int, objective: str = "classification") -> Network:
+    """A network whose tensors hold nothing yet: all of them are to be written by `cpg_core.model.state.install`."""
+    with torch.device("meta"):
+        network = build(backbone, width, classes, objective=objective)
+    return network.to_empty(device="cpu")
 
 
 def shared_parameters(network: Network) -> dict[str, nn.Parameter]:

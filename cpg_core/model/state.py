@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cpg_core.model.layers import Layers, copy_leading_block
-from cpg_core.model.network import Network, build, private_tensors, shared_parameters
+from cpg_core.model.network import Network, empty, private_tensors, shared_parameters
 from cpg_core.model.ownership import released
 
 
@@ -97,9 +97,15 @@ def released_count(shared: Shared) -> int:
 
 
 def loaded_network(
-    backbone: str, width: float, classes: int, weights: Layers, private: Layers, device: torch.device
+    backbone: str,
+    width: float,
+    classes: int,
+    weights: Layers,
+    private: Layers,
+    device: torch.device,
+    precision: str,
 ) -> Network:
-    """The network of a task that computes with these weights and private tensors, channels last, on a device."""
-    network = build(backbone, width, classes)
+    """The network of a task that computes with these weights and private tensors, in a precision of `Compute`."""
+    network = empty(backbone, width, classes)
     install(network, weights, private)
-    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.place(device, precision)

@@ -35,8 +35,9 @@ def recalled_network(
     """The same of task `index`, from the weights that it is recalled from: put together from its delta alone."""
     spec = assembly.run.spec
     weights = deltas.recalled(base, delta, index, overwrites=assembly.overwrites)
-    at, device = width(spec.settings.base_width, budget_x), device_at_hand(spec.settings.compute.device)
-    return loaded_network(spec.backbone, at, classes, weights, delta.private, device).eval()
+    at, compute = width(spec.settings.base_width, budget_x), spec.settings.compute
+    device = device_at_hand(compute.device)
+    return loaded_network(spec.backbone, at, classes, weights, delta.private, device, compute.precision).eval()
 
 
 def probe_of(run: Run, network: Network) -> Tensor:

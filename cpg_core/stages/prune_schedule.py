@@ -41,12 +41,12 @@ def smallest(value: Tensor, own: Tensor, count: int) -> Tensor:
     magnitude = value.contiguous()[own].abs()
     if not 0 < count <= magnitude.numel():
         raise ValueError(f"cannot release {count} of {magnitude.numel()} owned weights")
-    edge = magnitude.kthvalue(count).values
+    # On a GPU kthvalue has one block of threads go over all values; sorting them has all blocks.
+    edge = magnitude.sort().values[count - 1] if magnitude.is_cuda else magnitude.kthvalue(count).values
     take = magnitude < edge
     ties = (magnitude == edge).nonzero().flatten()
     take[ties[: count - int(take.sum())]] = True
-    chosen[own] = take
-    return chosen
+    return chosen.masked_scatter_(own, take)
 
 
 def floor_sparsity(tasks_left: int) -> float:

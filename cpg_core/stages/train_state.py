@@ -114,6 +114,7 @@ def network_of_state(context: TaskContext, state: TaskState) -> Network:
         effective(context.shared(state.budget_x), state),
         state.private,
         device_of(context.settings.compute.device),
+        context.settings.compute.precision,
     )
 
 

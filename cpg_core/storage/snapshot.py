@@ -30,6 +30,19 @@ class Position(Strict):
     seconds: float = 0.0
 
 
+SMALL_BYTES = 64 * 2**20
+"""A state up to this size is saved after every epoch."""
+BYTES_A_SECOND = 500e6
+"""Taken for how fast a state is brought to disk, its hash included."""
+LEAST_SHARE = 30
+"""Training between two saves of a larger state takes so many times as long as a save does."""
+
+
+def due(size: int, seconds: float) -> bool:
+    """Whether to save a state of `size` bytes that was last saved, or begun with, `seconds` of training ago."""
+    return size <= SMALL_BYTES or seconds >= LEAST_SHARE * size / BYTES_A_SECOND
+
+
 class _Entry(Strict):
     key: str
     sha256: str

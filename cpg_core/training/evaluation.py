@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from cpg_core.model.network import Network
 from cpg_core.seeds import derive
+from cpg_core.training.captured import Captured
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 
 PROBE_IMAGES = 8
@@ -17,30 +19,63 @@ PROBE_IMAGES = 8
 
 @contextmanager
 def eval_mode(network: Network) -> Iterator[Network]:
-    """The network in evaluation mode and without gradients inside the block; its mode is put back after it."""
+    """The network in evaluation mode, without gradients, in its precision; all is as before after the block."""
     training = network.training
     if training:  # a walk through all modules, which a network that is only recalled is spared
         network.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), network.computing():
             yield network
     finally:
         if training:
             network.train()
 
 
-def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = SINGLE_PROCESS) -> float:
-    """The score of the network's objective over all images, in [0, 1], over the shares of all ranks.
+class Evaluator:
+    """Scores one network again and again, as it stands at each call, waiting for the device once a call.
 
-    Waits for the device once, after the last batch.
+    On a GPU, batches of a size that has come before are replayed from a recording.
+
+    Args:
+        network: may be trained between two calls.
+        ranks: the processes that share each batch.
+        static: work on tensors that stay, as a recording needs; None: on a GPU, in one process.
     """
-    objective = network.objective
-    tally = torch.zeros(objective.tally_size, dtype=torch.int64, device=next(network.parameters()).device)
-    with eval_mode(network):
-        for images, labels in batches:
-            tally += objective.tally(network(images), labels)
-    (summed,) = ranks.all_reduce(tally)
-    return objective.score(summed.tolist())
+
+    def __init__(self, network: Network, ranks: Ranks = SINGLE_PROCESS, static: bool | None = None) -> None:
+        self._network, self._ranks, self._device = network, ranks, network.device
+        self._tally = torch.zeros(network.objective.tally_size, dtype=torch.int64, device=self._device)
+        self._static = self._device.type == "cuda" and ranks is SINGLE_PROCESS if static is None else static
+        self._by_size: dict[int, tuple[Tensor, Tensor, Captured]] = {}
+
+    def __call__(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+        """The score of the network's objective over all images, in [0, 1], over the shares of all ranks."""
+        self._tally.zero_()
+        with eval_mode(self._network):
+            for images, labels in batches:
+                if self._static:
+                    self._replay(images, labels)
+                else:
+                    self._add(images, labels)
+        (summed,) = self._ranks.all_reduce(self._tally)
+        return self._network.objective.score(summed.tolist())
+
+    def _add(self, images: Tensor, labels: Tensor) -> None:
+        self._tally += self._network.objective.tally(self._network(images), labels)
+
+    def _replay(self, images: Tensor, labels: Tensor) -> None:
+        if len(labels) not in self._by_size:
+            into = torch.empty_like(images), torch.empty_like(labels)
+            self._by_size[len(labels)] = *into, Captured(partial(self._add, *into), self._device)
+        static_images, static_labels, run = self._by_size[len(labels)]
+        static_images.copy_(images)
+        static_labels.copy_(labels)
+        run()
+
+
+def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = SINGLE_PROCESS) -> float:
+    """The score of the network's objective over all images, in [0, 1], over the shares of all ranks."""
+    return Evaluator(network, ranks)(batches)
 
 
 def probe_images(channels: int, size: int) -> Tensor:

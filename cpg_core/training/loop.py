@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from torch import Tensor
 
 from cpg_core.config.settings import STEADY, Schedule
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
@@ -17,8 +19,8 @@ from cpg_core.objectives import Objective
 from cpg_core.seeds import derive
 from cpg_core.storage.named_tensors import flatten, unflatten
 from cpg_core.storage.records import Epoch
-from cpg_core.storage.snapshot import Position, Snapshots
-from cpg_core.training.evaluation import accuracy
+from cpg_core.storage.snapshot import Position, Snapshots, due
+from cpg_core.training.evaluation import Evaluator
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Reporter
@@ -61,9 +63,14 @@ def decide_accuracy(
     network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = SINGLE_PROCESS
 ) -> float:
     """Accuracy on the split that decisions may look at: `val`, or `test` in the paper's protocol."""
-    device = next(network.parameters()).device
+    return Evaluator(network, ranks)(_deciding(network, data, split, batch_size, ranks))
+
+
+def _deciding(
+    network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks
+) -> Iterator[tuple[Tensor, Tensor]]:
     images = data.val if split == "val" else data.test
-    return accuracy(network, eval_batches(images, data.mean, data.std, batch_size, device, ranks.share), ranks)
+    return eval_batches(images, data.mean, data.std, batch_size, network.device, ranks.share)
 
 
 def train(
@@ -86,13 +93,16 @@ def train(
         CpgError: the loss is not finite, or the ranks have come apart.
         Interrupted: the reporter asked to stop; a snapshot holds the place.
     """
-    device = next(network.parameters()).device
     batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
     position, best = _resume(network, optimizer, snapshots, reporter)
     ranks.assert_identical(lambda: _gather(network, optimizer, best))
-    step = TrainStep(network, optimizer, plan.penalty, ranks)
+    step = TrainStep(network, optimizer, plan.penalty, ranks, full_batch=plan.batch_size)
+    evaluate = Evaluator(network, ranks)
     began = time.monotonic() - position.seconds
     reporter.stage_begins(plan.task, plan.stage, plan.epochs)
+
+    saved = time.monotonic()
+    size = sum(tensor.nbytes for tensor in _gather(network, optimizer, best).values())
 
     def save(place: Position) -> None:
         ranks.assert_identical(lambda: _gather(network, optimizer, best))
@@ -107,7 +117,7 @@ def train(
         seed = derive(*plan.seed, plan.stage, epoch)
         step.start_sums(position.loss_sum, position.tally)
         seen, lr = position.seen, 0.0
-        shares = train_batches(data, plan.batch_size, seed, device, position.batch, ranks.share)
+        shares = train_batches(data, plan.batch_size, seed, network.device, position.batch, ranks.share)
         for batch, (images, labels) in enumerate(shares, position.batch):
             if ranks.stop(reporter.stop_requested()):
                 save(position.model_copy(update=_sums(step, batch, seen)))
@@ -130,12 +140,14 @@ def train(
             lr=lr,
             loss=_finite(loss_sum / seen, plan, epoch),
             train_accuracy=network.objective.score(tally),
-            accuracy=decide_accuracy(network, data, plan.split, plan.eval_batch_size, ranks),
+            accuracy=evaluate(_deciding(network, data, plan.split, plan.eval_batch_size, ranks)),
         )
         if plan.patience is not None and _is_best(position.epochs, done, network.objective):
             best = {name: tensor.clone() for name, tensor in _gather(network, optimizer, {}).items()}
         position = Position(epoch=epoch + 1, epochs=(*position.epochs, done))
-        save(position)
+        if ranks.share.of > 1 or due(size, time.monotonic() - saved):  # the clocks of ranks differ
+            save(position)
+            saved = time.monotonic()
         reporter.epoch_done(plan.task, plan.stage, done)
     if best:
         _restore(network, optimizer, best)

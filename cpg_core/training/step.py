@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from cpg_core.model.network import Network
+from cpg_core.training.captured import Captured
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 
@@ -23,21 +25,39 @@ def no_penalty(network: Network, images: Tensor, step: int) -> Tensor:  # noqa: 
 class TrainStep:
     """Trains a network by one batch at a call. The sums stay on the device until they are asked for.
 
+    A step reads and writes nothing but static tensors, so on a GPU a full batch is recorded and replayed; any other
+    batch, such as the last of an epoch, is run as it is. What prunes or freezes picks changes those same tensors in
+    place; a change of what the optimizer does is recorded anew.
+
     Args:
         network: in training mode while steps are taken.
         optimizer: of this network.
         penalty: what is added to the loss.
         ranks: the processes that share each batch.
+        full_batch: images of the batches that are recorded.
+        static: work on tensors that stay, as a recording needs; None: on a GPU, where a penalty or other ranks do
+            not hinder it.
     """
 
     def __init__(
-        self, network: Network, optimizer: TaskOptimizer, penalty: Penalty = no_penalty, ranks: Ranks = SINGLE_PROCESS
+        self,
+        network: Network,
+        optimizer: TaskOptimizer,
+        penalty: Penalty = no_penalty,
+        ranks: Ranks = SINGLE_PROCESS,
+        *,
+        full_batch: int = 0,
+        static: bool | None = None,
     ) -> None:
         self._network, self._optimizer, self._penalty, self._ranks = network, optimizer, penalty, ranks
         self._forward = ranks.wrap_ddp(network)
-        device = next(network.parameters()).device
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        self._tally = torch.zeros(network.objective.tally_size, dtype=torch.int64, device=device)
+        self._device = network.device
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
+        self._tally = torch.zeros(network.objective.tally_size, dtype=torch.int64, device=self._device)
+        recordable = self._device.type == "cuda" and penalty is no_penalty and ranks is SINGLE_PROCESS
+        self._full_batch = full_batch if (recordable if static is None else static) else 0
+        self._batch: tuple[Tensor, Tensor] | None = None
+        self._recorded: tuple[bool, Captured] | None = None
 
     def start_sums(self, loss_sum: float, tally: Sequence[int]) -> None:
         """Count from here on: from 0 at the start of an epoch, where `tally` is empty."""
@@ -62,6 +82,23 @@ class TrainStep:
             score_lr: rate of the pick scores.
         """
         self._optimizer.set_rates(lr, score_lr)
+        with self._network.computing():
+            if len(labels) == self._full_batch:
+                self._replay(images, labels)
+            else:
+                self._run(images, labels, in_batch, done)
+
+    def _replay(self, images: Tensor, labels: Tensor) -> None:
+        if self._batch is None:
+            self._batch = torch.empty_like(images), torch.empty_like(labels)
+        for static, now in zip(self._batch, (images, labels), strict=True):
+            static.copy_(now)
+        if self._recorded is None or self._recorded[0] != self._optimizer.learns_picks:
+            run = partial(self._run, *self._batch, self._full_batch, 0)
+            self._recorded = self._optimizer.learns_picks, Captured(run, self._device)
+        self._recorded[1]()
+
+    def _run(self, images: Tensor, labels: Tensor, in_batch: int, done: int) -> None:
         objective = self._network.objective
         outputs = self._forward(images)
         loss = objective.loss(outputs, labels)

@@ -22,6 +22,8 @@ WRONG = {
     "not YAML": ("digits", ("prune.epochs=[",), ["prune.epochs"]),
     "not a number": ("digits", ("prune.lr=fast",), ["prune", "lr", "fast"]),
     "out of range": ("digits", ("val_fraction=1.5",), ["val_fraction", "1.5"]),
+    "no split to decide on": ("digits", ("val_fraction=0",), ["val_fraction", "goal_split"]),
+    "unknown precision": ("digits", ("compute.precision=float16",), ["compute", "precision", "bfloat16"]),
     "negative rate": ("digits", ("pick_train.lr=-0.1",), ["pick_train", "lr", "-0.1"]),
     "infinite rate": ("digits", ("pick_train.lr=.inf",), ["pick_train", "lr", "inf"]),
     "no number": ("digits", ("pick_train.score_init=.nan",), ["pick_train", "score_init", "nan"]),
@@ -43,6 +45,10 @@ def test_a_wrong_setting_is_named(case: str) -> None:
     with pytest.raises(CpgError) as error:
         load_settings(PARAMS, profile, overrides)
     assert [word for word in words if word not in str(error.value)] == []
+
+
+def test_all_images_may_train_where_the_test_split_decides() -> None:
+    assert load_settings(PARAMS, "paper", ("val_fraction=0", "goal_split=test")).val_fraction == 0
 
 
 FILES = {

@@ -58,7 +58,7 @@ def test_a_setting_that_there_always_was_may_not_be_missing(damageable: Callable
 
 
 def test_what_a_run_says_stays() -> None:
-    said: dict[str, Any] = {"finetune": {"lr": 0.5}, "compute": {"threads": 3, "processes": 2}}
+    said: dict[str, Any] = {"finetune": {"lr": 0.5}, "compute": {"threads": 3, "processes": 2, "precision": "tf32"}}
     found = completed(said)
     assert (found["finetune"], found["compute"]) == (said["finetune"], said["compute"])
     assert found["lwf"] == SINCE["lwf"]

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 from waiting import HANG
 
-from cpg_core.data.augment import cutout, normalise, random_crop, random_flip
+from cpg_core.data import batches
+from cpg_core.data.augment import Draws, crop, cut_out, draw, flip, normalise
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
 from cpg_core.data.decode import decode
 from cpg_core.data.fetch import Share
@@ -173,6 +174,21 @@ def _shuffled_together(shares: list[Epoch]) -> Epoch:
     return whole
 
 
+@pytest.mark.parametrize(("of", "bytes_at_once"), [(1, 1 << 28), (1, 1), (2, 1 << 12)])
+def test_batches_made_together_on_the_device_are_those_made_one_by_one(
+    of: int, bytes_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU does, here on the processor: pixels that stay, many batches at once, the same bits."""
+    data = _data(augment=ALL)
+    epoch = [list(train_batches(data, 5, 1, "cpu", 1, Share(rank, of))) for rank in range(of)]
+    evaluated = list(eval_batches(data.train, data.mean, data.std, 4, "cpu"))
+    monkeypatch.setattr(batches, "BYTES_AT_ONCE", bytes_at_once)
+    monkeypatch.setattr(batches, "_fetched", batches.resident_groups)
+    assert all(_equal(list(train_batches(data, 5, 1, "cpu", 1, Share(rank, of))), epoch[rank]) for rank in range(of))
+    assert not _equal(list(train_batches(data, 5, 1, "cpu", 0, Share(0, of)))[:-1], epoch[0])
+    assert _equal(list(eval_batches(data.train, data.mean, data.std, 4, "cpu")), evaluated)
+
+
 @pytest.mark.parametrize("of", [2, 3])
 def test_the_shares_of_a_batch_are_the_batch(streamed: TaskData, of: int) -> None:
     for data in (_data(augment=Augment(crop_padding=2, flip=True, cutout=3)), streamed):
@@ -209,10 +225,15 @@ def test_a_streamed_image_that_breaks_is_named(streamed: TaskData, tells: Tells)
         list(train_batches(streamed, 4, 1, "cpu"))
 
 
+def _drawn(augment: Augment, count: int, side: int) -> Draws:
+    return draw(augment, count, side, side, _gen())
+
+
 def test_random_crop_equals_a_plain_loop() -> None:
     images = torch.randn(16, 3, 6, 6)
-    cropped = random_crop(images, 2, _gen())
-    top, left = torch.randint(5, (2, 16), generator=_gen())
+    corner = _drawn(Augment(crop_padding=2), 16, 6).corner
+    assert corner is not None
+    cropped, (top, left) = crop(images, 2, corner), corner
     padded = torch.zeros(16, 3, 10, 10)
     padded[:, :, 2:8, 2:8] = images
     for k in range(16):
@@ -228,14 +249,18 @@ def test_padding_is_the_mean() -> None:
 
 def test_flip_mirrors_about_half_of_the_images() -> None:
     images = torch.randn(400, 1, 2, 3)
-    flipped = random_flip(images, _gen())
+    drawn = _drawn(Augment(flip=True), 400, 3).flipped
+    assert drawn is not None
+    flipped = flip(images, drawn)
     mirrored = (flipped == images.flip(3)).flatten(1).all(1)
     assert torch.equal(flipped[~mirrored], images[~mirrored])
     assert 150 < mirrored.sum() < 250
 
 
 def test_cutout_hides_one_square_clipped_at_the_border() -> None:
-    hidden = cutout(torch.ones(500, 2, 9, 9), 4, _gen()) == 0
+    hole = _drawn(Augment(cutout=4), 500, 9).hole
+    assert hole is not None
+    hidden = cut_out(torch.ones(500, 2, 9, 9), 4, hole) == 0
     assert torch.equal(hidden[:, 0], hidden[:, 1])
     rows, columns = hidden[:, 0].any(2), hidden[:, 0].any(1)
     assert torch.equal(hidden[:, 0], rows.unsqueeze(2) & columns.unsqueeze(1)), "a rectangle"

@@ -1,0 +1,110 @@
+"""Parts c and d of `gpu.py`: a row of the paper's Table 2 learned as published, task by task, while time is left."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from gpu_results import Results
+from gpu_setup import Clock, Setup, paper_row, run_spec
+
+from cpg_core.config.settings import Settings
+from cpg_core.errors import CpgError
+from cpg_core.machine import exactly
+from cpg_core.recall.audit import audit
+from cpg_core.runner import alone, learn_task
+from cpg_core.stages.context import TaskContext, open_task
+from cpg_core.storage.run import Run, begin
+from cpg_core.training.reporter import Interrupted
+
+PUBLISHED = ("goal_split=test", "val_fraction=0")
+"""All 2,500 images train, and the test split decides: for comparison with the paper only."""
+TINY = (
+    "base_width=0.5",
+    "pick_train.epochs=2",
+    "pick_train.score_freeze_epoch=1",
+    "check.min_train_accuracy=0.1",
+    "prune.targets=[0.3, 0.6]",
+    "prune.epochs=1",
+    "prune.prune_epochs=1",
+    "retrain.epochs=1",
+)
+ROWS = {"cpg": "CPG avg", "scratch": "Scratch"}
+
+
+def settings_of(setup: Setup) -> Settings:
+    """Profile `paper`, judged as published; smaller where all is to be quick."""
+    threads = "compute.threads=1" if setup.device.type == "cpu" else "compute.threads=8"
+    return setup.settings("paper", *PUBLISHED, threads, *(TINY if setup.quick else ()))
+
+
+def learn_row(setup: Setup, results: Results, method: str) -> None:
+    """Learn as many tasks as there is time for; a finding a task, and one for all of them."""
+    sequence = "cifar100-20" if setup.real_data else "digits-5"
+    settings, goals = settings_of(setup), paper_row("fine-Avg")
+    name = f"{method}-{sequence}-{setup.precision}" + ("-quick" if setup.quick else "")
+    run = begin(setup.root, run_spec(name, sequence, method, settings, "paper", goals))
+    clock, published = Clock(ends=setup.ends), paper_row(ROWS[method])
+    for index in range(1, run.frozen() + 1):
+        results.add(run.label(index), finding(run, index, published[index - 1]))
+    with alone(run), exactly(settings.compute.threads):
+        for index in range(run.frozen() + 1, len(run.spec.tasks) + 1):
+            if setup.left <= 0 or not _learned(run, index, clock):
+                break
+            results.add(run.label(index), finding(run, index, published[index - 1]))
+    if run.frozen():
+        results.add("summary", summary(run, published))
+    if setup.quick:
+        shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _learned(run: Run, index: int, clock: Clock) -> bool:
+    """Learn one task; False if the time ran out or its images are not here."""
+    began = time.monotonic()
+    try:
+        context: TaskContext = open_task(run, index, clock)
+    except CpgError as error:
+        print(f"{run.label(index)}: {error}", flush=True)
+        return False
+    print(f"{run.label(index)}: opened in {time.monotonic() - began:.1f} s", flush=True)
+    try:
+        learn_task(context)
+    except Interrupted:
+        print(f"{run.label(index)}: the time is up; the same command goes on from here", flush=True)
+        return False
+    return True
+
+
+def finding(run: Run, index: int, published: float) -> dict[str, object]:
+    """What a task came to, beside the paper's figure for it."""
+    record, stages = run.record(index), run.seconds(index)
+    epochs = {f"{stage.number:02d}-{stage.stage}": len(stage.epochs) for stage in record.stages if stage.epochs}
+    return {
+        "test_accuracy": record.test_accuracy,
+        "paper": published,
+        "goal": record.goal,
+        "goal_met": record.goal_met,
+        "budget_x": record.budget_x,
+        "sparsity": round(record.sparsity, 4),
+        "picked": record.picked,
+        "redundancy_x": round(record.redundancy_x, 4),
+        "delta_bytes": record.delta_bytes,
+        "seconds": round(sum(stages.values()), 1),
+        "stages": {stage: [epochs.get(stage, 0), round(seconds, 1)] for stage, seconds in stages.items()},
+        "unchanged_earlier": [recall.unchanged for recall in run.recalls(index)],
+    }
+
+
+def summary(run: Run, published: list[float]) -> dict[str, object]:
+    """Means over the finished tasks, and whether every one of them is recalled to the bit."""
+    records = run.records()
+    count = len(records)
+    return {
+        "tasks": count,
+        "average": round(sum(record.test_accuracy for record in records) / count, 4),
+        "paper_average_of_these": round(sum(published[:count]) / count, 4),
+        "seconds_a_task": round(sum(sum(run.seconds(index).values()) for index in range(1, count + 1)) / count, 1),
+        "audit_ok": all(found.ok for found in audit(run)),
+        "expansion_x": records[-1].expansion_x,
+        "redundancy_x": round(records[-1].redundancy_x, 4),
+    }

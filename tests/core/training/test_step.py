@@ -1,0 +1,130 @@
+"""A step on static buffers, as a GPU replays it, is the step as it is written; so is an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.tiny import bits, settings
+from cpg_core.model.layers import Layers
+from cpg_core.model.network import Network, build, shared_parameters
+from cpg_core.training.captured import Captured
+from cpg_core.training.evaluation import Evaluator, accuracy
+from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.step import TrainStep
+
+BATCH, BATCHES = 8, 7
+
+
+def network(precision: str = "float32") -> Network:
+    return build("digits_cnn", 0.5, 2, "step").place(torch.device("cpu"), precision)
+
+
+def batches() -> list[tuple[Tensor, Tensor]]:
+    """Full ones, and an odd last one."""
+    generator = torch.Generator().manual_seed(3)
+    sizes = [BATCH] * (BATCHES - 1) + [5]
+    return [(torch.randn(n, 1, 8, 8, generator=generator), torch.randint(2, (n,), generator=generator)) for n in sizes]
+
+
+def optimizer_of(net: Network, kind: str) -> TaskOptimizer:
+    values = {name: value.detach().clone() for name, value in shared_parameters(net).items()}
+    trainable = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in values.items()}
+    for mask in trainable.values():
+        mask[::2] = True
+    config = settings(f"optimizer.kind={kind}").optimizer
+    return TaskOptimizer(
+        net, trainable, values, config, scored=True, score_init=0.01, score_threshold=0.005, compiled=False
+    )
+
+
+def prune(net: Network, optimizer: TaskOptimizer, done: int) -> None:
+    """Takes weights out between two steps, and lets the picks stand still, as the stages do."""
+    if done == 2:
+        for name, mask in optimizer.trainable().items():
+            optimizer.set_fixed(name, mask & (shared_parameters(net)[name].detach().abs() < 0.1), 0.0)
+    if done == 4:
+        optimizer.freeze_picks()
+
+
+def learn(
+    kind: str, *, static: bool, hook: Callable[[Network, TaskOptimizer, int], None] = prune
+) -> tuple[Layers, object]:
+    net = network()
+    optimizer = optimizer_of(net, kind)
+    step = TrainStep(net, optimizer, full_batch=BATCH, static=static)
+    step.start_sums(0.0, ())
+    net.train()
+    for done, (images, labels) in enumerate(batches()):
+        hook(net, optimizer, done)
+        step(images, labels, in_batch=len(labels), done=done, lr=0.01 / (done + 1), score_lr=0.004)
+    return {**net.state_dict(), **optimizer.tensors()}, step.sums()
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_static_buffers_change_no_bit_over_pruning_and_the_freeze_of_picks(kind: str) -> None:
+    tensors, sums = learn(kind, static=True)
+    expected, expected_sums = learn(kind, static=False)
+    assert bits(tensors) == bits(expected)
+    assert sums == expected_sums
+    unpruned, _ = learn(kind, static=True, hook=lambda *_: None)
+    assert bits(unpruned) != bits(expected), "the control: without the hook it goes elsewhere"
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_what_a_recording_would_read_stays_where_it_is(kind: str) -> None:
+    """A replay reads and writes the addresses of its recording: pruning and other rates must not move a buffer."""
+    net = network()
+    optimizer = optimizer_of(net, kind)
+
+    def addresses() -> dict[str, int]:
+        buffers = {f"{name}.{key}": t for name, slot in optimizer.slots.items() for key, t in slot.buffers().items()}
+        rates = {"hyper": optimizer._hyper, "score_hyper": optimizer._score_hyper}
+        return {name: tensor.data_ptr() for name, tensor in {**net.state_dict(), **buffers, **rates}.items()}
+
+    before = addresses()
+    step = TrainStep(net, optimizer, full_batch=BATCH, static=True)
+    for done, (images, labels) in enumerate(batches()):
+        prune(net, optimizer, done)
+        step(images, labels, in_batch=len(labels), done=done, lr=0.01, score_lr=0.004)
+        now = addresses()
+        assert now == {name: before[name] for name in now}
+    optimizer.load({name: tensor.clone() for name, tensor in optimizer.tensors().items()})
+    now = addresses()
+    assert now == {name: before[name] for name in now}
+    assert not any(name.endswith("score") for name in now), "frozen picks have no score"
+
+
+def test_an_evaluator_on_static_buffers_sees_the_network_as_it_stands() -> None:
+    net = network()
+    evaluate = Evaluator(net, static=True)
+    assert evaluate(batches()) == accuracy(net, batches())
+    with torch.no_grad():
+        net.head.weight.zero_()
+        net.head.bias.copy_(torch.tensor([1.0, 0.0]))
+    labels = torch.cat([labels for _, labels in batches()])
+    assert evaluate(batches()) == accuracy(net, batches()) == float((labels == 0).double().mean())
+
+
+def test_on_the_processor_a_captured_function_runs_at_each_call() -> None:
+    calls: list[None] = []
+    captured = Captured(lambda: calls.append(None), torch.device("cpu"))
+    for _ in range(9):
+        captured()
+    assert len(calls) == 9
+
+
+def test_bfloat16_rounds_activations_and_nothing_else() -> None:
+    images, labels = batches()[0]
+    exact, rounded = network(), network("bfloat16")
+    logits = rounded(images)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, exact(images))
+    torch.testing.assert_close(logits, exact(images), rtol=0.1, atol=0.1)
+    optimizer = optimizer_of(rounded, "sgd")
+    TrainStep(rounded, optimizer)(images, labels, in_batch=len(labels), done=0, lr=0.01)
+    floats = [tensor for tensor in rounded.state_dict().values() if tensor.is_floating_point()]
+    assert {tensor.dtype for tensor in floats} == {torch.float32}
