@@ -15,6 +15,7 @@ from flows.console.tables import summary_line
 from flows.console.terminal import on_terminal
 from flows.environment import prepare, quiet
 from flows.orchestration.server import server
+from flows.persist import Persist
 from flows.sweep.comparison import Comparison
 
 
@@ -27,7 +28,7 @@ def learn(
     plain: bool,
     track: bool,
     listen: Listen = on_terminal,
-) -> None:
+) -> str | None:
     """Learn what is left of a run, and print how it came out.
 
     Args:
@@ -39,16 +40,19 @@ def learn(
         track: recorded in MLflow.
         listen: who is told how it goes.
 
+    Returns:
+        Why MLflow refuses to record what was learned; None if it does not.
+
     Raises:
         CpgError: the flow failed for something that the user can mend.
         Interrupted: a signal came; the same call goes on from there.
     """
     prepare(root)
+    persist = Persist(root, track=track)
     if plain:
         from flows.local_runner import learn as learn_plainly
-        from flows.persist import keeping
 
-        learn_plainly(run, listen, keeping(root, track=track))
+        learn_plainly(run, listen, persist)
     else:
         with server(root / ".prefect") as wait:
             from flows.orchestration.outage import despite_outage
@@ -62,13 +66,14 @@ def learn(
             wait()
             make = sequence_flow if what == "sequence" else add_flow
             with despite_outage(run, typer.echo):
-                make(also_in_logs(listen))(**parameters, root=str(root), track=track)
+                make(also_in_logs(listen), persist)(**parameters, root=str(root), track=track)
     typer.echo(summary_line(run))
+    return persist.unrecorded
 
 
 def learn_side_by_side(
     wanted: Comparison, workers: int | None, dask: str | None, root: Path, *, plain: bool, track: bool
-) -> None:
+) -> str | None:
     """Learn what is left of every run of a comparison, and print how each came out.
 
     Args:
@@ -79,11 +84,14 @@ def learn_side_by_side(
         plain: without Prefect.
         track: recorded in MLflow.
 
+    Returns:
+        Of which runs MLflow refuses to record what was learned, and why; None if of none.
+
     Raises:
         CpgError: something asked for is wrong and nothing was begun, or a run is not finished at the end.
         Interrupted: a signal came; the same call goes on from there.
     """
-    from flows.sweep.comparing import compare, local_crew
+    from flows.sweep.comparing import Results, compare, local_crew
     from flows.sweep.comparison import plan
     from flows.sweep.worker_pool import PlainSlot
 
@@ -97,10 +105,13 @@ def learn_side_by_side(
         results = compare(wanted, root, crew, typer.echo, track=track)
         if results.error is not None:
             raise results.error
-        return
+        return results.unrecorded
     with server(root / ".prefect") as wait:
         from flows.orchestration.compare import compare_flow
 
         quiet()
         wait()
-        compare_flow(typer.echo)(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)
+        ended: list[Results] = []
+        flow = compare_flow(typer.echo, ended.append)
+        flow(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)
+        return ended[0].unrecorded

@@ -19,6 +19,7 @@ def learn(run: Run, listen: Listen, keep: Keep) -> None:
     """
     stop = Stop()
     with stop.listening(), listen(run, stop) as reporter:
+        keep(run, reporter.note)  # what is refused is told before hours of learning, and what was missed is made good
 
         def learn_one(context: TaskContext) -> None:
             learn_task(context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ from flows.orchestration.artifacts import comparison_artifact
 from flows.orchestration.liveness import alive
 from flows.orchestration.outage import Outage
 from flows.orchestration.reap import settle_crashed
-from flows.orchestration.sequence import told
+from flows.orchestration.sequence import completed, told
 from flows.orchestration.task import nothing
 from flows.orchestration.task_slots import PoolSlot
-from flows.sweep.comparing import Crew, Tell, compare, local_crew
+from flows.sweep.comparing import Crew, Results, Tell, compare, local_crew
 from flows.sweep.comparison import Comparison
 
 Rows = list[dict[str, Any]]
 
 
-def compare_flow(tell: Tell | None = None) -> Flow[..., State[Rows]]:
+def compare_flow(tell: Tell | None = None, ended: Callable[[Results], None] = lambda _: None) -> Flow[..., State[Rows]]:
     """The flow `cpg` of the deployment `compare`, telling how it goes to `tell`, else to the log of the flow run.
+
+    What came out is handed to `ended` too.
 
     It has the name of the flow that learns one sequence, with parameters of its own: Prefect tells deployments apart
     by both names, and each keeps its own parameters and entrypoint.
@@ -51,20 +53,32 @@ def compare_flow(tell: Tell | None = None) -> Flow[..., State[Rows]]:
     ) -> State[Rows]:
         """Learn every method with every ordering, goal and seed, side by side. The same parameters again go on."""
         wanted = Comparison(sequence, methods, orderings, goals, seeds, profile, tasks, overrides)
-        return told(lambda: _compare(wanted, workers, dask, Path(root), tell or get_run_logger().info, track=track))
+        how = tell or get_run_logger().info
+        return told(lambda: _compare(wanted, workers, dask, Path(root), how, ended, track=track))
 
     return compare_runs
 
 
-def _compare(wanted: Comparison, workers: int | None, dask: str | None, root: Path, tell: Tell, *, track: bool) -> Rows:
+def _compare(
+    wanted: Comparison,
+    workers: int | None,
+    dask: str | None,
+    root: Path,
+    tell: Tell,
+    ended: Callable[[Results], None],
+    *,
+    track: bool,
+) -> State[Rows]:
     prepare(root)
     with alive(root, flow_run.id), _crew(wanted, workers, dask, root) as crew:
         results = compare(wanted, root, crew, tell, track=track)
+    ended(results)
     outage = Outage(lambda message: tell(f"note: {message}"))
     outage.despite(lambda _: comparison_artifact(wanted.sequence, results.frame), nothing, plainly=nothing)
     if results.error is not None:
         raise results.error
-    return [{str(name): value for name, value in row.items()} for row in results.frame.to_dict("records")]
+    rows = [{str(name): value for name, value in row.items()} for row in results.frame.to_dict("records")]
+    return completed(rows, results.unrecorded)
 
 
 @contextmanager

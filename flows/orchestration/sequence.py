@@ -26,15 +26,15 @@ from flows.orchestration.outage import server_answers
 from flows.orchestration.reap import settle_crashed
 from flows.orchestration.run_log import in_logs
 from flows.orchestration.task import Tasks
-from flows.persist import keeping
+from flows.persist import Persist
 from flows.request import SequenceRequest, added, begun, resolve
 
 Summary = dict[str, float]
 T = TypeVar("T")
 
 
-def sequence_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
-    """The flow `cpg`, reporting to `listen`."""
+def sequence_flow(listen: Listen = in_logs, persist: Persist | None = None) -> Flow[..., State[Summary]]:
+    """The flow `cpg`, reporting to `listen`; kept by `persist`, else by one made of the parameters."""
 
     @flow(name="cpg", flow_run_name=_run_name, persist_result=False, on_crashed=[settle_crashed])
     def cpg(
@@ -52,13 +52,13 @@ def sequence_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
     ) -> State[Summary]:
         """Learn a sequence of tasks into one network. The same parameters again go on with the same run."""
         request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, run, overrides)
-        return told(lambda: _learn(begun(request, Path(root)), listen, track=track))
+        return told(lambda: _learn(begun(request, Path(root)), listen, persist, track=track))
 
     return cpg
 
 
-def add_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
-    """The flow `cpg-add`, reporting to `listen`."""
+def add_flow(listen: Listen = in_logs, persist: Persist | None = None) -> Flow[..., State[Summary]]:
+    """The flow `cpg-add`, with the same arguments."""
 
     @flow(name="cpg-add", flow_run_name="{run} + {task}", persist_result=False, on_crashed=[settle_crashed])
     def add(
@@ -69,15 +69,22 @@ def add_flow(listen: Listen = in_logs) -> Flow[..., State[Summary]]:
         track: form.Track = True,
     ) -> State[Summary]:
         """Learn one more task at the end of a run; every task before it stays as it is, bit for bit."""
-        return told(lambda: _learn(added(Path(root), run, Path(task), goal), listen, track=track))
+        return told(lambda: _learn(added(Path(root), run, Path(task), goal), listen, persist, track=track))
 
     return add
 
 
-def told(learn: Callable[[], T]) -> State[T]:
+def completed(data: T, unrecorded: str | None) -> State[T]:
+    """That all is learned; its message says if MLflow refused to record it."""
+    if unrecorded is None:
+        return Completed(data=data)
+    return Completed(name="NotRecorded", message=f"learned, but not recorded in MLflow: {unrecorded}", data=data)
+
+
+def told(learn: Callable[[], State[T]]) -> State[T]:
     """How learning ended, with a message of ours; that of Prefect would come with a stack."""
     try:
-        return Completed(data=learn())
+        return learn()
     except (CpgError, Interrupted) as error:
         if not server_answers():
             raise
@@ -87,18 +94,19 @@ def told(learn: Callable[[], T]) -> State[T]:
         return (Cancelled if _cancelling() else Crashed)(message=message, data=error)
 
 
-def _learn(run: Run, listen: Listen, *, track: bool) -> Summary:
+def _learn(run: Run, listen: Listen, persist: Persist | None, *, track: bool) -> State[Summary]:
     """Learn the tasks of a run that are not frozen yet, after showing those that are."""
     prepare(run.root)
-    stop, keep = Stop(), keeping(run.root, track=track)
+    stop, persist = Stop(), persist or Persist(run.root, track=track)
     with alive(run.root, flow_run.id), stop.listening(), listen(run, stop) as reporter:
-        tasks = Tasks(run, reporter, stop, keep)
+        persist(run, reporter.note)  # what is refused is told before hours of learning
+        tasks = Tasks(run, reporter, stop, persist)
         for index in range(1, run.frozen() + 1):
             tasks.show(index)
         learn_sequence(run, reporter, tasks.learn)
-        keep(run, reporter.note)
+        persist(run, reporter.note)
         tasks.finish()
-    return summary(run)
+    return completed(summary(run), persist.unrecorded)
 
 
 def _cancelling() -> bool:

@@ -42,10 +42,11 @@ class Crew:
 
 @dataclass(frozen=True)
 class Results:
-    """What came out, a row a run, and the one error that says what is missing."""
+    """What came out, a row a run, the one error that says what is missing, and what MLflow refused to record."""
 
     frame: pd.DataFrame
     error: BaseException | None
+    unrecorded: str | None = None
 
 
 def local_crew(wanted: Comparison, workers: int | None, open_slot: Callable[[], Slot]) -> Crew:
@@ -80,20 +81,26 @@ def compare(wanted: Comparison, root: Path, crew: Crew, tell: Tell, *, track: bo
     planned = plan(wanted, root, crew.share, crew.mistakes)
     tell(_plan_line(planned, crew))
     if track:
-        open_store(Run(root, planned[0].spec))  # before several processes would make it at once
+        # Before several processes would make the database at once; and what is refused is told at the start.
+        refused = open_store(Run(root, planned[0].spec))
+        if refused:
+            tell(f"note: {refused}")
     stop, ended = Stop(), 0
+    noted: set[str] = set()
 
     def done(one: Planned, outcome: Outcome) -> None:
         nonlocal ended
         ended += 1
         for note in outcome.notes:
-            tell(f"note: {one.spec.name}: {note}")
+            if note not in noted:  # what ails MLflow ails it for every run
+                tell(f"note: {one.spec.name}: {note}")
+            noted.add(note)
         tell(f"{ended}/{len(planned)} {_line(root, one, outcome)}")
 
     outcomes = fan_out(planned, root, crew.workers, crew.open_slot, done, stop, track=track)
     frame = pd.DataFrame([_row(root, one, outcomes[one.spec.name]) for one in planned])
     tell(table_text(frame))
-    return Results(frame, _error(outcomes, stopped=stop.requested))
+    return Results(frame, _error(outcomes, stopped=stop.requested), _unrecorded(outcomes))
 
 
 def _plan_line(planned: list[Planned], crew: Crew) -> str:
@@ -136,6 +143,15 @@ def _figures(root: Path, one: Planned) -> dict[str, object]:
         "MB": round(found["model_mb"], 2),
         "seconds": round(found["seconds"], 1),
     }
+
+
+def _unrecorded(outcomes: dict[str, Outcome]) -> str | None:
+    """Which runs MLflow refused, and why."""
+    reasons: dict[str, list[str]] = {}
+    for name, outcome in outcomes.items():
+        if outcome.unrecorded:
+            reasons.setdefault(outcome.unrecorded, []).append(name)
+    return "\n".join(f"{', '.join(names)}: {why}" for why, names in reasons.items()) or None
 
 
 def _error(outcomes: dict[str, Outcome], *, stopped: bool) -> BaseException | None:

@@ -17,7 +17,7 @@ from cpg_core.training.reporter import Interrupted, Reporter, Silent
 from flows.console.reporters import Listen, Several
 from flows.console.signals import Stop
 from flows.local_runner import learn
-from flows.persist import keeping
+from flows.persist import Persist
 from flows.versioning.dvc_pointers import begin_here
 
 
@@ -40,11 +40,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a unit came out: its state, why it failed, and what a person should know besides."""
+    """How a unit came out: its state, why it failed, what a person should know besides, and why MLflow refused it."""
 
     state: Literal["finished", "stopped", "failed", "not begun"]
     why: str = ""
     notes: tuple[str, ...] = ()
+    unrecorded: str | None = None
 
 
 @contextmanager
@@ -64,13 +65,14 @@ def learn_unit(unit: Unit, listen: Listen = silently) -> Outcome:
 
     if unit.stop.exists():
         return Outcome("stopped")
+    persist = Persist(unit.root, track=unit.track)
     try:
-        learn(begin_here(unit.root, unit.spec), watching, keeping(unit.root, track=unit.track))
+        learn(begin_here(unit.root, unit.spec), watching, persist)
     except Interrupted:
         return Outcome("stopped", notes=tuple(notes))
     except CpgError as error:
         return Outcome("failed", str(error), tuple(notes))
-    return Outcome("finished", notes=tuple(notes))
+    return Outcome("finished", notes=tuple(notes), unrecorded=persist.unrecorded)
 
 
 class Watching(Silent):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import version as installed
 from pathlib import Path
 
+from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking import MlflowClient
 from mlflow.types import ParamSchema, ParamSpec
 from packaging.version import Version
 
 import cpg_core
 from cpg_core.storage.run import Run
-from flows.tracking.store import Store
+from flows.tracking.store import RECORD, Store
 
 NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pillow", "pydantic", "pyyaml", "safetensors", "pyarrow")
 """What a served run imports."""
@@ -29,9 +34,60 @@ def register(store: Store, run: Run, run_id: str, identity: str) -> None:
         run: the run.
         run_id: of its MLflow run.
         identity: the hash of its last task's record, which names the whole model.
+
+    Raises:
+        Exception: MLflow's; then nothing is left of the new version, nor of a model without versions.
     """
+    client, name = store.client, run.folder.name
+    known = client.search_model_versions(f"name = '{name}'")
+    version = next((version for version in known if version.tags.get(RECORD) == identity), None)
+    if version is None:
+        model = _open_model(store, run_id, identity)
+        try:
+            version = _new_version(client, run, model, identity)
+        except BaseException:
+            _take_back(client, name, model)
+            raise
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or version.model_id not in [output.model_id for output in outputs.model_outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(str(version.model_id), step=0)])
+
+
+def _open_model(store: Store, run_id: str, identity: str) -> LoggedModel:
+    """A model to write to: the one that a killed process began, or a new one."""
+    wanted = f"tags.`{RECORD}` = '{identity}' AND source_run_id = '{run_id}'"
+    begun = store.client.search_logged_models([store.experiment], wanted, max_results=1)
+    return (
+        begun[0]
+        if begun
+        else store.client.create_logged_model(store.experiment, "model", run_id, tags={RECORD: identity})
+    )
+
+
+def _new_version(client: MlflowClient, run: Run, model: LoggedModel, identity: str) -> ModelVersion:
+    name, place = run.folder.name, model.artifact_location
+    with tempfile.TemporaryDirectory() as folder:
+        about = Model(artifact_path=place, run_id=model.source_run_id, model_id=model.model_id)
+        save(run, Path(folder, "model"), about)
+        client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
+    client.finalize_logged_model(model.model_id, "READY")
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
     tasks = ", ".join(task.name for task in run.spec.tasks)
-    store.register(run_id, run.spec.name, identity, f"Tasks: {tasks}", lambda folder, about: save(run, folder, about))
+    return client.create_model_version(
+        name, place, model.source_run_id, {RECORD: identity}, description=f"Tasks: {tasks}", model_id=model.model_id
+    )
+
+
+def _take_back(client: MlflowClient, name: str, model: LoggedModel) -> None:
+    """Delete what a registration that broke has left, as far as MLflow lets us."""
+    with suppress(Exception):
+        get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+    with suppress(Exception):
+        client.delete_logged_model(model.model_id)
+    with suppress(Exception):
+        if not client.search_model_versions(f"name = '{name}'"):
+            client.delete_registered_model(name)
 
 
 def save(run: Run, folder: Path, about: Model | None = None) -> None:
@@ -45,7 +101,9 @@ def save(run: Run, folder: Path, about: Model | None = None) -> None:
     with tempfile.TemporaryDirectory() as staged, warnings.catch_warnings(record=True):
         # What MLflow warns of is that it has no type hints or example of an input, from which to make a schema.
         root = Path(staged, "root")
-        shutil.copytree(run.folder, Run(root, run.spec).folder, ignore=shutil.ignore_patterns("*.dvc", ".*"))
+        shutil.copytree(
+            run.folder, root / "checkpoints" / run.folder.name, ignore=shutil.ignore_patterns("*.dvc", ".*")
+        )
         save_model(
             path=str(folder),
             mlflow_model=about,
@@ -59,4 +117,4 @@ def save(run: Run, folder: Path, about: Model | None = None) -> None:
 
 def requirements() -> list[str]:
     """What pip must install to serve a run: the versions installed here, without what builds of one differ in."""
-    return [f"{package}=={Version(version(package)).public}" for package in NEEDED]
+    return [f"{package}=={Version(installed(package)).public}" for package in NEEDED]
