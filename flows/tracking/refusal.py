@@ -18,12 +18,13 @@ from pathlib import Path
 from textwrap import shorten
 from urllib.parse import urlsplit
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from flows.tracking.address import VARIABLE, without_password
 
-MOST_CHARACTERS = 240
+MOST_CHARACTERS = 200
 """Of an error in a message."""
 
 PASSING_ERRNO = {
@@ -49,6 +50,8 @@ LASTING_DATABASE = (
     ("unknown database", "make the database first"),
 )
 """What a database says that does not pass, and what helps. Whatever else it says (locked, full, away) passes."""
+
+DATABASE_AWAY = (sqlite3.OperationalError, OperationalError, InterfaceError, PoolTimeout)
 
 LOGIN = ("PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED")
 WITHOUT = "--no-track learns without MLflow"
@@ -87,7 +90,8 @@ def judge(error: BaseException, address: str) -> Outage | Refusal:
         error: as it was caught, with its causes.
         address: the one that was asked.
     """
-    why = shorten(str(error), MOST_CHARACTERS, placeholder=" ...") or type(error).__name__
+    said = str(error).strip().splitlines() or [type(error).__name__]  # SQLAlchemy's other lines are the statement
+    why = shorten(said[0], MOST_CHARACTERS, placeholder=" ...")
     for cause in _innermost_first(error):  # the first cause knows best: MLflow calls every failed write unavailable
         if _passes(cause):
             return Outage(why)
@@ -109,7 +113,7 @@ def _passes(error: BaseException) -> bool:
         return False
     if isinstance(error, ConnectionError | TimeoutError | socket.gaierror | HTTPError):
         return True
-    if isinstance(error, sqlite3.Error | SQLAlchemyError):
+    if isinstance(error, DATABASE_AWAY):
         return _database_advice(error) is None
     if isinstance(error, OSError):
         return error.errno in PASSING_ERRNO

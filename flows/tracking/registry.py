@@ -10,7 +10,6 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 from mlflow.entities import LoggedModel, LoggedModelOutput
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -39,32 +38,34 @@ def register(store: Store, run: Run, run_id: str, identity: str) -> None:
         Exception: MLflow's; then nothing is left of the new version, nor of a model without versions.
     """
     client, name = store.client, run.folder.name
-    known = client.search_model_versions(f"name = '{name}'")
-    version = next((version for version in known if version.tags.get(RECORD) == identity), None)
-    if version is None:
-        model = _open_model(store, run_id, identity)
+    model = _find_model(store, run_id, identity)
+    versions = client.search_model_versions(f"name = '{name}'")
+    if all(version.tags.get(RECORD) != identity for version in versions):
+        model = model or client.create_logged_model(store.experiment, "model", run_id, tags={RECORD: identity})
         try:
-            version = _new_version(client, run, model, identity)
+            _make_version(client, run, model, identity)
         except BaseException:
             _take_back(client, name, model)
             raise
-    outputs = client.get_run(run_id).outputs
-    if outputs is None or version.model_id not in [output.model_id for output in outputs.model_outputs]:
-        client.log_outputs(run_id, [LoggedModelOutput(str(version.model_id), step=0)])
+    if model is not None and model.model_id not in _outputs(client, run_id):
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
 
 
-def _open_model(store: Store, run_id: str, identity: str) -> LoggedModel:
-    """A model to write to: the one that a killed process began, or a new one."""
+def _find_model(store: Store, run_id: str, identity: str) -> LoggedModel | None:
+    """The model of this identity, whole or begun by a process that was killed."""
     wanted = f"tags.`{RECORD}` = '{identity}' AND source_run_id = '{run_id}'"
-    begun = store.client.search_logged_models([store.experiment], wanted, max_results=1)
-    return (
-        begun[0]
-        if begun
-        else store.client.create_logged_model(store.experiment, "model", run_id, tags={RECORD: identity})
-    )
+    found = store.client.search_logged_models([store.experiment], wanted, max_results=1)
+    return found[0] if found else None
 
 
-def _new_version(client: MlflowClient, run: Run, model: LoggedModel, identity: str) -> ModelVersion:
+def _outputs(client: MlflowClient, run_id: str) -> list[str]:
+    """The ids of the models that a run is said to have made."""
+    outputs = client.get_run(run_id).outputs
+    return [] if outputs is None else [output.model_id for output in outputs.model_outputs]
+
+
+def _make_version(client: MlflowClient, run: Run, model: LoggedModel, identity: str) -> None:
+    """Write a model's files and make it the next version of the name of its run."""
     name, place = run.folder.name, model.artifact_location
     with tempfile.TemporaryDirectory() as folder:
         about = Model(artifact_path=place, run_id=model.source_run_id, model_id=model.model_id)
@@ -74,7 +75,7 @@ def _new_version(client: MlflowClient, run: Run, model: LoggedModel, identity: s
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     tasks = ", ".join(task.name for task in run.spec.tasks)
-    return client.create_model_version(
+    client.create_model_version(
         name, place, model.source_run_id, {RECORD: identity}, description=f"Tasks: {tasks}", model_id=model.model_id
     )
 

@@ -21,7 +21,7 @@ from cpg_core.storage.run import Run, open_run
 from cpg_core.training.reporter import Interrupted
 from flows.cli.app import app
 from flows.local_runner import learn
-from flows.persist import keeping
+from flows.persist import Persist
 from flows.request import begun
 from flows.versioning.sync import choose_version, patiently, sync, unversioned, version, version_data
 from workflow.asking import arguments, parameters, tiny_request
@@ -119,9 +119,9 @@ def copied(unbroken: Run, project: Path) -> Run:
 def test_a_task_is_under_dvc_as_soon_as_it_is_frozen(project: Path, unbroken: Run) -> None:
     run = begun(tiny_request(), project)
     with pytest.raises(Interrupted):
-        learn(run, at("two-three", "pick_train"), keeping(project, track=False))
+        learn(run, at("two-three", "pick_train"), Persist(project, track=False))
     assert set(pointers(project)) == {"001-zero-one.dvc"}
-    learn(run, silently, keeping(project, track=False))
+    learn(run, silently, Persist(project, track=False))
     assert set(pointers(project)) == {"001-zero-one.dvc", "002-two-three.dvc"}
     assert frozen_bytes_but_pointers(run) == frozen_bytes(unbroken)
     assert changed(project) == set()
