@@ -19,6 +19,7 @@ from packaging.version import Version
 
 import cpg_core
 from cpg_core.storage.run import Run
+from flows.tracking.address import local_folder
 from flows.tracking.store import RECORD, Store
 
 NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pillow", "pydantic", "pyyaml", "safetensors", "pyarrow")
@@ -83,7 +84,10 @@ def _make_version(client: MlflowClient, run: Run, model: LoggedModel, identity: 
 def _take_back(client: MlflowClient, name: str, model: LoggedModel) -> None:
     """Delete what a registration that broke has left, as far as MLflow lets us."""
     with suppress(Exception):
-        get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+        if (folder := local_folder(model.artifact_location)) is not None:  # MLflow would decode its name twice
+            shutil.rmtree(folder)
+        else:
+            get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
     with suppress(Exception):
         client.delete_logged_model(model.model_id)
     with suppress(Exception):

@@ -7,7 +7,6 @@ from pathlib import Path
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import RECORD, Run, RunSpec, begin
 
-
 TEMPORARY = (".dvc", "tmp", "exps")
 """Where DVC puts the copies of a project that experiments beside the workspace run in."""
 

@@ -16,6 +16,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from flows.tracking.refusal import Outage, Refusal, Refused, judge
 
+HEAD = str(_get_latest_schema_revision())
+"""A revision of the tables that the MLflow installed here knows."""
+
 ADDRESS = "http://me:secret@mlflow.example:5000"
 
 
@@ -69,6 +72,14 @@ def test_what_passes_is_an_outage(error: Exception) -> None:
     assert isinstance(judge(error, ADDRESS), Outage)
 
 
+def _encoding() -> Exception:
+    try:
+        "bad\udcff".encode()
+    except UnicodeEncodeError as error:
+        return error
+    raise AssertionError
+
+
 HOST = "Invalid Host header - possible DNS rebinding attack detected"
 REFUSALS: dict[str, tuple[Callable[[], Exception], str]] = {
     "host check": (
@@ -81,14 +92,14 @@ REFUSALS: dict[str, tuple[Callable[[], Exception], str]] = {
         lambda: MlflowException("API request was successful but the response body was not in a valid JSON format"),
         "no MLflow server answers at",
     ),
-    "older tables": (lambda: schema(_get_latest_schema_revision()), "mlflow db upgrade"),
+    "older tables": (lambda: schema(HEAD), "mlflow db upgrade"),
     "newer tables": (lambda: schema("ffffffffffff"), "pip install --upgrade mlflow"),
     "newer tables, some missing": (
         lambda: ValueError("Can't locate revision identified by 'ffffffffffff'"),
         "pip install --upgrade mlflow",
     ),
     "a folder": (
-        lambda: MlflowException("The filesystem tracking backend is in maintenance mode", codes.INVALID_PARAMETER_VALUE),
+        lambda: MlflowException("The filesystem tracking backend (e.g., './mlruns')", codes.INVALID_PARAMETER_VALUE),
         "MLFLOW_TRACKING_URI=sqlite:///mlflow.db",
     ),
     "unknown scheme": (
@@ -96,14 +107,14 @@ REFUSALS: dict[str, tuple[Callable[[], Exception], str]] = {
         "must begin with http://",
     ),
     "read-only, as MLflow calls it": (
-        lambda: caused(MlflowException("", codes.TEMPORARILY_UNAVAILABLE), database("attempt to write a readonly database")),
+        lambda: caused(MlflowException("", codes.TEMPORARILY_UNAVAILABLE), database("write a readonly database")),
         "writable",
     ),
     "a folder without rights": (lambda: PermissionError(errno.EACCES, "Permission denied", "mlflow.db"), "writable"),
     "a read-only file system": (lambda: OSError(errno.EROFS, "Read-only file system"), "writable"),
     "no database": (lambda: database("file is not a database"), "move it aside"),
     "no driver": (lambda: ModuleNotFoundError("No module named 'psycopg'", name="psycopg"), "not installed: psycopg"),
-    "no UTF-8": (lambda: _encoding(), "rename the folder"),
+    "no UTF-8": (_encoding, "rename the folder"),
     "no home": (lambda: RuntimeError("Could not determine home directory."), "set HOME"),
     "no certificate": (
         lambda: while_handling(MlflowException("failed"), ssl.SSLError(1, "WRONG_VERSION_NUMBER")),
@@ -116,14 +127,6 @@ REFUSALS: dict[str, tuple[Callable[[], Exception], str]] = {
         "--no-track learns without MLflow",
     ),
 }  # fmt: skip
-
-
-def _encoding() -> Exception:
-    try:
-        "bad\udcff".encode()
-    except UnicodeEncodeError as error:
-        return error
-    raise AssertionError
 
 
 @pytest.mark.parametrize("error, helps", REFUSALS.values(), ids=REFUSALS)
@@ -139,4 +142,4 @@ def test_no_password_and_no_statement_is_shown() -> None:
         told: Any = judge(error, ADDRESS)
         text = f"{told.why} {getattr(told, 'advice', '')}"
         assert "secret" not in text and "[SQL" not in text and "\n" not in text
-    assert "hunter2" not in str(judge(schema(_get_latest_schema_revision()), "postgresql://me:hunter2@h/x"))
+    assert "hunter2" not in str(judge(schema(HEAD), "postgresql://me:hunter2@h/x"))
