@@ -80,13 +80,14 @@ def compare(wanted: Comparison, root: Path, crew: Crew, tell: Tell, *, track: bo
     """
     planned = plan(wanted, root, crew.share, crew.mistakes)
     tell(_plan_line(planned, crew))
+    noted: set[str] = set()
     if track:
         # Before several processes would make the database at once; and what is refused is told at the start.
         refused = open_store(Run(root, planned[0].spec))
         if refused:
             tell(f"note: {refused}")
+            noted.add(refused)
     stop, ended = Stop(), 0
-    noted: set[str] = set()
 
     def done(one: Planned, outcome: Outcome) -> None:
         nonlocal ended
