@@ -144,7 +144,7 @@ def mlflow_database(bench: Bench) -> Iterator[Row]:
         yield Row(
             how,
             "mlflow.db",
-            "told, exit code 3; nothing learned is touched",
+            "told, exit code 3; nothing touched",
             f"{told(attempt)}; then {_recorded(uri)}",
             ok,
         )
