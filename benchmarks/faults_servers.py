@@ -139,9 +139,16 @@ def mlflow_database(bench: Bench) -> Iterator[Row]:
         attempt = bench.again(run, track=True)
         database.write_bytes(sound)
         again = bench.again(run, track=True)
-        ok = first.code == attempt.code == again.code == 0 and "MLflow cannot" in attempt.said and bench.same(run)
+        ok = first.code == again.code == 0 and attempt.code == 3 and "MLflow refuses" in attempt.said
+        ok &= bench.same(run)
         ok &= before == _recorded(uri) == "3 tasks once, FINISHED"
-        yield Row(how, "mlflow.db", "a note; nothing learned is touched", f"{told(attempt)}; then {_recorded(uri)}", ok)
+        yield Row(
+            how,
+            "mlflow.db",
+            "told, exit code 3; nothing touched",
+            f"{told(attempt)}; then {_recorded(uri)}",
+            ok,
+        )
     database.unlink()
     for seconds in (2.0, 3.0, 4.0, 5.0, 6.0):
         bench.start.run(run.root, arguments(run.root, "--plain"), seconds=seconds)

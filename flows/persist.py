@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from cpg_core.storage.run import Run
-from flows.tracking.sync import Note, choose_track
+from flows.tracking.sync import Note, Tracker
 from flows.versioning.sync import choose_version
 
-Persist = Callable[[Run, Note], None]
-"""Makes up for all that is on disk and not persisted yet; tells a person what goes wrong, and never raises."""
 
+class Persist:
+    """Versions what is in `root`, if it is a DVC repository, and tracks it, if that is wished.
 
-def choose_persist(root: Path, *, track: bool) -> Persist:
-    """To version what is in `root`, if it is a DVC repository, and to track it, if that is wished."""
-    version, tracked = choose_version(root), choose_track(track)
+    It makes up for all that is on disk and not persisted yet, tells a person what goes wrong, and never raises.
+    """
 
-    def persist(run: Run, note: Note) -> None:
-        version(run, note)
-        tracked(run, note)
+    def __init__(self, root: Path, *, track: bool) -> None:
+        self._version = choose_version(root)
+        self._tracker = Tracker() if track else None
 
-    return persist
+    def __call__(self, run: Run, note: Note) -> None:
+        """Version and track a run as far as it is on disk."""
+        self._version(run, note)
+        if self._tracker is not None:
+            self._tracker(run, note)
+
+    @property
+    def unrecorded(self) -> str | None:
+        """Why MLflow refused when it was asked last, and what helps; None if it did not."""
+        refusal = self._tracker and self._tracker.refusal
+        return str(refusal) if refusal else None

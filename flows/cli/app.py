@@ -45,6 +45,7 @@ def run(
 
     It runs as a Prefect flow, on the server that PREFECT_API_URL names or one that lives with the command,
     and is recorded in MLflow: in MLFLOW_TRACKING_URI, or in mlflow.db. Ctrl-C stops it with its state saved.
+    Exit code 3: all is learned, but MLflow refused to record it.
     """
     from dataclasses import asdict
 
@@ -53,7 +54,7 @@ def run(
 
     request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, name, tuple(overrides or ()))
     given = {**asdict(request), "overrides": list(request.overrides)}
-    learn("sequence", begun(request, root), given, root, plain=plain, track=not no_track)
+    _end(learn("sequence", begun(request, root), given, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -70,7 +71,7 @@ def add(
     from flows.request import added
 
     given = {"run": name, "task": str(task), "goal": goal}
-    learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track)
+    _end(learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -100,7 +101,7 @@ def compare(
 
     names = listed(methods), listed(orderings), listed(goals), listed(seeds)
     wanted = Comparison(sequence, *names, profile, tasks, tuple(overrides or ()))
-    learn_side_by_side(wanted, workers, dask, root, plain=plain, track=not no_track)
+    _end(learn_side_by_side(wanted, workers, dask, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -142,7 +143,7 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()
@@ -190,6 +191,13 @@ app.command("list")(runs.list_runs)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")
+
+
+def _end(unrecorded: str | None) -> None:
+    """The end of a command that learns."""
+    if unrecorded:
+        typer.echo(f"learned, but not recorded in MLflow: {unrecorded}\nThe same command again records it.", err=True)
+        raise typer.Exit(ExitCode.NOT_RECORDED)
 
 
 def _open(root: Path, name: str) -> Run:

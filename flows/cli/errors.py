@@ -22,10 +22,11 @@ LEARNING = ("run", "add", "compare", "reproduce")
 
 
 class ExitCode(IntEnum):
-    """What the shell is told. 0: done; 3 is kept for a run that was learned but not recorded."""
+    """What the shell is told; 0: done."""
 
     FAILED = 1
     MISTAKE = 2
+    NOT_RECORDED = 3
     INTERRUPTED = 130
 
 

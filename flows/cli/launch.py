@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -15,7 +15,11 @@ from flows.console.tables import summary_line
 from flows.console.terminal import on_terminal
 from flows.environment import prepare, quiet
 from flows.orchestration.server import ServerNotStarted, server
+from flows.persist import Persist
 from flows.sweep.comparison import Comparison, Planned
+
+if TYPE_CHECKING:
+    from flows.sweep.comparing import Results
 
 
 def learn(
@@ -27,7 +31,7 @@ def learn(
     plain: bool,
     track: bool,
     listen: Listen = on_terminal,
-) -> None:
+) -> str | None:
     """Learn what is left of a run, and print how it came out.
 
     Args:
@@ -39,21 +43,32 @@ def learn(
         track: recorded in MLflow.
         listen: who is told how it goes.
 
+    Returns:
+        Why MLflow refuses to record what was learned; None if it does not.
+
     Raises:
         CpgError: the flow failed for something that the user can mend.
         Interrupted: a signal came; the same call goes on from there.
     """
     prepare(root)
-    if plain or not _learn_in_flow(what, run, parameters, root, track=track, listen=listen):
+    persist = Persist(root, track=track)
+    if plain or not _learn_in_flow(what, run, parameters, root, persist, track=track, listen=listen):
         from flows.local_runner import learn as learn_here
-        from flows.persist import choose_persist
 
-        learn_here(run, listen, choose_persist(root, track=track))
+        learn_here(run, listen, persist)
     typer.echo(summary_line(run))
+    return persist.unrecorded
 
 
 def _learn_in_flow(
-    what: Literal["sequence", "add"], run: Run, parameters: dict[str, Any], root: Path, *, track: bool, listen: Listen
+    what: Literal["sequence", "add"],
+    run: Run,
+    parameters: dict[str, Any],
+    root: Path,
+    persist: Persist,
+    *,
+    track: bool,
+    listen: Listen,
 ) -> bool:
     """The same as a Prefect flow; whether a server was there for it."""
     with server(root / ".prefect") as wait:
@@ -72,13 +87,13 @@ def _learn_in_flow(
             return False
         make = sequence_flow if what == "sequence" else add_flow
         with run_despite_outage(run, typer.echo):
-            make(terminal_and_log(listen), run)(**parameters, root=str(root), track=track)
+            make(terminal_and_log(listen), run, persist)(**parameters, root=str(root), track=track)
     return True
 
 
 def learn_side_by_side(
     wanted: Comparison, workers: int | None, dask: str | None, root: Path, *, plain: bool, track: bool
-) -> None:
+) -> str | None:
     """Learn what is left of every run of a comparison, and print how each came out.
 
     Args:
@@ -88,6 +103,9 @@ def learn_side_by_side(
         root: the folder of results.
         plain: without Prefect.
         track: recorded in MLflow.
+
+    Returns:
+        Of which runs MLflow refuses to record what was learned, and why; None if of none.
 
     Raises:
         CpgError: something asked for is wrong and nothing was begun, or a run is not finished at the end.
@@ -100,22 +118,26 @@ def learn_side_by_side(
     prepare(root)
     if plain and dask:
         raise CpgError("--dask hands runs to a cluster through Prefect: leave out --plain, or --dask")
-    planned = None
-    if not dask:  # refused before a server starts; of a cluster only Prefect learns how many cores it has
-        pool = local_pool(wanted, workers, lambda: learn_in_process(root))
-        planned = plan(wanted, root, pool.share, pool.mistakes)
-        if plain or not _compare_in_flow(wanted, planned, workers, None, root, track=track):
-            results = compare(planned, root, pool, typer.echo, track=track)
-            if results.error is not None:
-                raise results.error
-    elif not _compare_in_flow(wanted, None, workers, dask, root, track=track):
-        raise CpgError("--dask hands runs to a cluster through Prefect, whose server did not start")
+    if dask:
+        in_flow = _compare_in_flow(wanted, None, workers, dask, root, track=track)
+        if in_flow is None:
+            raise CpgError("--dask hands runs to a cluster through Prefect, whose server did not start")
+        return in_flow.unrecorded
+    # Refused before a server starts; of a cluster only Prefect learns how many cores it has.
+    pool = local_pool(wanted, workers, lambda: learn_in_process(root))
+    planned = plan(wanted, root, pool.share, pool.mistakes)
+    results = None if plain else _compare_in_flow(wanted, planned, workers, None, root, track=track)
+    if results is None:
+        results = compare(planned, root, pool, typer.echo, track=track)
+    if results.error is not None:
+        raise results.error
+    return results.unrecorded
 
 
 def _compare_in_flow(
     wanted: Comparison, planned: list[Planned] | None, workers: int | None, dask: str | None, root: Path, *, track: bool
-) -> bool:
-    """The same as a Prefect flow; whether a server was there for it."""
+) -> Results | None:
+    """The same as a Prefect flow; None if no server was there for it."""
     with server(root / ".prefect") as wait:
         from flows.orchestration.compare import compare_flow
 
@@ -124,6 +146,8 @@ def _compare_in_flow(
             wait()
         except ServerNotStarted as error:
             typer.echo(f"note: {error}; learning goes on without it", err=True)
-            return False
-        compare_flow(typer.echo, planned)(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)
-    return True
+            return None
+        ended: list[Results] = []
+        flow = compare_flow(typer.echo, planned, ended.append)
+        flow(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)
+    return ended[0]

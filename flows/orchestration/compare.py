@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,19 @@ from flows.orchestration.job_task import learn_in_prefect_process
 from flows.orchestration.liveness import liveness_lock
 from flows.orchestration.outage import Outage
 from flows.orchestration.reap import settle_crashed
-from flows.orchestration.sequence import as_prefect_state
+from flows.orchestration.sequence import as_prefect_state, completed
 from flows.orchestration.task import no_work
-from flows.sweep.comparing import Tell, WorkerPool, compare, local_pool
+from flows.sweep.comparing import Results, Tell, WorkerPool, compare, local_pool
 from flows.sweep.comparison import Comparison, Planned, plan
 
 Rows = list[dict[str, Any]]
 
 
-def compare_flow(tell: Tell | None = None, planned: list[Planned] | None = None) -> Flow[..., State[Rows]]:
+def compare_flow(
+    tell: Tell | None = None,
+    planned: list[Planned] | None = None,
+    ended: Callable[[Results], None] = lambda _: None,
+) -> Flow[..., State[Rows]]:
     """The flow `cpg` of the deployment `compare`.
 
     It has the name of the flow that learns one sequence, with parameters of its own: Prefect tells deployments apart
@@ -36,6 +40,7 @@ def compare_flow(tell: Tell | None = None, planned: list[Planned] | None = None)
     Args:
         tell: is told how it goes; None: the log of the flow run.
         planned: the runs that its parameters mean, if they are known; None: the flow plans them.
+        ended: is given what came out.
     """
 
     @flow(name="cpg", flow_run_name="compare {sequence}", persist_result=False, on_crashed=[settle_crashed])
@@ -56,7 +61,7 @@ def compare_flow(tell: Tell | None = None, planned: list[Planned] | None = None)
         """Learn every method with every ordering, goal and seed, side by side. The same parameters again go on."""
         wanted = Comparison(sequence, methods, orderings, goals, seeds, profile, tasks, overrides)
         to = tell or get_run_logger().info
-        return as_prefect_state(lambda: _compare(wanted, planned, workers, dask, Path(root), to, track=track))
+        return as_prefect_state(lambda: _compare(wanted, planned, workers, dask, Path(root), to, ended, track=track))
 
     return compare_runs
 
@@ -68,19 +73,22 @@ def _compare(
     dask: str | None,
     root: Path,
     tell: Tell,
+    ended: Callable[[Results], None],
     *,
     track: bool,
-) -> Rows:
+) -> State[Rows]:
     prepare(root)
     with liveness_lock(root, flow_run.id), _pool(wanted, workers, dask, root) as pool:
         if planned is None:
             planned = plan(wanted, root, pool.share, pool.mistakes)
         results = compare(planned, root, pool, tell, track=track)
+    ended(results)
     outage = Outage(lambda message: tell(f"note: {message}"))
     outage.run_with_fallback(lambda _: comparison_artifact(wanted.sequence, results.frame), no_work, fallback=no_work)
     if results.error is not None:
         raise results.error
-    return [{str(name): value for name, value in row.items()} for row in results.frame.to_dict("records")]
+    rows = [{str(name): value for name, value in row.items()} for row in results.frame.to_dict("records")]
+    return completed(rows, results.unrecorded)
 
 
 @contextmanager

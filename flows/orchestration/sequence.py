@@ -28,7 +28,7 @@ from flows.orchestration.reap import settle_crashed
 from flows.orchestration.run_log import to_run_log
 from flows.orchestration.task import Tasks
 from flows.parameters import expanded
-from flows.persist import choose_persist
+from flows.persist import Persist
 from flows.request import SequenceRequest, added, begun, resolve
 from flows.versioning.dvc_pointers import begin_here
 
@@ -69,12 +69,15 @@ class ResolvedRun:
         return begun(request, root) if spec is None else begin_here(root, spec)
 
 
-def sequence_flow(listen: Listen = to_run_log, run: Run | None = None) -> Flow[..., State[Summary]]:
+def sequence_flow(
+    listen: Listen = to_run_log, run: Run | None = None, persist: Persist | None = None
+) -> Flow[..., State[Summary]]:
     """The flow `cpg`.
 
     Args:
         listen: who is told how it goes.
         run: what its parameters mean, if that is known; None: the flow resolves them.
+        persist: what persists it; None: one made of the parameters.
     """
     resolved = ResolvedRun(run)
 
@@ -94,17 +97,20 @@ def sequence_flow(listen: Listen = to_run_log, run: Run | None = None) -> Flow[.
     ) -> State[Summary]:
         """Learn a sequence of tasks into one network. The same parameters again go on with the same run."""
         request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, run, overrides)
-        return as_prefect_state(lambda: _learn(resolved.begin(request, Path(root)), listen, track=track))
+        return as_prefect_state(lambda: _learn(resolved.begin(request, Path(root)), listen, persist, track=track))
 
     return cpg
 
 
-def add_flow(listen: Listen = to_run_log, extended: Run | None = None) -> Flow[..., State[Summary]]:
+def add_flow(
+    listen: Listen = to_run_log, extended: Run | None = None, persist: Persist | None = None
+) -> Flow[..., State[Summary]]:
     """The flow `cpg-add`.
 
     Args:
         listen: who is told how it goes.
         extended: the run with its new task, if that is known; None: the flow resolves its parameters.
+        persist: what persists it; None: one made of the parameters.
     """
 
     @flow(name="cpg-add", flow_run_name="{run} + {task}", persist_result=False, on_crashed=[settle_crashed])
@@ -117,20 +123,27 @@ def add_flow(listen: Listen = to_run_log, extended: Run | None = None) -> Flow[.
     ) -> State[Summary]:
         """Learn one more task at the end of a run; every task before it stays as it is, bit for bit."""
         return as_prefect_state(
-            lambda: _learn(extended or added(Path(root), run, Path(task), goal), listen, track=track)
+            lambda: _learn(extended or added(Path(root), run, Path(task), goal), listen, persist, track=track)
         )
 
     return add
 
 
-def as_prefect_state(learn: Callable[[], T]) -> State[T]:
+def completed(data: T, unrecorded: str | None) -> State[T]:
+    """That all is learned; its message says if MLflow refused to record it."""
+    if unrecorded is None:
+        return Completed(data=data)
+    return Completed(name="NotRecorded", message=f"learned, but not recorded in MLflow: {unrecorded}", data=data)
+
+
+def as_prefect_state(learn: Callable[[], State[T]]) -> State[T]:
     """How learning ended, with a message of ours; that of Prefect would come with a stack.
 
     Raises:
         Exception: a fault of this program; or whatever ended learning, while the server is away.
     """
     try:
-        return Completed(data=learn())
+        return learn()
     except (Exception, Interrupted) as error:
         message = described(error)
         if not server_answers() or (message is None and not isinstance(error, Interrupted)):
@@ -141,18 +154,19 @@ def as_prefect_state(learn: Callable[[], T]) -> State[T]:
         return (Cancelled if _cancelling() else Crashed)(message=stopped, data=error)
 
 
-def _learn(run: Run, listen: Listen, *, track: bool) -> Summary:
+def _learn(run: Run, listen: Listen, persist: Persist | None, *, track: bool) -> State[Summary]:
     """Learn the tasks of a run that are not frozen yet, after showing those that are."""
     prepare(run.root)
-    stop, persist = Stop(), choose_persist(run.root, track=track)
+    stop, persist = Stop(), persist or Persist(run.root, track=track)
     with liveness_lock(run.root, flow_run.id), stop.listening(), listen(run, stop) as reporter:
+        persist(run, reporter.note)  # what is refused is told before hours of learning
         tasks = Tasks(run, reporter, stop, persist)
         for index in range(1, run.frozen() + 1):
             tasks.show(index)
         learn_sequence(run, reporter, tasks.learn)
         persist(run, reporter.note)
         tasks.finish()
-    return summary(run)
+    return completed(summary(run), persist.unrecorded)
 
 
 def _cancelling() -> bool:

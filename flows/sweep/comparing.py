@@ -44,10 +44,11 @@ class WorkerPool:
 
 @dataclass(frozen=True)
 class Results:
-    """What came out, a row a run, and the one error that says what is missing."""
+    """What came out, a row a run, the one error that says what is missing, and what MLflow refused to record."""
 
     frame: pd.DataFrame
     error: BaseException | None
+    unrecorded: str | None = None
 
 
 def local_pool(wanted: Comparison, workers: int | None, worker: Worker) -> WorkerPool:
@@ -77,21 +78,28 @@ def compare(planned: list[Planned], root: Path, pool: WorkerPool, tell: Tell, *,
         track: recorded in MLflow.
     """
     tell(_plan_line(planned, pool))
+    noted: set[str] = set()
     if track:
-        open_store(Run(root, planned[0].spec))  # before several processes would make it at once
+        # Before several processes would make the database at once; and what is refused is told at the start.
+        refused = open_store(Run(root, planned[0].spec))
+        if refused:
+            tell(f"note: {refused}")
+            noted.add(refused)
     stop, ended = Stop(to_stderr), 0
 
     def done(one: Planned, outcome: Outcome) -> None:
         nonlocal ended
         ended += 1
         for note in outcome.notes:
-            tell(f"note: {one.spec.name}: {note}")
+            if note not in noted:  # what ails MLflow ails it for every run
+                tell(f"note: {one.spec.name}: {note}")
+            noted.add(note)
         tell(f"{ended}/{len(planned)} {_line(root, one, outcome)}")
 
     outcomes = fan_out(planned, root, pool.workers, pool.worker, done, stop, track=track)
     frame = pd.DataFrame([_row(root, one, outcomes[one.spec.name]) for one in planned])
     tell(table_text(frame))
-    return Results(frame, _error(outcomes, stopped=stop.requested))
+    return Results(frame, _error(outcomes, stopped=stop.requested), _unrecorded(outcomes))
 
 
 def _plan_line(planned: list[Planned], pool: WorkerPool) -> str:
@@ -134,6 +142,15 @@ def _figures(root: Path, one: Planned) -> dict[str, object]:
         "MB": round(found["model_mb"], 2),
         "seconds": round(found["seconds"], 1),
     }
+
+
+def _unrecorded(outcomes: dict[str, Outcome]) -> str | None:
+    """Which runs MLflow refused, and why."""
+    reasons: dict[str, list[str]] = {}
+    for name, outcome in outcomes.items():
+        if outcome.unrecorded:
+            reasons.setdefault(outcome.unrecorded, []).append(name)
+    return "\n".join(f"{', '.join(names)}: {why}" for why, names in reasons.items()) or None
 
 
 def _error(outcomes: dict[str, Outcome], *, stopped: bool) -> BaseException | None:

@@ -17,7 +17,7 @@ from flows.console.failures import described
 from flows.console.reporters import Listen, Several
 from flows.console.signals import Stop
 from flows.local_runner import learn
-from flows.persist import choose_persist
+from flows.persist import Persist
 from flows.versioning.dvc_pointers import begin_here
 
 
@@ -40,11 +40,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job came out: its state, why it failed, and what a person should know besides."""
+    """How a job came out: its state, why it failed, what a person should know besides, and why MLflow refused it."""
 
     state: Literal["finished", "stopped", "failed", "not begun"]
     why: str = ""
     notes: tuple[str, ...] = ()
+    unrecorded: str | None = None
 
 
 @contextmanager
@@ -64,15 +65,16 @@ def learn_job(job: Job, listen: Listen = to_nobody) -> Outcome:
 
     if job.stop.exists():
         return Outcome("stopped")
+    persist = Persist(job.root, track=job.track)
     try:
-        learn(begin_here(job.root, job.spec), watching, choose_persist(job.root, track=job.track))
+        learn(begin_here(job.root, job.spec), watching, persist)
     except Interrupted:
         return Outcome("stopped", notes=tuple(notes))
     except Exception as error:
         if (why := described(error)) is None:
             raise
         return Outcome("failed", why, tuple(notes))
-    return Outcome("finished", notes=tuple(notes))
+    return Outcome("finished", notes=tuple(notes), unrecorded=persist.unrecorded)
 
 
 class StopWatcher(Silent):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import version as installed
 from pathlib import Path
 
+from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking import MlflowClient
 from mlflow.types import ParamSchema, ParamSpec
 from packaging.version import Version
 
 import cpg_core
 from cpg_core.storage.run import Run
-from flows.tracking.store import Store
+from flows.tracking.address import local_folder
+from flows.tracking.store import RECORD, Store
 
 NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pillow", "pydantic", "pyyaml", "safetensors", "pyarrow")
 """What a served run imports."""
@@ -29,9 +34,65 @@ def register(store: Store, run: Run, run_id: str, identity: str) -> None:
         run: the run.
         run_id: of its MLflow run.
         identity: the hash of its last task's record, which names the whole model.
+
+    Raises:
+        Exception: MLflow's; then nothing is left of the new version, nor of a model without versions.
     """
+    client, name = store.client, run.folder.name
+    model = _find_model(store, run_id, identity)
+    versions = client.search_model_versions(f"name = '{name}'")
+    if all(version.tags.get(RECORD) != identity for version in versions):
+        model = model or client.create_logged_model(store.experiment, "model", run_id, tags={RECORD: identity})
+        try:
+            _make_version(client, run, model, identity)
+        except BaseException:
+            _take_back(client, name, model)
+            raise
+    if model is not None and model.model_id not in _outputs(client, run_id):
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+
+def _find_model(store: Store, run_id: str, identity: str) -> LoggedModel | None:
+    """The model of this identity, whole or begun by a process that was killed."""
+    wanted = f"tags.`{RECORD}` = '{identity}' AND source_run_id = '{run_id}'"
+    found = store.client.search_logged_models([store.experiment], wanted, max_results=1)
+    return found[0] if found else None
+
+
+def _outputs(client: MlflowClient, run_id: str) -> list[str]:
+    """The ids of the models that a run is said to have made."""
+    outputs = client.get_run(run_id).outputs
+    return [] if outputs is None else [output.model_id for output in outputs.model_outputs]
+
+
+def _make_version(client: MlflowClient, run: Run, model: LoggedModel, identity: str) -> None:
+    """Write a model's files and make it the next version of the name of its run."""
+    name, place = run.folder.name, model.artifact_location
+    with tempfile.TemporaryDirectory() as folder:
+        about = Model(artifact_path=place, run_id=model.source_run_id, model_id=model.model_id)
+        save(run, Path(folder, "model"), about)
+        client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
+    client.finalize_logged_model(model.model_id, "READY")
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
     tasks = ", ".join(task.name for task in run.spec.tasks)
-    store.register(run_id, run.spec.name, identity, f"Tasks: {tasks}", lambda folder, about: save(run, folder, about))
+    client.create_model_version(
+        name, place, model.source_run_id, {RECORD: identity}, description=f"Tasks: {tasks}", model_id=model.model_id
+    )
+
+
+def _take_back(client: MlflowClient, name: str, model: LoggedModel) -> None:
+    """Delete what a registration that broke has left, as far as MLflow lets us."""
+    with suppress(Exception):
+        if (folder := local_folder(model.artifact_location)) is not None:  # MLflow would decode its name twice
+            shutil.rmtree(folder)
+        else:
+            get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+    with suppress(Exception):
+        client.delete_logged_model(model.model_id)
+    with suppress(Exception):
+        if not client.search_model_versions(f"name = '{name}'"):
+            client.delete_registered_model(name)
 
 
 def save(run: Run, folder: Path, about: Model | None = None) -> None:
@@ -45,7 +106,9 @@ def save(run: Run, folder: Path, about: Model | None = None) -> None:
     with tempfile.TemporaryDirectory() as staged, warnings.catch_warnings(record=True):
         # What MLflow warns of is that it has no type hints or example of an input, from which to make a schema.
         root = Path(staged, "root")
-        shutil.copytree(run.folder, Run(root, run.spec).folder, ignore=shutil.ignore_patterns("*.dvc", ".*"))
+        shutil.copytree(
+            run.folder, root / "checkpoints" / run.folder.name, ignore=shutil.ignore_patterns("*.dvc", ".*")
+        )
         save_model(
             path=str(folder),
             mlflow_model=about,
@@ -59,4 +122,4 @@ def save(run: Run, folder: Path, about: Model | None = None) -> None:
 
 def requirements() -> list[str]:
     """What pip must install to serve a run: the versions installed here, without what builds of one differ in."""
-    return [f"{package}=={Version(version(package)).public}" for package in NEEDED]
+    return [f"{package}=={Version(installed(package)).public}" for package in NEEDED]

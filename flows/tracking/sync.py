@@ -8,7 +8,7 @@ is away.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from cpg_core.recall.metrics import matrix, summary, table
 from cpg_core.storage.files import sha256
 from cpg_core.storage.run import RECORD, Run
 from flows.environment import prepare_mlflow
+from flows.tracking.address import tracking_address
+from flows.tracking.refusal import Outage, Refusal, judge
 
 if TYPE_CHECKING:
     from flows.tracking.store import Store
@@ -28,45 +30,84 @@ Track = Callable[[Run, Note], None]
 """Records a run as far as it is on disk; tells a person what goes wrong, and never raises."""
 
 
-def choose_track(track: bool) -> Track:
-    """To track, or its null twin."""
-    return tracked if track else untracked
+class Tracker:
+    """Records a run in MLflow as far as it is on disk, whenever it is called. It never raises.
+
+    Attributes:
+        refusal: why MLflow did not record when it was asked last, if that will not pass by itself.
+    """
+
+    def __init__(self) -> None:
+        self.refusal: Refusal | None = None
+        self._told: set[str] = set()
+
+    def __call__(self, run: Run, note: Note) -> None:
+        """`sync`; a person is told once of each trouble, and of a refusal at once: before anything is learned."""
+        try:
+            self.refusal = None
+            if (moved_from := sync(run)) is not None:
+                note(f"MLflow's artifacts were in {moved_from} before the project was moved; now they go with it")
+        except Exception as error:  # whatever ails MLflow, the run is on disk and learning goes on
+            trouble = _judged(run, error)
+            self.refusal = trouble if isinstance(trouble, Refusal) else None
+            self._tell(trouble, note)
+
+    def _tell(self, trouble: Refusal | Outage, note: Note) -> None:
+        if isinstance(trouble, Refusal):
+            text = _told(trouble)
+        else:
+            text = f"MLflow cannot be reached ({trouble.why}); learning goes on, and the next time sends everything"
+        if text not in self._told:
+            note(text)
+        self._told.add(text)
 
 
 def untracked(run: Run, note: Note) -> None:
-    """Nothing."""
+    """The null twin of a tracker: nothing."""
 
 
-def tracked(run: Run, note: Note) -> None:
-    """`sync`; what cannot be sent now is sent by the next one."""
+def open_store(run: Run) -> str | None:
+    """Import MLflow and make its database ahead of the first `sync`, which takes seconds.
+
+    Returns:
+        What the first `sync` would tell of a refusal; None if there is none.
+    """
     try:
-        sync(run)
-    except Exception as error:  # whatever ails the tracking server, the run is on disk and learning goes on
-        why = str(error).strip().splitlines() or [type(error).__name__]
-        note(f"MLflow cannot be reached ({why[0][:200]}); learning goes on, and the next time sends everything")
-
-
-def open_store(run: Run) -> None:
-    """Import MLflow and make its database ahead of the first `sync`, which takes seconds."""
-    with suppress(Exception):  # the first `sync` tells
+        prepare_mlflow()
         from flows.tracking.store import Store
 
         Store(run)
+    except Exception as error:
+        trouble = _judged(run, error)
+        return _told(trouble) if isinstance(trouble, Refusal) else None
+    return None
 
 
-def sync(run: Run) -> None:
-    """Send what is on disk and not in MLflow yet. Nothing happens before the first task is frozen."""
-    if run.frozen() == 0:
-        return
+def sync(run: Run) -> Path | None:
+    """Send what is on disk and not in MLflow yet.
+
+    Returns:
+        Where artifacts were kept before the project was moved, if that was noticed now.
+
+    Raises:
+        Exception: as `flows.tracking.refusal.judge` takes them apart.
+    """
     prepare_mlflow()
-    from flows.tracking.registry import register
     from flows.tracking.store import Store
-    from flows.tracking.task_run import write_task
 
     store = Store(run)
-    identity = {"run": run.spec.name, "cpg.origin": _identity(run, 1)}
+    if run.frozen() > 0:
+        _send(store, run)
+    return store.moved_from
+
+
+def _send(store: Store, run: Run) -> None:
+    from flows.tracking.registry import register
+    from flows.tracking.task_run import write_task
+
+    identity = {"run": run.folder.name, "cpg.origin": _identity(run, 1)}
     found = store.find(identity)
-    parent = str(found.info.run_id) if found else store.create({**_tags(run), **identity}, run.spec.name)
+    parent = str(found.info.run_id) if found else store.create({**_tags(run), **identity}, run.folder.name)
     store.params(parent, _params(run))
     written = store.finished(parent)
     for index in range(1, run.frozen() + 1):
@@ -80,6 +121,18 @@ def sync(run: Run) -> None:
     if finished:
         register(store, run, parent, _identity(run, run.frozen()))
     store.status(parent, finished=finished)
+
+
+def _told(refusal: Refusal) -> str:
+    return f"MLflow refuses, so nothing is recorded; learning goes on. {refusal}"
+
+
+def _judged(run: Run, error: Exception) -> Refusal | Outage:
+    try:
+        address = tracking_address(run.root)
+    except UnicodeEncodeError:
+        address = "mlflow.db"
+    return judge(error, address)
 
 
 def _identity(run: Run, index: int) -> str:
@@ -123,7 +176,7 @@ def _curves(store: Store, run: Run, parent: str) -> None:
     """The figures of the run after each task, and the accuracy of each task since it was learned."""
     points: dict[str, dict[int, float]] = {}
     for step in range(store.last_step(parent, LAST) + 1, run.frozen() + 1):
-        so_far = Run(run.root, run.spec.model_copy(update={"tasks": run.spec.tasks[:step]}))
+        so_far = replace(run, spec=run.spec.model_copy(update={"tasks": run.spec.tasks[:step]}))
         for name, value in summary(so_far).items():
             points.setdefault(name, {})[step] = value
         after = matrix(so_far).iloc[-1]

@@ -20,7 +20,7 @@ def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -
     if (broken := store.find(tags)) is not None:
         store.delete(broken)
     record, spec = run.record(index), run.spec
-    about = {"cpg.kind": "task", "run": spec.name, "sequence": spec.sequence, "method": spec.method}
+    about = {"cpg.kind": "task", "run": run.folder.name, "sequence": spec.sequence, "method": spec.method}
     run_id = store.create({**about, "task": record.name, **tags}, f"{index:03d}-{record.name}")
     store.params(run_id, {"index": str(index), "goal": f"{record.goal:g}", "width": f"{record.width:g}"})
     seconds = run.seconds(index)

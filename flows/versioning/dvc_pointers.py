@@ -8,6 +8,9 @@ from cpg_core.errors import CpgError
 from cpg_core.storage.run import RECORD, Run, RunSpec
 from cpg_core.storage.runs import begin
 
+TEMPORARY = (".dvc", "tmp", "exps")
+"""Where DVC puts the copies of a project that experiments beside the workspace run in."""
+
 
 def pointer(folder: Path) -> Path:
     """The pointer file of a folder."""
@@ -18,6 +21,20 @@ def versioned(folder: Path) -> bool:
     """Whether a folder is under DVC. A process that is killed as it writes the pointer leaves an empty one."""
     file = pointer(folder)
     return file.exists() and file.stat().st_size > 0
+
+
+def require_lasting(root: Path) -> None:
+    """Refuse a root that DVC makes for one experiment and throws away: all that is learned there would be lost.
+
+    Raises:
+        CpgError: it is one.
+    """
+    parts = root.resolve().parts
+    if TEMPORARY in zip(parts, parts[1:], parts[2:], strict=False):
+        raise CpgError(
+            f"{root.resolve()}: DVC's temporary copy of the project (dvc exp run --temp or --queue), which is thrown "
+            "away with all that is learned in it; give: dvc exp run, without --temp and --queue"
+        )
 
 
 def require_here(root: Path, name: str) -> None:
@@ -40,7 +57,8 @@ def begin_here(root: Path, spec: RunSpec) -> Run:
     """The run of `spec`, made now or gone on with.
 
     Raises:
-        CpgError: as `begin` and `require_here` do.
+        CpgError: as `begin`, `require_here` and `require_lasting` do.
     """
+    require_lasting(root)
     require_here(root, spec.name)
     return begin(root, spec)

@@ -10,12 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, TypeVar
 
-from cpg_core.storage.run import Run
+from cpg_core.errors import CpgError
+from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS, Run
 from flows.tracking.sync import Note
 from flows.versioning.dvc_pointers import pointer, versioned
 
@@ -26,6 +28,10 @@ PATIENCE = 30.0
 """Seconds to wait for another process that works in the same repository, such as one that pushes."""
 MOST_CHARACTERS = 600
 """Of an error of DVC in a note: its longest ones name two paths."""
+
+TASK_FILES = {DELTA, RECORD, RECALL, SECONDS}
+HALF_WRITTEN = (".tmp*", ".*.part")
+"""Files that safetensors, and we, write to before they are renamed."""
 
 T = TypeVar("T")
 Version = Callable[[Run, Note], None]
@@ -46,7 +52,7 @@ def version(run: Run, note: Note) -> None:
     try:
         sync(run)
     except Exception as error:  # whatever ails DVC, the run is on disk and learning goes on
-        note(f"not put under DVC yet ({_why(error)}); learning goes on, and the next time makes it good")
+        note(f"not put under DVC yet ({_why(error)}); learning goes on, and the next time tries again")
 
 
 def sync(run: Run) -> None:
@@ -112,6 +118,7 @@ def _put(repo: Repo, folder: Path, *, check: bool) -> None:
     with lock_repo(repo):
         if versioned(folder):  # by another process, before this one had the lock
             return
+        _require_its_files_only(folder)
         file.unlink(missing_ok=True)  # an empty one
         stage = repo.stage.create(
             single_stage=True, validate=check, fname=str(file), wdir=str(folder.parent), outs=[folder.name]
@@ -119,6 +126,22 @@ def _put(repo: Repo, folder: Path, *, check: bool) -> None:
         with repo.scm_context():
             stage.add_outs(relink=False)
             stage.dump()
+
+
+def _require_its_files_only(folder: Path) -> None:
+    """A pointer never changes again, so that it must name what a task is made of and nothing else.
+
+    Raises:
+        CpgError: something is missing, or too much is there.
+    """
+    there = {path.name for path in folder.iterdir()}
+    for stray in {name for name in there if any(fnmatch(name, pattern) for pattern in HALF_WRITTEN)}:
+        (folder / stray).unlink()  # of a process that was killed; a task whose record is there is done
+        there.remove(stray)
+    if missing := TASK_FILES - there:
+        raise CpgError(f"{folder}: missing: {', '.join(sorted(missing))}; bring it back from a copy")
+    if extra := there - TASK_FILES:
+        raise CpgError(f"{folder}: not of this task: {', '.join(sorted(extra))}; move it elsewhere")
 
 
 def _is_repository(root: Path) -> bool:

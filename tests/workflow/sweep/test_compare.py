@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
@@ -30,7 +29,7 @@ from cpg_core.training.reporter import Interrupted, Reporter, Silent
 from flows.console.signals import Stop
 from flows.local_runner import learn
 from flows.request import SequenceRequest, begun, resolve
-from flows.sweep.comparing import Results, WorkerPool, compare, local_pool
+from flows.sweep.comparing import Results, compare, local_pool
 from flows.sweep.comparison import Comparison, Planned, listed, plan, requests, threads_for
 from flows.sweep.fan_out import KILLED, fan_out
 from flows.sweep.job import Job, Outcome, learn_job
@@ -38,30 +37,12 @@ from flows.sweep.slot import Submit
 from flows.sweep.worker_process import cores
 from flows.tracking.sync import untracked
 from workflow.conftest import learned
+from workflow.here import here, learn_here
 from workflow.listeners import at
 from workflow.shown import run_flow
 
 TWO = Comparison("digits-5", ("packnet", "pae"), goals=(0.6,), tasks="1-2", overrides=TINY)
 NAMES = ("digits-5-packnet-0.6-digits-o0-s1", "digits-5-pae-0.6-digits-o0-s1")
-
-
-@contextmanager
-def learn_here(learn: Callable[[Job], Outcome] = learn_job) -> Iterator[Submit]:
-    """A worker that learns at once, in this process."""
-
-    def submit(job: Job) -> Future[Outcome]:
-        future: Future[Outcome] = Future()
-        try:
-            future.set_result(learn(job))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    yield submit
-
-
-def here(learn: Callable[[Job], Outcome] = learn_job) -> WorkerPool:
-    return WorkerPool(1, 1, lambda: learn_here(learn))
 
 
 def compare_here(wanted: Comparison, root: Path, tell: Callable[[str], None] = lambda _: None,

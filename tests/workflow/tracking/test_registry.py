@@ -41,7 +41,7 @@ from cpg_core.training.evaluation import eval_mode
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.request import added, begun
-from flows.tracking.sync import sync, tracked, untracked
+from flows.tracking.sync import Tracker, sync, untracked
 from workflow.asking import tiny_request
 from workflow.conftest import learned
 from workflow.listeners import at, silently
@@ -97,14 +97,14 @@ def test_a_finished_run_is_registered_once(run: Run, client: MlflowClient) -> No
 
 def test_an_added_task_makes_a_second_version(client: MlflowClient, tmp_path: Path) -> None:
     run = begun(tiny_request(run="growing", tasks="1-1"), tmp_path)
-    learn(run, silently, tracked)
+    learn(run, silently, Tracker())
     assert registered(client, "growing") == ["1"]
     task = tmp_path / "more.yaml"
     task.write_text("name: more\nsource: {kind: digits}\nclasses: ['4', '9']\n")
     more = added(tmp_path, "growing", task, None)
     sync(more)
     assert registered(client, "growing") == ["1"]
-    learn(more, silently, tracked)
+    learn(more, silently, Tracker())
     assert sorted(registered(client, "growing")) == ["1", "2"]
     assert client.get_model_version("growing", "2").description == "Tasks: zero-one, more"
 
@@ -112,7 +112,7 @@ def test_an_added_task_makes_a_second_version(client: MlflowClient, tmp_path: Pa
 def test_an_unfinished_or_untracked_run_is_not(client: MlflowClient, tmp_path: Path) -> None:
     unfinished = begun(tiny_request(run="unfinished"), tmp_path)
     with pytest.raises(Interrupted):
-        learn(unfinished, at("two-three", "pick_train"), tracked)
+        learn(unfinished, at("two-three", "pick_train"), Tracker())
     learn(begun(tiny_request(run="untracked", tasks="1-1"), tmp_path), silently, untracked)
     assert registered(client, "unfinished") == registered(client, "untracked") == []
 

@@ -16,7 +16,7 @@ from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.request import begun
-from flows.tracking.sync import sync, tracked
+from flows.tracking.sync import Tracker, sync
 from workflow.asking import tiny_request
 from workflow.listeners import Keeping, at, silently
 
@@ -94,7 +94,7 @@ FIGURES = {
 def test_runs_of_a_sequence_are_compared_by_what_was_chosen(client: MlflowClient, tmp_path: Path) -> None:
     others = {"method": "packnet", "ordering": "1", "goal": 0.55, "seed": 2}
     other = begun(tiny_request(run="other", tasks="1-2", **others), tmp_path)
-    learn(other, silently, tracked)
+    learn(other, silently, Tracker())
     experiment = client.get_experiment_by_name("digits-5").experiment_id
     filtered = client.search_runs([experiment], "tags.cpg.kind = 'sequence'")
     assert {"tiny", "other"} <= {run.info.run_name for run in filtered}
@@ -165,7 +165,7 @@ def test_a_task_that_broke_off_is_written_anew(client: MlflowClient, synced: Run
 @pytest.mark.usefixtures("synced")
 def test_synced_task_by_task_it_is_the_same(client: MlflowClient, tmp_path: Path) -> None:
     run = begun(tiny_request(run="stepwise"), tmp_path)
-    learn(run, silently, tracked)
+    learn(run, silently, Tracker())
     for name in ("stepwise", "tiny"):
         assert len(tasks_of(client, name)) == 2
     step, whole = (parent_of(client, name).info.run_id for name in ("stepwise", "tiny"))
@@ -177,7 +177,7 @@ def test_synced_task_by_task_it_is_the_same(client: MlflowClient, tmp_path: Path
 def test_a_run_that_is_not_finished_says_so(client: MlflowClient, tmp_path: Path) -> None:
     run = begun(tiny_request(run="stopped"), tmp_path)
     with pytest.raises(Interrupted):
-        learn(run, at("two-three", "pick_train"), tracked)
+        learn(run, at("two-three", "pick_train"), Tracker())
     assert parent_of(client, "stopped").info.status == "RUNNING"
     assert len(tasks_of(client, "stopped")) == 1
 
@@ -189,15 +189,18 @@ def test_learning_goes_on_while_mlflow_is_away(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = begun(tiny_request(run="away"), tmp_path)
     keeping = Keeping()
+    tracker = Tracker()
 
-    learn(run, silently, lambda run, _: tracked(run, keeping.note))
+    learn(run, silently, lambda run, _: tracker(run, keeping.note))
     assert run.frozen() == 2
-    assert "MLflow cannot be reached" in keeping.notes[0]
+    assert tracker.refusal is None
+    (told,) = keeping.notes  # once, though it was asked four times
+    assert "MLflow cannot be reached" in told
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_store)
-    tracked(run, keeping.note)
+    tracker(run, keeping.note)
     assert len(tasks_of(client, "away")) == 2
     assert [step for step, _ in points(client, "away")[parent_of(client, "away").info.run_id, "average_accuracy"]] == [
         1,
         2,
     ]
-    assert len(keeping.notes) == 3
+    assert len(keeping.notes) == 1

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,66 +23,22 @@ from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from flows.cli.app import app
 from flows.local_runner import learn
-from flows.persist import choose_persist
+from flows.persist import Persist
 from flows.request import begun
 from flows.versioning.sync import choose_version, patiently, sync, unversioned, version, version_data
 from workflow.asking import arguments, parameters, tiny_request
 from workflow.listeners import Keeping, at, silently
+from workflow.versioning.project import changed, clone, commit, git, pointers, repo_of
 
 if TYPE_CHECKING:
-    from dvc.repo import Repo
+    pass
 
-SHIPPED = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 A_TASK = 5
 """Files that DVC moves for a task: four, and the list of them."""
 
 
-def git(folder: Path, *words: str) -> None:
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
-    subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
-
-
-def repo_of(root: Path) -> Repo:
-    from dvc.repo import Repo
-
-    return Repo(str(root))
-
-
 def cpg(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def make_project(root: Path) -> Path:
-    """A folder with the ignore files and the DVC settings of this project, in git."""
-    for name in SHIPPED:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, root / name)
-    git(root, "init", "--quiet")
-    commit(root)
-    return root
-
-
-def commit(root: Path) -> None:
-    git(root, "add", ".")
-    git(root, "commit", "--quiet", "--message", "as it is")
-
-
-def clone(of: Path, to: Path) -> Path:
-    """As a colleague clones it, and names the place that holds the data."""
-    git(of, "clone", "--quiet", str(of), str(to))
-    words = ("remote", "modify", "--local", "storage", "url", str(of / ".dvc-remote"))
-    subprocess.run([sys.executable, "-m", "dvc", *words], cwd=to, check=True, capture_output=True)
-    return to
-
-
-def pointers(root: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((root / "checkpoints").rglob("*.dvc"))}
-
-
-def changed(root: Path) -> set[str]:
-    """The pointer files whose folders are not what they name."""
-    with repo_of(root) as repo:
-        return {Path(name).name for name in repo.status()}
 
 
 def more(root: Path, name: str = "more", classes: str = "'4', '9'") -> Path:
@@ -97,33 +53,12 @@ def add(root: Path, task: Path) -> None:
     assert "not put under DVC" not in result.output
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_site_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """DVC's notes on files it has hashed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.mktemp("site")))
-        yield
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "project").mkdir()
-    return make_project(tmp_path / "project")
-
-
-@pytest.fixture
-def copied(unbroken: Run, project: Path) -> Run:
-    """A run that was learned before the folder was under DVC."""
-    shutil.copytree(unbroken.folder, project / "checkpoints" / "tiny")
-    return open_run(project, "tiny")
-
-
 def test_a_task_is_under_dvc_as_soon_as_it_is_frozen(project: Path, unbroken: Run) -> None:
     run = begun(tiny_request(), project)
     with pytest.raises(Interrupted):
-        learn(run, at("two-three", "pick_train"), choose_persist(project, track=False))
+        learn(run, at("two-three", "pick_train"), Persist(project, track=False))
     assert set(pointers(project)) == {"001-zero-one.dvc"}
-    learn(run, silently, choose_persist(project, track=False))
+    learn(run, silently, Persist(project, track=False))
     assert set(pointers(project)) == {"001-zero-one.dvc", "002-two-three.dvc"}
     assert frozen_bytes_but_pointers(run) == frozen_bytes(unbroken)
     assert changed(project) == set()
@@ -272,6 +207,16 @@ class TestItNeverFails:
         note = Keeping()
         version(copied, note.note)
         assert "not put under DVC yet" in note.notes[0] and "git" in note.notes[0]
+
+    @pytest.mark.parametrize("place", [".dvc/cache", ".dvc/tmp"])
+    def test_where_dvc_may_not_write(self, copied: Run, place: str) -> None:
+        """The user who runs the tests may write everywhere: so there is a file where a folder should be."""
+        shutil.rmtree(copied.root / place, ignore_errors=True)
+        (copied.root / place).write_text("")
+        note = Keeping()
+        version(copied, note.note)
+        assert pointers(copied.root) == {}
+        assert "not put under DVC yet" in note.notes[0]
 
     def test_where_there_is_no_dvc(self, tmp_path: Path, project: Path) -> None:
         assert choose_version(tmp_path) is unversioned
