@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +47,19 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def compiler() -> None:
-    """Skips where `torch.compile` does not work for the passes of the optimizer."""
+def compiler() -> Iterator[None]:
+    """Skips where `torch.compile` does not work for the passes of the optimizer.
+
+    What it compiled for another instruction set, which a test run before may have been told to use, is not taken.
+    """
+    used = torch.backends.cpu.get_cpu_capability()
     if not any(map(shutil.which, ("g++", "clang++"))):
         pytest.skip("no C++ compiler here")
-    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+    if used == "DEFAULT":
         pytest.skip("without AVX2, torch.compile writes code that no compiler takes (at::vec is not declared)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"torchinductor-{getuser()}-{used}"))
+        yield
 
 
 @pytest.fixture
