@@ -182,8 +182,7 @@ def _progress(reporter: Reporter, task: str) -> Progress:
     """Passes on how many images are read, and stops between two of them."""
 
     def progress(done: int, total: int) -> None:
-        reporter.reading(task, done, total)
-        if reporter.stop_requested():
+        if reporter.reading(task, done, total):
             raise Interrupted
 
     return progress
