@@ -20,8 +20,6 @@ def learn(run: Run, listen: Listen, persist: Persist) -> None:
     stop = Stop()
     with stop.listening(), listen(run, stop) as reporter:
         persist(run, reporter.note)  # refusals are told before hours of learning, and what was missed is made good
-            run, reporter.note
-        )  # what is refused is told before hours of learning, and what was missed is made good
 
         def learn_and_persist(context: TaskContext) -> None:
             learn_task(context)

@@ -25,7 +25,7 @@ from cpg_core.errors import CpgError
 SHOWN_BROKEN = 50
 Levels = NDArray[np.int64]
 """How many pixels have each value, [C, 256]."""
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 """Told how many images are read, of how many; may raise to stop between two of them."""
 
 

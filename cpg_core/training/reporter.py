@@ -18,8 +18,9 @@ class Reporter(Protocol):
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:
         """A stage starts; `epochs` is 0 for one that does not train."""
 
-    def reading(self, task: str, done: int, total: int) -> None:
-        """So many of a task's images are read; from 0 for each part of them."""
+    def reading(self, task: str, done: int, total: int) -> bool:
+        """So many of a task's images are read; from 0 for each part of them. Whether to stop before the next."""
+        ...
 
     def batch_done(self, share: float) -> None:
         """A batch was trained on; `share` of the epoch, in [0, 1], is over."""
@@ -47,8 +48,9 @@ class Silent:
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:
         """Nothing."""
 
-    def reading(self, task: str, done: int, total: int) -> None:
-        """Nothing."""
+    def reading(self, task: str, done: int, total: int) -> bool:
+        """Nothing, and never stops."""
+        return False
 
     def batch_done(self, share: float) -> None:
         """Nothing."""
@@ -74,8 +76,7 @@ def reading_progress(reporter: Reporter, task: str) -> Progress:
     """Passes on how many images of a task are read, and stops between two of them."""
 
     def progress(done: int, total: int) -> None:
-        reporter.reading(task, done, total)
-        if reporter.stop_requested():
+        if reporter.reading(task, done, total):
             raise Interrupted
 
     return progress

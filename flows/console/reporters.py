@@ -27,10 +27,11 @@ class Lines(Silent):
         self._write = write
         self._before: StageRecord | None = None
 
-    def reading(self, task: str, done: int, total: int) -> None:
+    def reading(self, task: str, done: int, total: int) -> bool:
         """`images of fish: 2,000 of 16,000 read`; nothing of a part that is small."""
         if done and done % MANY_IMAGES == 0:
             self._write(f"images of {task}: {done:,} of {total:,} read")
+        return self._stop.requested
 
     def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
         """`pick-train fish x1.5: 0.781, 12.1 s`."""
@@ -69,10 +70,9 @@ class Several:
         for reporter in self._reporters:
             reporter.stage_begins(task, stage, epochs)
 
-    def reading(self, task: str, done: int, total: int) -> None:
-        """Tell all."""
-        for reporter in self._reporters:
-            reporter.reading(task, done, total)
+    def reading(self, task: str, done: int, total: int) -> bool:
+        """Tell all; whether any of them asks to stop."""
+        return any([reporter.reading(task, done, total) for reporter in self._reporters])
 
     def batch_done(self, share: float) -> None:
         """Tell all."""

@@ -33,7 +33,7 @@ def on_terminal(run: Run, stop: Stop) -> Iterator[Reporter]:
 
 
 @contextmanager
-def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
+def reading_bar() -> Iterator[Callable[[str, int, int], object]]:
     """Shows `(task, done, total)` as a bar on a terminal, and nothing elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -77,9 +77,10 @@ class Bars(Lines):
         self._progress.reset(self._stage, description=name, total=epochs, visible=True)
         self._progress.reset(self._epoch, description="epoch", total=1.0, visible=True)
 
-    def reading(self, task: str, done: int, total: int) -> None:
+    def reading(self, task: str, done: int, total: int) -> bool:
         """Move a bar of its own, there while images are read."""
         show_reading(self._progress, self._images, task, done, total)
+        return self._stop.requested
 
     def batch_done(self, share: float) -> None:
         """Move the epoch's bar."""

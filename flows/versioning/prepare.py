@@ -19,7 +19,7 @@ Manifest = dict[str, dict[str, object]]
 """By task: its classes, how many images it trains and tests on, and the SHA-256 of all of them."""
 
 
-Reading = Callable[[str, int, int], None]
+Reading = Callable[[str, int, int], object]
 """Told that so many of the images of a task are read, of how many."""
 
 

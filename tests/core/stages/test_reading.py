@@ -23,20 +23,17 @@ class Told(Silent):
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.said: list[str] = []
-        self.stop_at, self.stopped = stop_at, False
+        self.stop_at = stop_at
 
-    def reading(self, task: str, done: int, total: int) -> None:
+    def reading(self, task: str, done: int, total: int) -> bool:
         self.said.append(f"{task} {done}/{total}")
-        self.stopped = done == self.stop_at
+        return done == self.stop_at
 
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:  # noqa: ARG002
         self.said.append(f"begins {stage}")
 
     def note(self, message: str) -> None:
         self.said.append(message)
-
-    def stop_requested(self) -> bool:
-        return self.stopped
 
 
 @pytest.fixture
