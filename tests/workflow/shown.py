@@ -29,7 +29,7 @@ def run_flow(flow: Flow[..., Any], parameters: dict[str, Any]) -> UUID:
 
 def shown(flow_run: UUID) -> dict[str, list[ShownTask]]:
     """The stages shown in each subflow, in the order in which they ran. Prefect records them a little later."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 60
     while True:
         found = _read(flow_run)
         states = [task.state for tasks in found.values() for task in tasks]
