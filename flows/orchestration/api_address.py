@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from flows.environment import is_loopback
 
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 5.0
 HOSTED = "prefect.cloud"
 
 
@@ -44,7 +44,7 @@ def is_address(given: str) -> bool:
 
 
 def probe(url: str) -> Reply:
-    """What answers at the API address `url` within two seconds."""
+    """What answers at the API address `url` within `PROBE_SECONDS`."""
     try:
         request = urllib.request.Request(f"{url}/health", headers=_credentials())
         with _opener(url).open(request, timeout=PROBE_SECONDS) as reply:
