@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 from gpu_results import Results
 from gpu_setup import Clock, Setup, paper_row, run_spec
 
 from cpg_core.config.settings import Settings
+from cpg_core.data.source import choose, list_part
+from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
-from cpg_core.machine import exactly
 from cpg_core.recall.audit import audit
-from cpg_core.runner import alone, learn_task
-from cpg_core.stages.context import TaskContext, open_task
+from cpg_core.runner import learn_sequence, learn_task
+from cpg_core.stages.context import TaskContext
 from cpg_core.storage.run import Run, begin
 from cpg_core.training.reporter import Interrupted
 
@@ -44,33 +44,35 @@ def learn_row(setup: Setup, results: Results, method: str) -> None:
     settings, goals = settings_of(setup), paper_row("fine-Avg")
     name = f"{method}-{sequence}-{setup.precision}" + ("-quick" if setup.quick else "")
     run = begin(setup.root, run_spec(name, sequence, method, settings, "paper", goals))
-    clock, published = Clock(ends=setup.ends), paper_row(ROWS[method])
+    published = paper_row(ROWS[method])
     for index in range(1, run.frozen() + 1):
         results.add(run.label(index), finding(run, index, published[index - 1]))
-    with alone(run), exactly(settings.compute.threads):
-        for index in range(run.frozen() + 1, len(run.spec.tasks) + 1):
-            if setup.left <= 0 or not _learned(run, index, clock):
-                break
-            results.add(run.label(index), finding(run, index, published[index - 1]))
+
+    def learn(context: TaskContext) -> None:
+        learn_task(context)
+        results.add(run.label(context.index), finding(run, context.index, published[context.index - 1]))
+
+    try:
+        learn_sequence(run, Clock(ends=setup.ends), learn)
+    except Interrupted:
+        print("the time is up; the same command goes on from here", flush=True)
+    except CpgError as error:
+        if run.frozen() == len(run.spec.tasks) or images_are_here(run.spec.tasks[run.frozen()]):
+            raise
+        print(f"the row ends here: {error}", flush=True)
     if run.frozen():
         results.add("summary", summary(run, published))
     if setup.quick:
         shutil.rmtree(run.folder, ignore_errors=True)
 
 
-def _learned(run: Run, index: int, clock: Clock) -> bool:
-    """Learn one task; False if the time ran out or its images are not here."""
-    began = time.monotonic()
+def images_are_here(task: TaskSpec) -> bool:
+    """Whether all classes of a task have images: a part of a data set may have been carried here."""
     try:
-        context: TaskContext = open_task(run, index, clock)
-    except CpgError as error:
-        print(f"{run.label(index)}: {error}", flush=True)
-        return False
-    print(f"{run.label(index)}: opened in {time.monotonic() - began:.1f} s", flush=True)
-    try:
-        learn_task(context)
-    except Interrupted:
-        print(f"{run.label(index)}: the time is up; the same command goes on from here", flush=True)
+        for part in ("train", "test"):
+            listing = list_part(task.source, part)
+            choose(listing, task.classes or listing.names)
+    except CpgError:
         return False
     return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,8 +12,9 @@ import torch
 from cpg_core.config.settings import Settings, load_settings
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.machine import versions
-from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
+from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import RunSpec
+from cpg_core.training.reporter import Silent
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "results/paper/table2.csv"
@@ -91,24 +92,13 @@ def paper_row(method: str) -> list[float]:
 
 
 @dataclass
-class Clock:
+class Clock(Silent):
     """A reporter that prints stages as they end and asks to stop when the time is up, or at one batch."""
 
     ends: float
     stop_at: int | None = None
     say: bool = True
     batches: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def stage_begins(self, task: str, stage: str, epochs: int) -> None:
-        """Note the time."""
-        self.began = time.monotonic()
-
-    def batch_done(self, share: float) -> None:
-        """Nothing."""
-
-    def epoch_done(self, task: str, stage: str, epoch: Epoch) -> None:
-        """Nothing."""
 
     def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
         """Print it."""
@@ -118,9 +108,6 @@ class Clock:
             accuracy = "" if record.accuracy is None else f", accuracy {record.accuracy:.3f}"
             gate = "" if record.train_accuracy is None else f", in training {record.train_accuracy:.3f}"
             print(f"{task}: {record.stage}{target} at x{record.budget_x:g}: {steps}{accuracy}{gate}", flush=True)
-
-    def task_done(self, record: TaskRecord) -> None:
-        """Nothing."""
 
     def note(self, message: str) -> None:
         """Print it."""
