@@ -21,11 +21,12 @@ from gpu_setup import Clock, Setup, run_spec
 
 from cpg_core.config.settings import Optimizer
 from cpg_core.errors import CpgError
-from cpg_core.machine import device_of, exactly
+from cpg_core.machine import deterministic, device_of
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, begin
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.reporter import Interrupted
 from cpg_core.training.step import TrainStep
@@ -109,7 +110,7 @@ def pass_compiles(setup: Setup, results: Results) -> bool:
 
 def fixed_values_stay(setup: Setup, *, compiled: bool) -> bool:
     """Whether half of the weights keep their bits over steps with momentum and decay, and all others move."""
-    with exactly(1):
+    with deterministic(1):
         network: Network = build("digits_cnn", 0.5, 2, "fixed").place(setup.device, setup.precision)
         before = {name: value.detach().clone() for name, value in shared_parameters(network).items()}
         generator = torch.Generator().manual_seed(1)

@@ -14,7 +14,8 @@ from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
-from cpg_core.storage.run import Run, begin
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin
 from cpg_core.training.reporter import Interrupted
 
 PUBLISHED = ("goal_split=test", "val_fraction=0")

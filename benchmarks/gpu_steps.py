@@ -17,7 +17,7 @@ from gpu_setup import Setup
 from torch.utils.flop_counter import FlopCounterMode
 
 from cpg_core.config.settings import Optimizer
-from cpg_core.machine import exactly
+from cpg_core.machine import deterministic
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.training.evaluation import Evaluator
 from cpg_core.training.optimizer import TaskOptimizer, compiles
@@ -59,7 +59,7 @@ class Arm:
 def time_steps(setup: Setup, results: Results) -> None:
     """Every precision at the published batch size and a larger one, the chosen precision first."""
     chosen = [setup.precision, *(name for name in PEAK_TFLOPS if name != setup.precision)]
-    with exactly(8 if setup.device.type == "cuda" else 1):
+    with deterministic(8 if setup.device.type == "cuda" else 1):
         for batch in (32, 128):
             for precision in chosen[:1] if setup.device.type == "cpu" else chosen:
                 if setup.left > 0 or (batch == 32 and precision == chosen[0]):

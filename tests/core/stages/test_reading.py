@@ -12,7 +12,8 @@ from cpg_core.data.fields import FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, begin
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import begin
 from cpg_core.training.reporter import Interrupted, Silent
 
 COUNTS = {"train/cat": 20, "train/dog": 20, "test/cat": 3, "test/dog": 3}

@@ -16,7 +16,8 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as art
 from typer.testing import CliRunner
 
 from cpg_core.storage.files import write_json
-from cpg_core.storage.run import RUN, Run, open_run
+from cpg_core.storage.run import RUN, Run
+from cpg_core.storage.runs import open_run
 from flows.cli.app import NOT_RECORDED, app
 from flows.tracking.address import VARIABLE, database_address, local_folder
 from flows.tracking.sync import Tracker, open_store, sync

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cpg_core.storage.run import Run, open_run
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from workflow.versioning.project import make_project
 
 
