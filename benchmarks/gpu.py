@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py --minutes 9 --out FOLDER --data FOLDER     all parts, in order
     python benchmarks/gpu.py --minutes 5 --out FOLDER --data FOLDER --only c
-    python benchmarks/gpu.py --device cpu --quick --minutes 1 --out FOLDER   the same lines, tiny, on a processor
+    python benchmarks/gpu.py --device cpu --quick --out FOLDER          the same lines, tiny, on a processor
     python benchmarks/gpu.py --merge FOLDER ...                         result files into results/gpu/DEVICE.json
 
 Parts: a, the laws on the device with a tiny network; b, steps against a plain module's; c, CPG avg of profile `paper`
@@ -15,6 +15,7 @@ cpg_core are needed. docs/gpu.md says how to use it on a machine that nothing ca
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -61,7 +62,7 @@ def main() -> int:
             quick=options.quick,
             real_data=options.data is not None,
             root=options.root,
-            ends=began + 60 * options.minutes * share,
+            ends=math.inf if options.quick else began + 60 * options.minutes * share,
         )
         print(f"--- part {part}: {setup.device_name}, {time.monotonic() - began:.0f} s gone", flush=True)
         results = Results(options.out, part, setup)
@@ -84,7 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", help="parts, such as c or ab")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="tf32", help="of parts a, c, d")
-    parser.add_argument("--quick", action="store_true", help="tiny: to see that every line runs")
+    parser.add_argument("--quick", action="store_true", help="tiny, to see that every line runs, however long it takes")
     parser.add_argument("--merge", type=Path, nargs="+", metavar="FOLDER", help="result folders, the newest last")
     parser.add_argument("--die-in", help=argparse.SUPPRESS)
     options = parser.parse_args()
