@@ -47,7 +47,7 @@ class Silent:
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:
         """Nothing."""
 
-    def reading(self, task: str, done: int, total: int) -> bool:
+    def reading(self, task: str, done: int, total: int) -> bool:  # noqa: ARG002  (as of a Reporter)
         """Nothing, and never stops."""
         return False
 

@@ -72,7 +72,8 @@ class Several:
 
     def reading(self, task: str, done: int, total: int) -> bool:
         """Tell all; whether any of them asks to stop."""
-        return any([reporter.reading(task, done, total) for reporter in self._reporters])
+        stops = [reporter.reading(task, done, total) for reporter in self._reporters]
+        return any(stops)
 
     def batch_done(self, share: float) -> None:
         """Tell all."""
