@@ -48,7 +48,7 @@ class Silent:
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:
         """Nothing."""
 
-    def reading(self, task: str, done: int, total: int) -> bool:  # noqa: ARG002  (as every reporter)
+    def reading(self, task: str, done: int, total: int) -> bool:  # noqa: ARG002  (as of a Reporter)
         """Nothing, and never stops."""
         return False
 

@@ -72,8 +72,8 @@ class Several:
 
     def reading(self, task: str, done: int, total: int) -> bool:
         """Tell all; whether any of them asks to stop."""
-        asked = [reporter.reading(task, done, total) for reporter in self._reporters]
-        return any(asked)
+        stops = [reporter.reading(task, done, total) for reporter in self._reporters]
+        return any(stops)
 
     def batch_done(self, share: float) -> None:
         """Tell all."""
