@@ -98,15 +98,20 @@ def test_what_a_recording_would_read_stays_where_it_is(kind: str) -> None:
     assert not any(name.endswith("score") for name in now), "frozen picks have no score"
 
 
-def test_an_evaluator_on_static_buffers_sees_the_network_as_it_stands() -> None:
-    net = network()
+def test_an_evaluator_on_static_buffers_sees_each_batch_and_the_network_as_it_stands() -> None:
+    net = network().eval()
+    with torch.no_grad():
+        margins = torch.cat([net(images) @ torch.tensor([1.0, -1.0]) for images, _ in batches()])
+        net.head.bias[0] -= margins.median()  # so that about half of the images are said to be of each class
+        said = [(images, net(images).argmax(dim=1)) for images, _ in batches()]
+    labels = torch.cat([labels for _, labels in said])
+    assert 0 < int(labels.sum()) < len(labels)
     evaluate = Evaluator(net, static=True)
-    assert evaluate(batches()) == accuracy(net, batches())
+    assert evaluate(said) == evaluate(said) == accuracy(net, said) == 1.0
     with torch.no_grad():
         net.head.weight.zero_()
         net.head.bias.copy_(torch.tensor([1.0, 0.0]))
-    labels = torch.cat([labels for _, labels in batches()])
-    assert evaluate(batches()) == accuracy(net, batches()) == float((labels == 0).double().mean())
+    assert evaluate(said) == accuracy(net, said) == float((labels == 0).double().mean())
 
 
 def test_on_the_processor_a_captured_function_runs_at_each_call() -> None:
