@@ -99,8 +99,9 @@ def _in_progress(work: Path) -> bool:
 
 def _tell_name(folder: Path) -> None:
     """Write the run's name into its `run.json`; the folder decides, so one that cannot be read may stay as it is."""
+    root = folder.parents[1]
     try:
-        spec = read_record(folder / RUN, RunSpec)
+        spec = read_record(folder / RUN, RunSpec, context={"folder": root})
     except CpgError:
         return
-    write_json(folder / RUN, spec.model_copy(update={"name": folder.name}).model_dump(mode="json"))
+    write_json(folder / RUN, spec.model_copy(update={"name": folder.name}).stored(root))

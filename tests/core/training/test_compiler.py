@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from torch import Tensor
 
 from cpg_core.errors import CpgError
 from cpg_core.training.compiler import compile_error
 from cpg_core.training.optimizer import COMPILE_FROM, compiles
 
 CPU = torch.device("cpu")
-Compile = Callable[..., Callable[[Tensor], Tensor]]
 
 
 @pytest.fixture
@@ -24,11 +22,10 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception | Non
     def set_up(error: Exception | None) -> list[object]:
         calls: list[object] = []
 
-        def compiled(values: Tensor) -> Tensor:
+        def compiled(*values: object) -> None:
             calls.append(values)
             if error is not None:
                 raise error
-            return values
 
         monkeypatch.setattr(torch, "compile", lambda *_given, **_options: compiled)
         return calls
