@@ -43,7 +43,7 @@ class Pruning(Protocol):
         """The sparsity to prune to next; None: no further prune."""
         ...
 
-    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord]) -> int:
+    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> int:
         """The number of the stage whose state is kept."""
         ...
 

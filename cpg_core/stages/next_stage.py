@@ -12,13 +12,20 @@ from cpg_core.storage.records import StageName, StageRecord
 
 @dataclass(frozen=True)
 class Rules:
-    """What the decisions about one task rest on."""
+    """What the decisions about one task rest on.
+
+    Attributes:
+        tasks_left: how many come after it.
+        budget_x: of the network before the task.
+        owned_x: weights that earlier tasks own over the base network's shared weights.
+    """
 
     method: Method
     settings: Settings
     index: int
     tasks_left: int
     budget_x: float
+    owned_x: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,10 +72,12 @@ def next_stage(done: Sequence[StageRecord], rules: Rules) -> Request | None:
 def _prune_or_finish(done: Sequence[StageRecord], rules: Rules) -> Request:
     number, budget_x, pruning = len(done) + 1, done[-1].budget_x, rules.method.pruning
     check = next(record for record in reversed(done) if record.stage == "check")
+    if check.source is not None and done[check.source - 1].own == 0:
+        return Request("freeze", number, check.source, budget_x)  # nothing to prune, and nothing to retrain beside
     pruned = [record for record in done if record.stage == "prune" and record.number > check.number]
     target = pruning.next_target(check, pruned, rules)
     if target is not None:
         source = pruned[-1].number if pruned else check.source
         return Request("prune", number, source, budget_x, target)
-    chosen = pruning.chosen(check, pruned)
+    chosen = pruning.chosen(check, pruned, rules)
     return rules.method.after_pruning(done, chosen, rules) or Request("freeze", number, chosen, budget_x)

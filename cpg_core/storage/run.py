@@ -45,6 +45,11 @@ class RunSpec(Strict):
     versions: dict[str, str]
     git_commit: str | None
 
+    @property
+    def seed_words(self) -> tuple[int | str, ...]:
+        """What initial weights and the order of batches are drawn by, with the task's name and stage."""
+        return (self.seed,) if self.settings.seeds == "shared" else (self.seed, self.method)
+
     @field_validator("settings", mode="before")
     @classmethod
     def _of_an_older_run(cls, settings: object) -> object:
