@@ -50,7 +50,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     profile = request.profile or sequence.profile
     # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
     goal = () if request.goal is None else (f"goal={_without_tilde(request.goal)}",)
-    settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal))
+    settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal), method)
     ordering = _ordering(request.ordering, sequence)
     tasks = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
     return RunSpec(

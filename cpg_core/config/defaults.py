@@ -16,14 +16,40 @@ SINCE: dict[str, Any] = {
     "compute": {"processes": 1, "precision": "float32"},
 }
 
+OMITTED: dict[str, Any] = {
+    "linear_init": "kaiming",
+    "seeds": "shared",
+    "grow": {"new_weights": "all", "reserve_x": 0.0},
+    "prune": {"room_share": "exact", "min_sparsity": 0.0},
+    "one_shot": {"schedule": {"kind": "constant"}},
+    "retrain": {"compare": "compact"},
+}
+"""The same for newer settings, which `told` leaves out at that value, so that they make no finished run stale.
 
-def completed(settings: dict[str, Any], since: dict[str, Any] = SINCE) -> dict[str, Any]:
+A setting that is added now belongs here; those of `SINCE` were told in results before there was this rule.
+"""
+
+
+def completed(settings: dict[str, Any], *defaults: dict[str, Any]) -> dict[str, Any]:
     """The settings of a `run.json`, with those that there were not yet; what it does say stays."""
     whole = dict(settings)
-    for name, value in since.items():
-        inner = whole.get(name, {})
-        if isinstance(value, dict) and isinstance(inner, dict):
-            whole[name] = completed(inner, value)
-        else:
-            whole.setdefault(name, value)
+    for since in defaults or (SINCE, OMITTED):
+        for name, value in since.items():
+            inner = whole.get(name, {})
+            if isinstance(value, dict) and isinstance(inner, dict):
+                whole[name] = completed(inner, value)
+            else:
+                whole.setdefault(name, value)
     return whole
+
+
+def told(settings: dict[str, Any], omitted: dict[str, Any] = OMITTED) -> dict[str, Any]:
+    """The settings without those that have the value that was in effect before they could be set."""
+    kept = {}
+    for name, value in settings.items():
+        if name not in omitted:
+            kept[name] = value
+        elif value != omitted[name]:
+            groups = isinstance(value, dict) and isinstance(omitted[name], dict) and "kind" not in value
+            kept[name] = told(value, omitted[name]) if groups else value
+    return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cpg_core.config.defaults import told
 from cpg_core.config.settings import Settings
 
 READ_BY = {
@@ -18,6 +19,9 @@ READ_BY = {
 
 
 def settings_of(method: str, settings: Settings) -> dict[str, Any]:
-    """The settings that a run of `method` depends on, as JSON values: without the groups that only others read."""
+    """The settings that a run of `method` depends on, as JSON values.
+
+    Without the groups that only other methods read, and without newer settings at the value that was in effect before.
+    """
     others = {group for group, reader in READ_BY.items() if reader != method}
-    return settings.model_dump(mode="json", exclude=others)
+    return told(settings.model_dump(mode="json", exclude=others))

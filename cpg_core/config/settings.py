@@ -7,14 +7,12 @@ used can be read in one place. The `paper` profile holds the published values of
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from cpg_core.config.schema import Strict, check, read_mapping
-from cpg_core.config.suggestions import unknown
-from cpg_core.errors import CpgError
+from cpg_core.config.profiles import profile_values
+from cpg_core.config.schema import Strict, check
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -89,6 +87,12 @@ class Grow(Strict):
     step_x: Positive
     max_x: Annotated[float, Field(ge=1)]
     first_task: bool = Field(description="May task 1 grow the network too")
+    new_weights: Literal["border", "all"] = Field(
+        description="Released weights that begin random after a growth: those of new rows and columns, or all of them"
+    )
+    reserve_x: Annotated[float, Field(ge=0)] = Field(
+        description="Budget that each task leaves released, at the most half of what it found released"
+    )
 
 
 class Prune(Strict):
@@ -105,6 +109,10 @@ class Prune(Strict):
         description="No further target after so many in a row below the goal; null: try them all"
     )
     leave_room: bool = Field(description="With the goal missed at the largest width, prune to 1 - 1/(tasks left + 1)")
+    room_share: Literal["exact", "rounded"] = Field(description="rounded: 1/(tasks left + 1) rounded to 0.1")
+    min_sparsity: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="The least sparsity of every task, goal met or missed"
+    )
 
     @model_validator(mode="after")
     def _targets_rise(self) -> Prune:
@@ -121,6 +129,7 @@ class OneShot(Strict):
     sparsity: Annotated[float, Field(gt=0, lt=1)]
     epochs: Count
     lr: Positive
+    schedule: Schedule = Field(description="Of the recovery")
 
 
 class Finetune(Strict):
@@ -171,6 +180,9 @@ class Retrain(Strict):
     lr: Positive
     score_lr: Positive
     patience: Count = Field(description="Stop after so many epochs without a better accuracy")
+    compare: Literal["compact", "reset"] = Field(
+        description="What it must be better than: the compact model, or that model with its picks reset to all"
+    )
 
 
 class Optimizer(Strict):
@@ -205,10 +217,16 @@ class Settings(Strict):
     base_width: Positive = Field(description="Channels of the base network over the published network's")
     batch_size: Count
     eval_batch_size: Count
-    val_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(description="0: none, with goal_split test only")
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(description="0 only with goal_split: test")
     goal_split: Literal["val", "test"] = Field(description="test: the paper's protocol, for comparison only")
     released_init: Literal["zero", "random"] = Field(description="What released weights start from in a later task")
     private_init: Literal["previous", "fresh"] = Field(description="What batch norm and biases start from")
+    linear_init: Literal["kaiming", "normal"] = Field(
+        description="New linear layers and heads: as the backbone and PyTorch make them, or N(0, 0.01) with biases 0"
+    )
+    seeds: Literal["shared", "per_method"] = Field(
+        description="Whether runs of one seed share initial weights and order of batches whatever their method"
+    )
     optimizer: Optimizer
     pick_train: PickTrain
     check: Check
@@ -224,70 +242,25 @@ class Settings(Strict):
     compute: Compute
 
     @model_validator(mode="after")
-    def _decisions_have_a_split(self) -> Settings:
+    def _some_split_decides(self) -> Settings:
         if self.val_fraction == 0 and self.goal_split == "val":
-            raise ValueError("val_fraction is 0, which leaves goal_split: val no images to decide on")
+            raise ValueError(
+                "val_fraction is 0, so no validation split is there to decide on; "
+                "set val_fraction above 0, or goal_split: test for the paper's protocol"
+            )
         return self
 
 
-def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = ()) -> Settings:
+def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = (), method: str | None = None) -> Settings:
     """The settings of one profile of `params.yaml`.
 
     Args:
         path: the parameter file; its `profiles` maps a name to settings, which may `extend` another profile.
         profile: which one.
         overrides: `prune.lr=0.001` strings, their values read as YAML.
+        method: whose settings: where the profile's `methods` says something else for it, that holds.
 
     Raises:
         CpgError: naming the file, the profile and each field that is unknown, missing or out of range.
     """
-    profiles = read_mapping(path).get("profiles")
-    if not isinstance(profiles, dict):
-        raise CpgError(f"{path}: expected a `profiles` mapping")
-    values = _extended(path, profiles, profile, ())
-    for override in overrides:
-        _set(values, override)
-    return check(values, Settings, f"{path}, profile '{profile}'")
-
-
-def _extended(path: Path, profiles: dict[str, Any], name: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    if name not in profiles:
-        raise unknown("profile", name, profiles)
-    if not isinstance(profiles[name], dict):
-        raise CpgError(f"{path}, profile '{name}': expected names and values, found {profiles[name]!r:.80}")
-    if name in seen:
-        raise CpgError(f"{path}: profiles extend each other in a circle: {' -> '.join((*seen, name))}")
-    own = dict(profiles[name])
-    base = own.pop("extends", None)
-    if base is not None and not isinstance(base, str):
-        raise CpgError(f"{path}, profile '{name}': extends: expected the name of a profile, found {base!r:.80}")
-    return _merged(_extended(path, profiles, base, (*seen, name)), own) if base else own
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Groups merge by field; a schedule is one value, since its fields depend on its kind."""
-    out = dict(base)
-    for key, value in over.items():
-        group = isinstance(value, dict) and isinstance(base.get(key), dict) and "kind" not in value
-        out[key] = _merged(base[key], value) if group else value
-    return out
-
-
-def _set(values: dict[str, Any], override: str) -> None:
-    name, separator, text = override.partition("=")
-    if not separator:
-        raise CpgError(f"override {override!r}: expected NAME=VALUE, such as prune.lr=0.001")
-    *groups, field = name.strip().split(".")
-    place = values
-    for group in groups:
-        inner = place.get(group)
-        if not isinstance(inner, dict):
-            raise unknown("group of settings", group, [key for key, value in place.items() if isinstance(value, dict)])
-        place[group] = dict(inner)
-        place = cast(dict[str, Any], place[group])
-    if field not in place:
-        raise unknown("setting", name, [".".join([*groups, key]) for key in place])
-    try:
-        place[field] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CpgError(f"override {override!r}: the value is not valid YAML") from error
+    return check(profile_values(path, profile, overrides, method), Settings, f"{path}, profile '{profile}'")

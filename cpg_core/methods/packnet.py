@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cpg_core.config.settings import STEADY
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Method, Outcome, Place, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
@@ -29,7 +28,7 @@ class OneShotPruning(GradualPruning):
         """`one_shot.sparsity`, once."""
         return None if pruned else rules.settings.one_shot.sparsity
 
-    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord]) -> int:  # noqa: ARG002
+    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> int:  # noqa: ARG002
         """What the cut left."""
         return pruned[-1].number
 
@@ -39,7 +38,7 @@ def prune_once(context: TaskContext, request: Request, state: TaskState | None, 
     assert state is not None and request.target is not None
     config = context.settings.one_shot
     release = Release(available_weights(context, request.budget_x), start=0.0, target=request.target, steps=1, every=1)
-    plan = plan_of(context, request, config.epochs, config.lr, STEADY)
+    plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
     return train_pruned(context, state, replace(plan, before_step=release), place)
 
 

@@ -17,7 +17,7 @@ from cpg_core.config.settings import Settings
 from cpg_core.data.reading import Progress
 from cpg_core.data.task import TaskData
 from cpg_core.model.layers import Layers
-from cpg_core.model.ownership import owned_before
+from cpg_core.model.ownership import count, owned_before
 from cpg_core.model.state import Shared, TaskState, widened
 from cpg_core.stages import method_parts
 from cpg_core.stages.request import Growth, Pruning, Request, Rules
@@ -155,16 +155,19 @@ class TaskContext:
         """The model of the tasks before."""
         return self.method.assembly(self.run)
 
-    @property
+    @cached_property
     def rules(self) -> Rules:
         """What decides which stage is next."""
         left = len(self.run.spec.tasks) - self.index
-        return Rules(self.settings, self.index, left, self.before.budget_x)
+        base = sum(shape.numel() for shape in self.run.shapes(1.0).values())
+        owned_x = count(self.older(self.before)) / base
+        return Rules(self.settings, self.index, left, self.before.budget_x, owned_x)
 
     @cached_property
     def key(self) -> str:
         """A hash of everything that any stage of this task depends on, besides the state that it reads."""
         spec = self.run.spec
+        decides = self.data.val if spec.settings.goal_split == "val" else self.data.test
         content = {
             "code": source_sha256(methods=spec.method, backbones=spec.backbone),
             "torch": torch.__version__,
@@ -173,7 +176,7 @@ class TaskContext:
             "backbone": spec.backbone,
             "seed": spec.seed,
             "goal": self.goal,
-            "task": [self.index, len(spec.tasks), self.data.train.digest, self.data.val.digest],
+            "task": [self.index, len(spec.tasks), self.data.train.digest, decides.digest],
             "parent": self.parent,
         }
         return hash_of(content)

@@ -16,6 +16,7 @@ def grow(
     state: TaskState | None,  # noqa: ARG001  (as every stage)
     place: Place,  # noqa: ARG001
 ) -> Outcome:
-    """Widen every layer to the new budget; what is released starts from fresh weights, and the picks anew."""
+    """Widen every layer to the new budget; new weights, or all released ones, start fresh, and the picks anew."""
     began = time.monotonic()
-    return Outcome(first_state(context, request.budget_x, "random"), seconds=time.monotonic() - began)
+    released_init = "random" if context.settings.grow.new_weights == "all" else "border"
+    return Outcome(first_state(context, request.budget_x, released_init), seconds=time.monotonic() - began)

@@ -42,10 +42,12 @@ def next_stage(method: Method, done: Sequence[StageRecord], rules: Rules) -> Req
 def _prune_or_finish(method: Method, done: Sequence[StageRecord], rules: Rules) -> Request:
     number, budget_x, pruning = len(done) + 1, done[-1].budget_x, method.pruning
     check = next(record for record in reversed(done) if record.stage == "check")
+    if check.source is not None and done[check.source - 1].own == 0:
+        return Request("freeze", number, check.source, budget_x)  # nothing to prune, and nothing to retrain beside
     pruned = [record for record in done if record.stage == "prune" and record.number > check.number]
     target = pruning.next_target(check, pruned, rules)
     if target is not None:
         source = pruned[-1].number if pruned else check.source
         return Request("prune", number, source, budget_x, target)
-    chosen = pruning.chosen(check, pruned)
+    chosen = pruning.chosen(check, pruned, rules)
     return method.after_pruning(done, chosen, rules) or Request("freeze", number, chosen, budget_x)

@@ -16,7 +16,7 @@ class NoPruning:
         """None."""
         return None
 
-    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord]) -> int:  # noqa: ARG002
+    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> int:  # noqa: ARG002
         """The state that was checked."""
         assert check.source is not None
         return check.source
@@ -29,33 +29,61 @@ class NoPruning:
 class GradualPruning(NoPruning):
     """To the highest target that still meets the goal (section 3; Zhu and Gupta, 2018).
 
-    With the goal missed at the largest budget it goes on to the sparsity that leaves later tasks an equal share, so
-    that these find room.
+    With the goal missed at the largest budget it goes on to the sparsity that leaves later tasks an equal share, as
+    far as the training-accuracy gate holds. `prune.min_sparsity` and `grow.reserve_x` ask for a least sparsity
+    whatever is met; it is a target too.
     """
 
     def next_target(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> float | None:
         """The next of `prune.targets`, as long as the gate, the misses allowed and the room ask for one."""
-        prune = rules.settings.prune
-        reached = pruned[-1].target if pruned else None
-        if not check.met:
-            room = floor_sparsity(rules.tasks_left) if prune.leave_room else 0.0
-            return None if (reached or 0.0) >= room else next_target(prune.targets, reached) or room
+        prune, least = rules.settings.prune, least_sparsity(check, rules)
+        targets = sorted({*prune.targets, least} - {0.0})
+        reached = (pruned[-1].target or 0.0) if pruned else 0.0
+        coming = next_target(targets, reached)
+        if reached < least:
+            return coming
         if pruned and pruned[-1].gate is False:
             return None
-        if prune.misses_allowed is not None and _misses_in_a_row(pruned) > prune.misses_allowed:
+        if not check.met:
+            rounded = prune.room_share == "rounded"
+            room = floor_sparsity(rules.tasks_left, rounded=rounded) if prune.leave_room else 0.0
+            if reached >= room:
+                return None
+            return coming or (room if room < 1 else None)
+        if prune.misses_allowed is not None and _misses_in_a_row(pruned, least) > prune.misses_allowed:
             return None
-        return next_target(prune.targets, reached)
+        return coming
 
-    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord]) -> int:
-        """The sparsest state that meets the goal; with the goal missed, the sparsest reached; else the unpruned one."""
-        serving = [record.number for record in pruned if record.met or not check.met]
-        return serving[-1] if serving else super().chosen(check, pruned)
+    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> int:
+        """The sparsest state that meets the goal, or, with the goal missed, that passes the gate; else the unpruned.
+
+        Never one below the least sparsity; where none above it serves, the first that reaches it.
+        """
+        least = least_sparsity(check, rules)
+        enough = [record for record in pruned if (record.target or 0.0) >= least]
+        serving = [record.number for record in enough if (record.met if check.met else record.gate is not False)]
+        if serving:
+            return serving[-1]
+        return enough[0].number if least > 0 else super().chosen(check, pruned, rules)
 
     def available(self, own: int, unowned: int) -> int:  # noqa: ARG002
         """All that no earlier task owns, whether the task holds it or not."""
         return unowned
 
 
-def _misses_in_a_row(pruned: Sequence[StageRecord]) -> int:
-    hits = [place for place, record in enumerate(pruned) if record.met]
-    return len(pruned) - (hits[-1] + 1 if hits else 0)
+def least_sparsity(check: StageRecord, rules: Rules) -> float:
+    """The sparsity that every task must reach: `prune.min_sparsity`, and what leaves `grow.reserve_x` released.
+
+    A task that finds less than twice the reserve leaves half of what it found, so that however many are added later,
+    each finds room.
+    """
+    reserve_x, available_x = rules.settings.grow.reserve_x, check.budget_x - rules.owned_x
+    reserved = min(reserve_x / available_x, 0.5) if available_x > 0 else 0.0
+    return max(rules.settings.prune.min_sparsity, reserved)
+
+
+def _misses_in_a_row(pruned: Sequence[StageRecord], least: float) -> int:
+    """Of the targets from the least on: those below it are not asked about."""
+    asked = [record for record in pruned if (record.target or 0.0) >= least]
+    hits = [place for place, record in enumerate(asked) if record.met]
+    return len(asked) - (hits[-1] + 1 if hits else 0)

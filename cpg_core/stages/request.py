@@ -12,12 +12,19 @@ from cpg_core.storage.records import StageName, StageRecord
 
 @dataclass(frozen=True)
 class Rules:
-    """What the decisions about one task rest on; `budget_x` is that of the network before the task."""
+    """What the decisions about one task rest on.
+
+    Attributes:
+        tasks_left: how many come after it.
+        budget_x: of the network before the task.
+        owned_x: weights that earlier tasks own over the base network's shared weights.
+    """
 
     settings: Settings
     index: int
     tasks_left: int
     budget_x: float
+    owned_x: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Pruning(Protocol):
         """The sparsity to prune to next; None: no further prune."""
         ...
 
-    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord]) -> int:
+    def chosen(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> int:
         """The number of the stage whose state is kept."""
         ...
 

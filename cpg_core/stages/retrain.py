@@ -14,13 +14,16 @@ from cpg_core.storage.records import StageRecord
 
 
 def retrain(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
-    """Learn the picks again from the start, beside the compact model's own weights; kept only if better."""
+    """Learn the picks again from the start, beside the compact model's own weights; kept only if better.
+
+    Better than the compact model, or, with `retrain.compare: reset`, than that model once it uses every older weight.
+    """
     assert state is not None
     config = context.settings.retrain
-    before = accuracy_of_state(context, state)
+    all_picked = replace(state, pick=context.older(context.shared(state.budget_x)))
+    before = accuracy_of_state(context, state if config.compare == "compact" else all_picked)
     plan = plan_of(context, request, config.epochs, config.lr, STEADY)
     plan = replace(plan, score_lr=config.score_lr, patience=config.patience)
-    all_picked = replace(state, pick=context.older(context.shared(state.budget_x)))
     outcome = train_own(context, all_picked, plan, place, learns_picks=True)
     after = max(epoch.accuracy for epoch in outcome.epochs)
     return replace(outcome, fields={**outcome.fields, "accuracy": after, "kept": after > before})

@@ -130,7 +130,7 @@ def plan_of(context: TaskContext, request: Request, epochs: int, lr: float, sche
     return Plan(
         task=context.name,
         stage=request.stage,
-        seed=(context.run.spec.seed, context.name, request.number),
+        seed=(*context.run.spec.seed_words, context.name, request.number),
         epochs=epochs,
         batch_size=settings.batch_size,
         eval_batch_size=settings.eval_batch_size,

@@ -51,6 +51,11 @@ class RunSpec(Strict):
         """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""
         return self.model_dump(mode="json", context={"folder": root})
 
+    @property
+    def seed_words(self) -> tuple[int | str, ...]:
+        """What initial weights and the order of batches are drawn by, with the task's name and stage."""
+        return (self.seed,) if self.settings.seeds == "shared" else (self.seed, self.method)
+
     @field_validator("settings", mode="before")
     @classmethod
     def _of_an_older_run(cls, settings: object) -> object:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from cpg_core.config.method_settings import settings_of
+from cpg_core.config.profiles import methods_named
 from cpg_core.config.schema import Strict, check, read_mapping
 from cpg_core.config.settings import load_settings
 from cpg_core.config.suggestions import unknown
@@ -91,10 +92,24 @@ def read_plan(root: Path) -> Plan:
         raise CpgError(f"{path}: expected `reproduce.sequences`, the sequence that each profile learns")
     if profile not in sequences:
         raise unknown("profile", str(profile), sequences)
-    wanted: dict[str, Any] = {name: values.get(name) for name in ("baselines", "runs")}
+    own = _mapping(path, _mapping(path, reproduce, "plans"), str(profile))
+    if set(own) - {"baselines", "runs"}:
+        raise CpgError(f"{path}: reproduce.plans.{profile}: expected `baselines` and `runs`, found {sorted(own)}")
+    wanted: dict[str, Any] = {}
+    for name in ("baselines", "runs"):
+        differing = _mapping(path, own, name)
+        common = values.get(name)
+        wanted[name] = {**common, **differing} if isinstance(common, dict) else common
     top_margin = reproduce.get("top_margin")
     content = {"profile": profile, "sequence": sequences[profile], "top_margin": top_margin, **wanted}
     return check(content, Plan, str(path))
+
+
+def _mapping(path: Path, values: dict[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name, {})
+    if not isinstance(found, dict):
+        raise CpgError(f"{path}: reproduce.plans: expected `{name}` to map names to values, found {found!r:.80}")
+    return found
 
 
 def begun(plan: Plan, key: str, root: Path) -> Run:
@@ -119,10 +134,17 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
 
 
 def write_settings(plan: Plan, root: Path) -> list[Path]:
-    """Write what the profile sets for each method: a file each, so that a run depends on its own method's alone."""
-    settings = load_settings(root / PARAMS, plan.profile)
+    """Write what the profile sets for each method: a file each, so that a run depends on its own method's alone.
+
+    Raises:
+        CpgError: a setting is wrong, or the profile has settings for a method that there is not.
+    """
+    for name in methods_named(root / PARAMS, plan.profile):
+        if name not in names():
+            raise unknown(f"method in profile '{plan.profile}'", name, names())
     written = []
     for name in names():
+        settings = load_settings(root / PARAMS, plan.profile, method=name)
         written.append(root / plan.folder / "settings" / f"{name}.json")
         write_json(written[-1], settings_of(name, settings))
     return written

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from core.tiny import ROOT
-from cpg_core.config.settings import Retrain, Settings, load_settings
+from cpg_core.config.settings import Grow, OneShot, Retrain, Settings, Steps, load_settings
 from cpg_core.errors import CpgError
 
 PARAMS = ROOT / "params.yaml"
@@ -123,6 +123,37 @@ def test_the_paper_profile_holds_the_published_values() -> None:
     assert (paper.pick_train.epochs, paper.pick_train.lr, paper.pick_train.score_freeze_epoch) == (100, 1e-2, 70)
     assert paper.prune.targets == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
     assert (paper.prune.epochs, paper.prune.prune_epochs, paper.prune.every_steps) == (20, 4, 10)
-    assert (paper.one_shot.sparsity, paper.one_shot.epochs) == (0.6, 30)
-    assert paper.retrain == Retrain(epochs=30, lr=1e-3, score_lr=1e-4, patience=5)
-    assert (paper.grow.step_x, paper.grow.max_x, paper.check.min_train_accuracy) == (0.5, 1.5, 0.95)
+    recovery = Steps(kind="steps", at_epochs=(25,), factor=0.1)
+    assert paper.one_shot == OneShot(sparsity=0.6, epochs=30, lr=1e-3, schedule=recovery)
+    assert paper.retrain == Retrain(epochs=30, lr=1e-3, score_lr=1e-4, patience=5, compare="reset")
+    assert paper.grow == Grow(step_x=0.5, max_x=1.5, first_task=True, new_weights="border", reserve_x=0.0)
+    assert paper.check.min_train_accuracy == paper.prune.min_train_accuracy == 0.95
+    assert (paper.prune.leave_room, paper.prune.room_share, paper.prune.min_sparsity) == (True, "rounded", 0.0)
+    assert (paper.linear_init, paper.seeds, paper.released_init) == ("normal", "per_method", "zero")
+
+
+def test_the_published_protocol_holds_nothing_out_and_is_the_only_one_that_may() -> None:
+    published = load_settings(PARAMS, "paper", ("goal_split=test", "val_fraction=0"))
+    assert published.val_fraction == 0
+    with pytest.raises(CpgError, match=r"val_fraction is 0.*goal_split: test"):
+        load_settings(PARAMS, "paper", ("val_fraction=0",))
+
+
+def test_settings_may_differ_for_a_method() -> None:
+    largest = {method: load_settings(PARAMS, "paper", method=method).grow.max_x for method in (None, "cpg", "pae")}
+    assert largest == {None: 1.5, "cpg": 1.5, "pae": 2.0}
+    assert load_settings(PARAMS, "paper", ("grow.max_x=3.0",), "pae").grow.max_x == 3.0
+    assert load_settings(PARAMS, "cpu", method="pae") == load_settings(PARAMS, "cpu", method="cpg")
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [([1], ["methods"]), ({"pae": 2}, ["pae", "2"]), ({"pae": {"grow": {"max": 2}}}, ["grow", "max"])],
+)
+def test_wrong_settings_of_a_method_are_named(tmp_path: Path, methods: object, words: list[str]) -> None:
+    content = yaml.safe_load(PARAMS.read_text())
+    content["profiles"]["digits"]["methods"] = methods
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(CpgError) as error:
+        load_settings(tmp_path / "params.yaml", "digits", method="pae")
+    assert [word for word in words if word not in str(error.value)] == []

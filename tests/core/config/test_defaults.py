@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from core import tiny
-from cpg_core.config.defaults import SINCE, completed
+from cpg_core.config.defaults import OMITTED, SINCE, completed
+from cpg_core.config.method_settings import settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import RUN, Run
-from cpg_core.storage.runs import extend, open_run
+from cpg_core.storage.runs import begin, extend, open_run
 from cpg_core.training.reporter import Silent
 
 
@@ -32,14 +34,29 @@ def without(run: Run, *names: str) -> None:
 
 
 NEWER = [
-    f"{group}.{name}" if group == "compute" else group for group, values in SINCE.items() for name in values
-]  # a group that is new as a whole, or a field of one that was there
+    *(group for group in SINCE if group != "compute"),  # new as a whole
+    "compute.processes",
+    *(f"{name}.{field}" for name, value in OMITTED.items() if isinstance(value, dict) for field in value),
+    *(name for name, value in OMITTED.items() if not isinstance(value, dict)),
+]
+
+
+NOT_AS_BEFORE: dict[str, Any] = {
+    "linear_init": "normal",
+    "seeds": "per_method",
+    "grow.new_weights": "border",
+    "grow.reserve_x": 0.1,
+    "prune.room_share": "rounded",
+    "prune.min_sparsity": 0.5,
+    "one_shot.schedule": {"kind": "steps", "at_epochs": [1], "factor": 0.1},
+    "retrain.compare": "reset",
+}
 
 
 def test_a_run_of_before_is_audited_and_goes_on_with_another_task(damageable: Callable[..., Run]) -> None:
     run = damageable(tasks="1-2")
     before = tiny.frozen_bytes(run)
-    without(run, *dict.fromkeys(NEWER))
+    without(run, *NEWER)
     older = open_run(run.root, run.spec.name)
     assert older.spec.settings.compute.processes == 1
     assert all(finding.ok for finding in audit(older))
@@ -52,8 +69,8 @@ def test_a_run_of_before_is_audited_and_goes_on_with_another_task(damageable: Ca
 
 def test_a_setting_that_there_always_was_may_not_be_missing(damageable: Callable[..., Run]) -> None:
     run = damageable(tasks="1-2")
-    without(run, "retrain")
-    with pytest.raises(CpgError, match="retrain"):
+    without(run, "pick_train")
+    with pytest.raises(CpgError, match="pick_train"):
         open_run(run.root, run.spec.name)
 
 
@@ -66,6 +83,32 @@ def test_what_a_run_says_stays() -> None:
 
 def test_what_stands_for_new_settings_is_of_their_kind() -> None:
     whole = tiny.settings().model_dump()
-    for name, value in SINCE.items():
-        whole[name] = {**whole[name], **value}
+    for name, value in [*SINCE.items(), *OMITTED.items()]:
+        whole[name] = {**whole[name], **value} if isinstance(value, dict) else value
     Settings.model_validate(whole)
+
+
+@pytest.mark.parametrize("name", [name for name in NEWER if name.partition(".")[0] in OMITTED])
+def test_a_newer_setting_is_told_only_where_it_is_not_what_was_in_effect_before(name: str) -> None:
+    def value_of(values: dict[str, Any]) -> object:
+        group, _, field = name.partition(".")
+        return values[group].get(field) if field else values.get(group)
+
+    before, other = value_of(OMITTED), NOT_AS_BEFORE[name]
+    assert value_of(settings_of("packnet", tiny.settings(f"{name}={json.dumps(before)}"))) is None
+    assert value_of(settings_of("packnet", tiny.settings(f"{name}={json.dumps(other)}"))) == other
+
+
+def test_settings_that_were_always_told_are_told_still() -> None:
+    assert settings_of("lwf", tiny.settings())["lwf"] == SINCE["lwf"]
+    assert settings_of("cpg", tiny.settings())["compute"]["processes"] == 1
+
+
+def test_a_run_that_says_what_was_in_effect_before_is_the_run_that_does_not_say_it(
+    damageable: Callable[..., Run],
+) -> None:
+    run = damageable(tasks="1-2")
+    without(run, *NEWER)
+    assert begin(run.root, tiny.spec(tasks="1-2")).frozen() == 2
+    with pytest.raises(CpgError, match="settings"):
+        begin(run.root, tiny.spec(tasks="1-2", overrides=("grow.new_weights=border",)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from core.tiny import settings
+from cpg_core.config.settings import Settings
 from cpg_core.methods import find
 from cpg_core.stages.next_stage import next_stage
 from cpg_core.stages.request import Request, Rules
@@ -20,6 +22,8 @@ class Case:
     Attributes:
         findings: of each check and prune in turn: `met`, `missed`, or `gate` for training accuracy too low; of a
             retrain: `kept` or `dropped`; of a pick_train of DEN: `drifts`, or `none` if no unit did.
+        owned_x: what earlier tasks own, over the base network.
+        own: how many weights the task holds after pick_train; None: not told.
         path: the stages; `<3` says that a stage read the state of stage 3, `x1.5` its budget, `@0.5` its target.
     """
 
@@ -29,6 +33,8 @@ class Case:
     index: int = 2
     left: int = 1
     budget_x: float = 1.0
+    owned_x: float = 0.0
+    own: int | None = None
     overrides: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -121,6 +127,96 @@ CASES = {
     "room is not made where the settings say so": Case(
         "pick_train check<1 freeze<1", "missed", method="pae", overrides=("grow.max_x=1.0", "prune.leave_room=false")
     ),
+    "room is made up to the last target that passes the gate": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 retrain<3 freeze<3",
+        "missed missed gate dropped",
+        left=9,
+        overrides=("grow.max_x=1.0",),
+    ),
+    "no room is made where the first target fails the gate": Case(
+        "pick_train check<1 prune@0.5<1 freeze<1", "missed gate", method="pae", left=9, overrides=("grow.max_x=1.0",)
+    ),
+    "a share of 0.11 rounded to 0.1 asks for 0.9, which is no target here": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 prune@0.9<4 freeze<5",
+        "missed missed missed missed",
+        method="pae",
+        left=8,
+        overrides=("grow.max_x=1.0", "prune.room_share=rounded"),
+    ),
+    "the same share as it is asks for more": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 prune@0.888889<4 freeze<5",
+        "missed missed missed missed",
+        method="pae",
+        left=8,
+        overrides=("grow.max_x=1.0",),
+    ),
+    "a share of 1/21 rounded to 0 asks for every target and for no more": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 freeze<4",
+        "missed missed missed",
+        method="pae",
+        left=20,
+        overrides=("grow.max_x=1.0", "prune.room_share=rounded"),
+    ),
+    "the least sparsity is reached although the targets below it miss the goal": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.6<3 freeze<4",
+        "met missed missed",
+        method="pae",
+        overrides=("prune.min_sparsity=0.6", "prune.misses_allowed=0"),
+    ),
+    "above the least sparsity the highest that meets the goal is chosen": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.6<3 prune@0.8<4 freeze<5",
+        "met missed missed met",
+        method="pae",
+        overrides=("prune.min_sparsity=0.6", "prune.misses_allowed=1"),
+    ),
+    "a target below the least sparsity is not chosen though it alone meets the goal": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.7<3 freeze<4",
+        "met met missed",
+        method="pae",
+        overrides=("prune.min_sparsity=0.7", "prune.misses_allowed=0"),
+    ),
+    "the least sparsity is reached whatever the gate says": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.7<3 freeze<4",
+        "met gate gate",
+        method="pae",
+        overrides=("prune.min_sparsity=0.7",),
+    ),
+    "the last task keeps to the least sparsity with the goal missed": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.9<3 freeze<4",
+        "missed missed missed",
+        method="pae",
+        left=0,
+        overrides=("grow.max_x=1.0", "prune.min_sparsity=0.9", "prune.targets=[0.5]"),
+    ),
+    "0.1 of 1 - 0.75 released is left: 0.4 of what the task finds": Case(
+        "pick_train check<1 prune@0.4<1 prune@0.5<3 freeze<3",
+        "met missed missed",
+        method="pae",
+        left=0,
+        owned_x=0.75,
+        overrides=("grow.reserve_x=0.1", "prune.misses_allowed=1"),
+    ),
+    "a task that finds less than twice the reserve leaves half": Case(
+        "pick_train check<1 prune@0.5<1 freeze<3",
+        "missed missed",
+        method="pae",
+        left=0,
+        owned_x=0.875,
+        overrides=("grow.max_x=1.0", "grow.reserve_x=0.25", "prune.targets=[0.5, 0.8]"),
+    ),
+    "nothing is left for later tasks where the settings reserve nothing": Case(
+        "pick_train check<1 freeze<1", "missed", method="pae", left=0, owned_x=0.875, overrides=("grow.max_x=1.0",)
+    ),
+    "a task that owns nothing skips prune and retrain": Case("pick_train check<1 freeze<1", "met", own=0),
+    "a task that owns nothing grows all the same": Case(
+        "pick_train check<1 growx1.5 pick_trainx1.5<3 checkx1.5<4 freezex1.5<4", "missed missed", own=0
+    ),
+    "one weight is enough to prune and retrain": Case(
+        "pick_train check<1 prune@0.5<1 retrain<1 freeze<1", "met gate dropped", own=1
+    ),
+    "packnet does not cut a task that owns nothing": Case(
+        "pick_train check<1 freeze<1", "met", method="packnet", own=0
+    ),
     "packnet prunes once, whatever it finds": Case(
         "pick_train check<1 prune@0.6<1 freeze<3", "missed missed", method="packnet"
     ),
@@ -190,16 +286,19 @@ def shown(request: Request) -> str:
     return f"{request.stage}{target}{budget}{source}"
 
 
-def walk(case: Case) -> str:
+def walk(case: Case, given: Settings | None = None) -> str:
     """Follow the policy through the findings until the task is frozen."""
     findings = iter(case.findings.split())
-    method, rules = find(case.method), Rules(settings(*BASE, *case.overrides), case.index, case.left, case.budget_x)
+    chosen = given or settings(*BASE, *case.overrides)
+    method, rules = find(case.method), Rules(chosen, case.index, case.left, case.budget_x, case.owned_x)
     done: list[StageRecord] = []
     path: list[str] = []
     while (request := next_stage(method, done, rules)) is not None:
         assert request.number == len(done) + 1
         looks = request.stage in ("check", "prune", "retrain") or (case.method, request.stage) == ("den", "pick_train")
-        facts = FACTS[next(findings)] if looks else {}
+        facts: dict[str, Any] = FACTS[next(findings)] if looks else {}
+        if request.stage == "pick_train":
+            facts = {**facts, "own": case.own}
         done.append(StageRecord(**request.__dict__, **facts, key=""))
         path.append(shown(request))
     assert next(findings, None) is None, "not all findings were asked for"

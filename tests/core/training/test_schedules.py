@@ -55,5 +55,11 @@ def test_room_for_later_tasks_is_an_equal_share() -> None:
     assert [floor_sparsity(left) for left in (0, 1, 3, 19)] == pytest.approx([0, 0.5, 0.75, 0.95])
 
 
+def test_the_share_of_later_tasks_is_rounded_as_published() -> None:
+    lefts = (0, 1, 2, 3, 4, 5, 6, 18, 19, 20)
+    assert [floor_sparsity(left, rounded=True) for left in lefts] == [0, 0.5, 0.7, 0.8, 0.8, 0.8, 0.9, 0.9, 0.9, 1.0]
+    assert floor_sparsity(6) != floor_sparsity(6, rounded=True)
+
+
 def test_the_next_target_is_the_lowest_above_what_is_reached() -> None:
     assert [next_target((0.2, 0.5), reached) for reached in (None, 0.1, 0.2, 0.3, 0.5)] == [0.2, 0.2, 0.5, 0.5, None]

@@ -1,0 +1,82 @@
+"""The profiles of `params.yaml`: what one extends, what it says, what it says of a method, and overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from cpg_core.config.schema import read_mapping
+from cpg_core.config.suggestions import unknown
+from cpg_core.errors import CpgError
+
+METHODS = "methods"
+"""The key of a profile under which settings stand that differ for a method."""
+
+
+def profile_values(path: Path, profile: str, overrides: tuple[str, ...], method: str | None) -> dict[str, Any]:
+    """The values of a profile, not yet checked; arguments and errors as of `load_settings`."""
+    profiles = read_mapping(path).get("profiles")
+    if not isinstance(profiles, dict):
+        raise CpgError(f"{path}: expected a `profiles` mapping")
+    values = _extended(path, profiles, profile, ())
+    of_methods = values.pop(METHODS, {})
+    if not isinstance(of_methods, dict):
+        raise CpgError(f"{path}, profile '{profile}': {METHODS}: expected methods and their settings")
+    own = of_methods.get(method, {})
+    if not isinstance(own, dict):
+        raise CpgError(f"{path}, profile '{profile}': {METHODS}: {method}: expected settings, found {own!r:.80}")
+    values = _merged(values, own)
+    for override in overrides:
+        _set(values, override)
+    return values
+
+
+def methods_named(path: Path, profile: str) -> list[str]:
+    """The methods for which a profile, or one that it extends, has settings of their own."""
+    profiles = read_mapping(path).get("profiles", {})
+    return sorted(_extended(path, profiles, profile, ()).get(METHODS, {}))
+
+
+def _extended(path: Path, profiles: dict[str, Any], name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name not in profiles:
+        raise unknown("profile", name, profiles)
+    if not isinstance(profiles[name], dict):
+        raise CpgError(f"{path}, profile '{name}': expected names and values, found {profiles[name]!r:.80}")
+    if name in seen:
+        raise CpgError(f"{path}: profiles extend each other in a circle: {' -> '.join((*seen, name))}")
+    own = dict(profiles[name])
+    base = own.pop("extends", None)
+    if base is not None and not isinstance(base, str):
+        raise CpgError(f"{path}, profile '{name}': extends: expected the name of a profile, found {base!r:.80}")
+    return _merged(_extended(path, profiles, base, (*seen, name)), own) if base else own
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Groups merge by field; a schedule is one value, since its fields depend on its kind."""
+    out = dict(base)
+    for key, value in over.items():
+        group = isinstance(value, dict) and isinstance(base.get(key), dict) and "kind" not in value
+        out[key] = _merged(base[key], value) if group else value
+    return out
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator:
+        raise CpgError(f"override {override!r}: expected NAME=VALUE, such as prune.lr=0.001")
+    *groups, field = name.strip().split(".")
+    place = values
+    for group in groups:
+        inner = place.get(group)
+        if not isinstance(inner, dict):
+            raise unknown("group of settings", group, [key for key, value in place.items() if isinstance(value, dict)])
+        place[group] = dict(inner)
+        place = cast(dict[str, Any], place[group])
+    if field not in place:
+        raise unknown("setting", name, [".".join([*groups, key]) for key in place])
+    try:
+        place[field] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CpgError(f"override {override!r}: the value is not valid YAML") from error
