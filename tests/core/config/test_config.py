@@ -129,7 +129,7 @@ def test_the_paper_profile_holds_the_published_values() -> None:
 def test_the_published_protocol_holds_nothing_out_and_is_the_only_one_that_may() -> None:
     published = load_settings(PARAMS, "paper", ("goal_split=test", "val_fraction=0"))
     assert published.val_fraction == 0
-    with pytest.raises(CpgError, match="val_fraction is 0.*goal_split: test"):
+    with pytest.raises(CpgError, match=r"val_fraction is 0.*goal_split: test"):
         load_settings(PARAMS, "paper", ("val_fraction=0",))
 
 
