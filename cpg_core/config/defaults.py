@@ -20,7 +20,7 @@ OMITTED: dict[str, Any] = {
     "linear_init": "kaiming",
     "seeds": "shared",
     "grow": {"new_weights": "all", "reserve_x": 0.0},
-    "prune": {"room_share": "exact", "min_sparsity": 0.0},
+    "prune": {"room_share": "exact", "min_sparsity": 0.0, "skip_empty": False},
     "one_shot": {"schedule": {"kind": "constant"}},
     "retrain": {"compare": "compact"},
 }

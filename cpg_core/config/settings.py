@@ -113,6 +113,7 @@ class Prune(Strict):
     min_sparsity: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="The least sparsity of every task, goal met or missed"
     )
+    skip_empty: bool = Field(description="A task that trained no shared weight is neither pruned nor retrained")
 
     @model_validator(mode="after")
     def _targets_rise(self) -> Prune:

@@ -42,7 +42,7 @@ def next_stage(method: Method, done: Sequence[StageRecord], rules: Rules) -> Req
 def _prune_or_finish(method: Method, done: Sequence[StageRecord], rules: Rules) -> Request:
     number, budget_x, pruning = len(done) + 1, done[-1].budget_x, method.pruning
     check = next(record for record in reversed(done) if record.stage == "check")
-    if check.source is not None and done[check.source - 1].own == 0:
+    if rules.settings.prune.skip_empty and check.source is not None and done[check.source - 1].own == 0:
         return Request("freeze", number, check.source, budget_x)  # nothing to prune, and nothing to retrain beside
     pruned = [record for record in done if record.stage == "prune" and record.number > check.number]
     target = pruning.next_target(check, pruned, rules)

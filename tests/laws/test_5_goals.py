@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from core.tiny import KEEPING
+from core.tiny import KEEPING, copy, spec
 
+from cpg_core.runner import learn_sequence
 from cpg_core.storage.records import StageRecord, TaskRecord
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import extend
+from cpg_core.training.reporter import Silent
 
 MANY = ("pick_train.epochs=6", "prune.targets=[0.3, 0.6, 0.9, 0.97, 0.9999]", "prune.misses_allowed=null")
 """Up to a sparsity that no goal survives: a weight a layer."""
@@ -84,3 +87,28 @@ def test_a_missed_goal_leaves_every_later_task_an_equal_share(
 def test_room_is_not_made_where_the_settings_say_so(learned: Callable[..., Run]) -> None:
     run = learned(tasks="1-2", overrides=(*FAILS, "prune.leave_room=false"))
     assert run.record(1).sparsity == 0
+
+
+@pytest.mark.parametrize("how", [(), FAILS], ids=["met", "missed"])
+def test_every_task_releases_the_least_share_whatever_it_reaches(
+    learned: Callable[..., Run], how: tuple[str, ...]
+) -> None:
+    least = ("prune.targets=[0.5]", "prune.min_sparsity=0.7")
+    run = learned(method="pae", tasks="1-2", overrides=(*how, *least))
+    for record in run.records():
+        rounding = len(run.shapes(1.0)) / (record.own + record.released)
+        assert 0.7 - rounding < record.sparsity <= 0.7
+    without = learned(method="pae", tasks="1-2", overrides=(*how, "prune.targets=[0.5]"))
+    assert without.record(2).sparsity <= 0.5
+
+
+def test_the_reserve_stays_released_and_a_task_that_is_added_leaves_half_of_it(learned: Callable[..., Run]) -> None:
+    """Targets 0.8 and 0.5 leave 0.8 and 0.4 of the network; then the reserve of 0.2, and half of that."""
+    reserves = ("prune.targets=[0.5, 0.8]", "grow.reserve_x=0.2")
+    run = learned(method="pae", tasks="1-3", overrides=(*FAILS, *reserves))
+    rounding = 3 * len(run.shapes(1.0)) / run.record(1).base
+    assert [record.redundancy_x for record in run.records()] == pytest.approx([0.8, 0.4, 0.2], abs=rounding)
+    added = extend(copy(run, run.root / "copy"), spec(tasks="4").tasks[0], 0.6)
+    learn_sequence(added, Silent())
+    assert added.record(4).redundancy_x == pytest.approx(0.1, abs=rounding)
+    assert added.record(4).own > 0

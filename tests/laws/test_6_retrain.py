@@ -1,4 +1,7 @@
-"""Law 6: what the retrain learned is kept only if it is better, judged on the network that is frozen."""
+"""Law 6: what the retrain learned is kept only if it is better than what `retrain.compare` names.
+
+It is judged on the network that is frozen.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
+import torch
 from core.tiny import bits
 from core.witness import recalled_network
 
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
+from cpg_core.model.state import TaskState
 from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_state, stage_folder
@@ -25,6 +30,7 @@ RUINS = ("pick_train.epochs=6", "retrain.lr=2.0")
 HELPS = (
     "pick_train.epochs=2",
     "prune.targets=[0.95]",
+    "prune.min_sparsity=0.95",
     "prune.lr=1.0e-6",
     "retrain.lr=0.02",
     "retrain.epochs=6",
@@ -76,20 +82,39 @@ def watch(run: Run, do: Execute) -> Seen:
     )
 
 
-def test_a_retrain_that_ruins_the_task_is_dropped_to_the_last_bit(new_run: Callable[..., Run]) -> None:
-    run = new_run(tasks="1-2", overrides=RUINS)
+@pytest.mark.parametrize("compare", ["compact", "reset"])
+def test_a_retrain_that_ruins_the_task_is_dropped_to_the_last_bit(new_run: Callable[..., Run], compare: str) -> None:
+    run = new_run(tasks="1-2", overrides=(*RUINS, f"retrain.compare={compare}"))
     seen = watch(run, execute)
     assert not seen.kept
     assert seen.same_bits
     assert seen.accuracy_frozen == seen.accuracy_before == run.record(2).accuracy
 
 
-def test_a_retrain_that_helps_is_kept(new_run: Callable[..., Run]) -> None:
-    run = new_run(tasks="1-2", overrides=HELPS)
+@pytest.mark.parametrize("compare", ["compact", "reset"])
+def test_a_retrain_that_helps_is_kept(new_run: Callable[..., Run], compare: str) -> None:
+    run = new_run(tasks="1-2", overrides=(*HELPS, f"retrain.compare={compare}"))
     seen = watch(run, execute)
     assert seen.kept
     assert not seen.same_bits
     assert seen.accuracy_before < seen.accuracy_frozen == run.record(2).accuracy
+
+
+@pytest.mark.parametrize("compare", ["compact", "reset"])
+def test_what_it_must_be_better_than_is_the_compact_model_or_that_with_its_picks_reset(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, compare: str
+) -> None:
+    """A compact model that nothing can better, which with all older weights picked is of no use."""
+
+    def accuracy(context: TaskContext, state: TaskState) -> float:
+        older = context.older(context.shared(state.budget_x))
+        return 0.0 if all(torch.equal(state.pick[name], mask) for name, mask in older.items()) else 1.0
+
+    monkeypatch.setattr("cpg_core.stages.retrain.accuracy_of_state", accuracy)
+    drops_some = ("pick_train.score_lr=0.02", "retrain.epochs=1", f"retrain.compare={compare}")
+    seen = watch(new_run(tasks="1-2", overrides=drops_some), execute)
+    assert seen.kept == (compare == "reset")
+    assert seen.same_bits == (compare == "compact")
 
 
 def test_a_retrain_that_is_kept_whatever_it_gives_fails_the_same_check(new_run: Callable[..., Run]) -> None:

@@ -129,6 +129,7 @@ def test_the_paper_profile_holds_the_published_values() -> None:
     assert paper.grow == Grow(step_x=0.5, max_x=1.5, first_task=True, new_weights="border", reserve_x=0.0)
     assert paper.check.min_train_accuracy == paper.prune.min_train_accuracy == 0.95
     assert (paper.prune.leave_room, paper.prune.room_share, paper.prune.min_sparsity) == (True, "rounded", 0.0)
+    assert paper.prune.skip_empty
     assert (paper.linear_init, paper.seeds, paper.released_init) == ("normal", "per_method", "zero")
 
 

@@ -48,6 +48,7 @@ NOT_AS_BEFORE: dict[str, Any] = {
     "grow.reserve_x": 0.1,
     "prune.room_share": "rounded",
     "prune.min_sparsity": 0.5,
+    "prune.skip_empty": True,
     "one_shot.schedule": {"kind": "steps", "at_epochs": [1], "factor": 0.1},
     "retrain.compare": "reset",
 }

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from core.witness import recalled
+from core.witness import recalled, recalled_network
 from cpg_core.methods import assembly_of, find, names
 from cpg_core.model.layers import Layers
 from cpg_core.recall.audit import audit
 from cpg_core.recall.metrics import summary
 from cpg_core.storage.run import Run
+from cpg_core.training.loop import decide_accuracy
 
 STILL = ("pick_train.lr=1.0e-9", "finetune.lr=1.0e-9")
 
@@ -98,3 +99,29 @@ def test_a_column_hears_the_earlier_ones(learned: Callable[..., Run]) -> None:
     for name, weight in deaf.weight.items():
         weight[run.shapes(1.0)[name][0] :, : run.shapes(1.0)[name][1]] = 0.0
     assert not torch.equal(recalled(run, 2, deaf), recalled(run, 2))
+
+
+def test_packnet_recovers_along_its_own_schedule(learned: Callable[..., Run]) -> None:
+    """Published: a tenth of the rate from epoch 25 of 30; here from epoch 1 of 2."""
+    falls = ("one_shot.lr=0.01", "one_shot.schedule={kind: steps, at_epochs: [1], factor: 0.1}")
+    for overrides, rates in ((falls, [0.01, 0.001]), (falls[:1], [0.01, 0.01])):
+        cut = next(stage for stage in learned(method="packnet", overrides=overrides).record(1).stages if stage.target)
+        assert [epoch.lr for epoch in cut.epochs] == pytest.approx(rates)
+
+
+def test_with_nothing_held_out_all_images_train_and_the_test_split_decides(learned: Callable[..., Run]) -> None:
+    run = learned(tasks="1-2", overrides=("goal_split=test", "val_fraction=0"))
+    held_out = learned(tasks="1-2")
+    for record, other in zip(run.records(), held_out.records(), strict=True):
+        assert record.images["val"] == 0
+        assert record.images["train"] == other.images["train"] + other.images["val"]
+        assert record.goal_split == "test"
+        assert record.accuracy == record.test_accuracy
+    assert all(finding.ok for finding in audit(run))
+
+
+def test_a_validation_split_of_nothing_cannot_be_judged_on(learned: Callable[..., Run]) -> None:
+    """The control: whoever reads it is found out."""
+    run = learned(tasks="1-2", overrides=("goal_split=test", "val_fraction=0"))
+    with pytest.raises(ZeroDivisionError):
+        decide_accuracy(recalled_network(run, 1, assembly_of(run).rebuild(1), run.delta(1)), run.data(1), "val", 8)

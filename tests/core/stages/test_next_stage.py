@@ -207,15 +207,29 @@ CASES = {
     "nothing is left for later tasks where the settings reserve nothing": Case(
         "pick_train check<1 freeze<1", "missed", method="pae", left=0, owned_x=0.875, overrides=("grow.max_x=1.0",)
     ),
-    "a task that owns nothing skips prune and retrain": Case("pick_train check<1 freeze<1", "met", own=0),
+    "a task that owns nothing skips prune and retrain": Case(
+        "pick_train check<1 freeze<1", "met", own=0, overrides=("prune.skip_empty=true",)
+    ),
     "a task that owns nothing grows all the same": Case(
-        "pick_train check<1 growx1.5 pick_trainx1.5<3 checkx1.5<4 freezex1.5<4", "missed missed", own=0
+        "pick_train check<1 growx1.5 pick_trainx1.5<3 checkx1.5<4 freezex1.5<4",
+        "missed missed",
+        own=0,
+        overrides=("prune.skip_empty=true",),
     ),
     "one weight is enough to prune and retrain": Case(
-        "pick_train check<1 prune@0.5<1 retrain<1 freeze<1", "met gate dropped", own=1
+        "pick_train check<1 prune@0.5<1 retrain<1 freeze<1",
+        "met gate dropped",
+        own=1,
+        overrides=("prune.skip_empty=true",),
+    ),
+    "the settings have a task that owns nothing pruned and retrained": Case(
+        "pick_train check<1 prune@0.5<1 retrain<1 freeze<1",
+        "met gate dropped",
+        own=0,
+        overrides=("prune.skip_empty=false",),
     ),
     "packnet does not cut a task that owns nothing": Case(
-        "pick_train check<1 freeze<1", "met", method="packnet", own=0
+        "pick_train check<1 freeze<1", "met", method="packnet", own=0, overrides=("prune.skip_empty=true",)
     ),
     "packnet prunes once, whatever it finds": Case(
         "pick_train check<1 prune@0.6<1 freeze<3", "missed missed", method="packnet"

@@ -20,8 +20,10 @@ def published(method: str = "cpg", *overrides: str) -> Settings:
     return load_settings(ROOT / "params.yaml", "paper", (*protocol, *overrides), method)
 
 
-def task(index: int, path: str, findings: str, method: str = "cpg", budget_x: float = 1.0) -> Case:
-    return Case(path, findings, method, index, TASKS - index, budget_x)
+def task(
+    index: int, path: str, findings: str, method: str = "cpg", budget_x: float = 1.0, own: int | None = None
+) -> Case:
+    return Case(path, findings, method, index, TASKS - index, budget_x, own=own)
 
 
 CASES = {
@@ -59,6 +61,9 @@ CASES = {
     "the last task leaves no room, and keeps what it trained": task(
         20, "pick_trainx1.5 checkx1.5<1 retrainx1.5<1 freezex1.5<1", "missed dropped", budget_x=1.5
     ),
+    "a task that found nothing released skips prune and retrain": task(
+        19, "pick_trainx1.5 checkx1.5<1 freezex1.5<1", "missed", budget_x=1.5, own=0
+    ),
     "pae grows to x2": task(
         2,
         "pick_train check<1 growx1.5 pick_trainx1.5<3 checkx1.5<4 growx2 pick_trainx2<6 checkx2<7 prune@0.1x2<7 "
@@ -91,6 +96,7 @@ def test_the_stages_follow_as_published(name: str) -> None:
             "task 18 misses at the largest width: two are left, the share 0.33 is 0.3, the floor 0.7",
             "prune.min_sparsity=0.75",
         ),
+        ("a task that found nothing released skips prune and retrain", "prune.skip_empty=false"),
         ("pae grows to x2", "grow.max_x=1.5"),
     ],
 )

@@ -12,6 +12,7 @@ import yaml
 from core.tiny import ROOT, learn, spec
 
 from cpg_core.errors import CpgError
+from cpg_core.storage.files import read_json
 from cpg_core.storage.run import Run
 from flows.reproduce.goals import goals_of
 from flows.reproduce.plan import begun, read_plan, read_results, write_result, write_settings
@@ -225,6 +226,8 @@ def test_a_run_depends_on_the_settings_of_its_own_method_alone(project: Path) ->
         ({"runs": {"cpg": {"method": "cpg", "goal": "average"}}}, ["runs > cpg > goal", "average"]),
         ({"baselines": None}, ["baselines"]),
         ({"reproduce": None}, ["reproduce.sequences"]),
+        ({"reproduce": {"sequences": {"smoke": "digits-5"}, "plans": [1]}}, ["plans"]),
+        ({"reproduce": {"sequences": {"smoke": "digits-5"}, "plans": {"smoke": {"run": {}}}}}, ["plans.smoke", "run"]),
     ],
 )
 def test_a_wrong_plan_is_told(project: Path, change: dict[str, Any], words: list[str]) -> None:
@@ -232,6 +235,31 @@ def test_a_wrong_plan_is_told(project: Path, change: dict[str, Any], words: list
     with pytest.raises(CpgError) as error:
         read_plan(project)
     assert [word for word in words if word not in str(error.value)] == []
+
+
+def test_a_profile_may_have_runs_of_its_own(project: Path) -> None:
+    """Published: five fine-tuned models a task, PAE with goal max, DEN on all twenty tasks."""
+    edit(project, {"profile": "paper"})
+    paper = read_plan(project)
+    edit(project, {"profile": "cpu"})
+    cpu = read_plan(project)
+    assert [item.seed for item in paper.baselines.values() if item.method == "finetune"] == [1, 2, 3, 4, 5]
+    assert [item.seed for item in cpu.baselines.values() if item.method == "finetune"] == [1, 2, 3]
+    assert {item.goal for item in paper.runs.values() if item.method == "pae"} == {"max"}
+    assert {item.goal for item in cpu.runs.values() if item.method == "pae"} == {"avg"}
+    assert (paper.runs["den"].first_tasks, cpu.runs["den"].first_tasks) == (None, 10)
+    assert paper.runs["cpg-avg"] == cpu.runs["cpg-avg"]
+
+
+def test_a_profile_may_have_settings_of_its_own_for_a_method(project: Path) -> None:
+    edit(project, {"profile": "paper"})
+    largest = {path.stem: read_json(path)["grow"]["max_x"] for path in write_settings(read_plan(project), project)}
+    assert {method for method, max_x in largest.items() if max_x == 2.0} == {"pae"}
+    profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
+    profiles["paper"]["methods"]["pea"] = profiles["paper"]["methods"].pop("pae")
+    edit(project, {"profiles": profiles})
+    with pytest.raises(CpgError, match="did you mean 'pae'"):
+        write_settings(read_plan(project), project)
 
 
 def test_an_unknown_run_of_the_plan_is_told(project: Path) -> None:
