@@ -29,14 +29,15 @@ from cpg_core.storage.delta import Delta
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
-from cpg_core.training.evaluation import eval_mode, probe_images
+from cpg_core.training.evaluation import probe_images
 from cpg_core.training.reporter import Silent
 
 
 def look(network: nn.Module, run: Run, split: Split, mean: Tensor, std: Tensor) -> Tensor:
     """Logits of the probe and of real test images, one below the other."""
     probe = probe_images(run.input.channels, run.input.size).contiguous(memory_format=torch.channels_last)
-    with eval_mode(network.to(memory_format=torch.channels_last)):  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    with torch.inference_mode():
         batches = [probe, *(images for images, _ in eval_batches(split, mean, std, 64, "cpu"))]
         return torch.cat([network(images) for images in batches]).clone()
 

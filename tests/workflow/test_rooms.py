@@ -21,10 +21,10 @@ ORDER = (
     "persist",
     "request",
     "parameters",
+    "console",
     "versioning",
     "tracking",
     "environment",
-    "console",
 )
 """Each may import those after it, and cpg_core; none those before it."""
 

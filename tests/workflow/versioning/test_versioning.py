@@ -330,6 +330,7 @@ class TestData:
             "name: mine\nbackbone: digits_cnn\nprofile: digits\nsource: {kind: folder, folder: data/raw/mine}\n"
             "tasks: [{name: pets, classes: [cat, dog]}]\n"
         )
+        (project / "params.yaml").write_text("profiles: {}\n")
         monkeypatch.chdir(project)
         assert cpg("prepare", sequence, "--root", project).stdout.endswith("data/prepared/mine.json\n")
         written = (project / "data/prepared/mine.json").read_bytes()
