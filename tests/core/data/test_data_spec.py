@@ -173,8 +173,9 @@ def test_the_sequences_of_this_project() -> None:
     assert starts == {"1": (12, 9, 3, 2), "2": (2, 11, 1, 17), "3": (19, 13, 18, 10)}
 
 
-def test_the_example_in_the_readme(tmp_path: Path) -> None:
-    example = re.search(r"```yaml\n(.*?)```", (SEQUENCES / "README.md").read_text(), re.DOTALL)
+def test_the_example_in_the_documents(tmp_path: Path) -> None:
+    page = (SEQUENCES.parent / "docs/data.md").read_text()
+    example = re.search(r"```yaml\n(name: mixed\n.*?)```", page, re.DOTALL)
     assert example
     (tmp_path / "mixed.yaml").write_text(example[1])
     kinds = [task.source.kind for task in load_sequence("mixed", tmp_path).tasks]

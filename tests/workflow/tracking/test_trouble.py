@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from cpg_core.storage.files import write_json
 from cpg_core.storage.run import RUN, Run
 from cpg_core.storage.runs import open_run
-from flows.cli.app import NOT_RECORDED, app
+from flows.cli.app import app
+from flows.cli.errors import ExitCode
 from flows.tracking.address import VARIABLE, database_address, local_folder
 from flows.tracking.sync import Tracker, open_store, sync
 from workflow.asking import arguments, parameters, tiny_request
@@ -67,7 +68,7 @@ def test_a_refusal_is_told_before_and_after_learning_with_exit_code_3(
     monkeypatch.setenv(VARIABLE, FOLDER)
     words = [*arguments(tiny_request(tasks="1-1"), tmp_path), "--plain"]
     result = CliRunner().invoke(app, words)
-    assert result.exit_code == NOT_RECORDED == 3
+    assert result.exit_code == ExitCode.NOT_RECORDED == 3
     lines = result.output.splitlines()
     assert sum("MLflow refuses" in line for line in lines) == 1
     told = next(number for number, line in enumerate(lines) if "MLflow refuses" in line)
