@@ -142,7 +142,7 @@ class Finetune(Strict):
 class Ewc(Strict):
     """Elastic weight consolidation (Kirkpatrick et al., 2017)."""
 
-    strength: Positive = Field(description="lambda: how stiff the springs are")
+    strength: Positive = Field(description="lambda: strength of the quadratic penalty")
     images: Count = Field(description="Of each earlier task, to find its Fisher information with")
 
 
@@ -150,7 +150,7 @@ class Lwf(Strict):
     """Learning without forgetting (Li and Hoiem, 2016)."""
 
     strength: Positive = Field(
-        description="lambda_o: the loss of each earlier task's answers over that of the new task"
+        description="lambda_o: weight of the distillation loss of the earlier tasks over the loss of the new one"
     )
     temperature: Positive
 
