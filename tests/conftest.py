@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs, one after the other")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks as it comes to its own turn
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side, those of one file share its fixtures, and those of tests/browser their servers.
 
