@@ -16,7 +16,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cpg_core.config.schema import Strict, read_yaml
 from cpg_core.config.suggestions import did_you_mean
-from cpg_core.data.fields import Augment, Normalise, Source
+from cpg_core.data.fields import Augment, Normalise
+from cpg_core.data.sources import AnySource
 from cpg_core.errors import CpgError
 
 INHERITED = ("source", "augment", "normalise")
@@ -39,7 +40,7 @@ class TaskSpec(Strict):
     """One task, complete: everything needed to read its images again. `classes=None` means all of the source's."""
 
     name: SafeName
-    source: Source
+    source: AnySource
     classes: tuple[str, ...] | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
@@ -63,7 +64,7 @@ class SequenceSpec(Strict):
     description: str = ""
     backbone: str
     profile: str
-    source: Source | None = None
+    source: AnySource | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
     tasks: tuple[TaskSpec, ...]
