@@ -8,7 +8,7 @@ from gpu_results import Results
 from gpu_setup import Clock, Setup, paper_row, run_spec
 
 from cpg_core.config.settings import Settings
-from cpg_core.data.source import choose
+from cpg_core.data.load import choose
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit

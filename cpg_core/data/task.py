@@ -16,8 +16,8 @@ from torch import Tensor
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.fields import Augment, MeanStd, Normalise
 from cpg_core.data.listing import Listing, Rows
+from cpg_core.data.load import choose, load, streams
 from cpg_core.data.reading import Broken, Levels, Progress, Read, Wanted, count_levels, read_rows, silent
-from cpg_core.data.source import choose, load, streams
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out

@@ -17,7 +17,7 @@ from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of
 from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
-from cpg_core.stages.source_hash import sources
+from cpg_core.stages.source_hash import source_sha256, sources
 from cpg_core.storage.run import RunSpec
 from cpg_core.storage.runs import begin, open_run
 
@@ -187,6 +187,23 @@ def test_their_own_files_are_part_of_what_a_stage_depends_on(plugged_in: Path) -
     for room, name in chosen.items():
         assert found[f"{room}/{name}.py"].is_relative_to(plugged_in)
     assert "objectives/classification.py" in found  # which margin imports
+
+
+def test_an_edit_of_its_objective_makes_a_stage_stale(plugged_in: Path) -> None:
+    one_task = spec_of_stripes(plugged_in)
+    one_task = one_task.model_copy(update={"tasks": one_task.tasks[:1]})
+
+    def key(root: str) -> str:
+        source_sha256.cache_clear()
+        return learn(plugged_in / root, one_task).record(1).stages[0].key
+
+    before = key("before")
+    assert key("same") == before
+    with (plugged_in / objectives.__name__ / "margin.py").open("a") as file:
+        file.write("# another loss\n")
+    edited = key("edited")
+    source_sha256.cache_clear()
+    assert edited != before
 
 
 def test_without_the_files_their_names_are_unknown(tmp_path: Path) -> None:

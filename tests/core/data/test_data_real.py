@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from cpg_core.data.decode import Decoded, examine
-from cpg_core.data.source import choose
+from cpg_core.data.load import choose
 from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data

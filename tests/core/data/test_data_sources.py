@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cpg_core.data import source as loading
-from cpg_core.data.source import load
+from cpg_core.data.load import load
 from cpg_core.data.sources.digits import DigitsSource
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.sources.parquet import ParquetSource
