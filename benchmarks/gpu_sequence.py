@@ -8,7 +8,7 @@ from gpu_results import Results
 from gpu_setup import Clock, Setup, paper_row, run_spec
 
 from cpg_core.config.settings import Settings
-from cpg_core.data.source import choose, list_part
+from cpg_core.data.load import choose
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
@@ -71,7 +71,7 @@ def images_are_here(task: TaskSpec) -> bool:
     """Whether all classes of a task have images: a part of a data set may have been carried here."""
     try:
         for part in ("train", "test"):
-            listing = list_part(task.source, part)
+            listing = task.source.list_part(part)
             choose(listing, task.classes or listing.names)
     except CpgError:
         return False

@@ -23,7 +23,7 @@ import psutil
 from output import show
 
 from cpg_core.config.settings import load_settings
-from cpg_core.data.fields import DigitsSource
+from cpg_core.data.sources.digits import DigitsSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.machine import deterministic, versions
 from cpg_core.methods import find

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from cpg_core.config.settings import Optimizer
 from cpg_core.data.batches import train_batches
-from cpg_core.data.fields import Augment, DigitsSource
+from cpg_core.data.fields import Augment
+from cpg_core.data.sources.digits import DigitsSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData

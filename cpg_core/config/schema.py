@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,5 +105,12 @@ def _what(error: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _keys(model: type[BaseModel]) -> set[str]:
     """All keys of the model and of the models inside it."""
-    schema = model.model_json_schema()
-    return {key for part in [schema, *schema.get("$defs", {}).values()] for key in part.get("properties", {})}
+    return set(_properties(model.model_json_schema()))
+
+
+def _properties(schema: object) -> Iterator[str]:
+    """The keys that a JSON schema names, at any depth."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", ())
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _properties(inner)

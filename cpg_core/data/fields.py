@@ -1,8 +1,7 @@
-"""The parts of a task's definition: where its images come from, how they are augmented and normalised."""
+"""The parts of a task's definition that all sources share: places, how images are augmented and normalised."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,72 +43,6 @@ Place = Annotated[Path, AfterValidator(_from_folder), PlainSerializer(_to_folder
 and absolute in memory: the folder of the YAML file that a person writes, or the root of the run that is stored."""
 
 DOWNLOADED = Path("data/raw/torchvision")
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-HUB_ADDRESS = re.compile(r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)?datasets/([^?#]+)(?:[?#].*)?")
-HUB_PAGES = re.compile(r"/(tree|blob|resolve|viewer|discussions)/.*")
-
-
-def _hub_name(repo: str) -> str:
-    """The name of a data set on the hub, from its name or the address of its page."""
-    address = HUB_ADDRESS.fullmatch(repo.strip())
-    name = HUB_PAGES.sub("", address[1] + "/").strip("/") if address else repo.strip()
-    if not HUB_NAME.fullmatch(name):
-        raise ValueError(f"expected a data set of the Hugging Face hub, such as uoft-cs/cifar100, got {repo!r}")
-    return name
-
-
-class DigitsSource(Strict):
-    """The 1,797 digits of scikit-learn, 8x8 grey, with a fixed stratified split: 80 % train, 20 % test."""
-
-    kind: Literal["digits"]
-
-
-class ParquetSource(Strict):
-    """Parquet files in the layout of the Hugging Face hub: `train-*.parquet`, `test-*.parquet`.
-
-    Either `folder` holds them; or they are looked for in `$<env>/<subfolder>`, then in `data/raw/<subfolder>` of the
-    working directory, and downloaded there from the hub's `repo` if they are in neither.
-    """
-
-    kind: Literal["parquet"]
-    folder: Place | None = None
-    repo: Annotated[str, AfterValidator(_hub_name)] | None = None
-    env: str | None = None
-    subfolder: str | None = None
-    image: str = "image"
-    label: str = "label"
-
-    @model_validator(mode="after")
-    def _one_place(self) -> ParquetSource:
-        if self.folder is not None and (self.repo or self.env or self.subfolder):
-            raise ValueError("give either folder alone, or repo / env / subfolder")
-        if self.folder is None and self.subfolder is None:
-            raise ValueError("give folder (where the files are), or subfolder with env and/or repo")
-        return self
-
-
-class TorchvisionSource(Strict):
-    """A class of `torchvision.datasets` by name, downloaded into `root` when it is not there.
-
-    A dataset that takes `train=` is asked for True and False; one that takes `split=` for `split_names` (train, test).
-    `args` go to the dataset as they are.
-    """
-
-    kind: Literal["torchvision"]
-    dataset: str
-    root: Place = DOWNLOADED
-    split_names: tuple[str, str] = ("train", "test")
-    args: dict[str, str | int | float | bool] = Field(default_factory=dict)
-
-
-class FolderSource(Strict):
-    """Image files in `folder/train/CLASS/` and `folder/test/CLASS/`."""
-
-    kind: Literal["folder"]
-    folder: Place
-
-
-Source = Annotated[DigitsSource | ParquetSource | TorchvisionSource | FolderSource, Field(discriminator="kind")]
 
 
 class Augment(Strict):

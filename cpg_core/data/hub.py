@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-from cpg_core.data.fields import ParquetSource
 from cpg_core.data.shards import matching
 from cpg_core.errors import CpgError
 
 DOWNLOADS = Path("data/raw")
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ADDRESS = re.compile(r"(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)?datasets/([^?#]+)(?:[?#].*)?")
+HUB_PAGES = re.compile(r"/(tree|blob|resolve|viewer|discussions)/.*")
 
 
-def find_folder(source: ParquetSource) -> Path:
-    """The folder that holds the files, which are downloaded if they are nowhere."""
-    if source.folder is not None:
-        return source.folder
-    assert source.subfolder is not None  # the model has checked it
-    target = DOWNLOADS / source.subfolder
-    roots = [os.environ[source.env]] if source.env and os.environ.get(source.env) else []
-    places = [*(Path(root).expanduser() / source.subfolder for root in roots), target]
+def hub_name(repo: str) -> str:
+    """The name of a data set on the hub, from its name or the address of its page."""
+    address = HUB_ADDRESS.fullmatch(repo.strip())
+    name = HUB_PAGES.sub("", address[1] + "/").strip("/") if address else repo.strip()
+    if not HUB_NAME.fullmatch(name):
+        raise ValueError(f"expected a data set of the Hugging Face hub, such as uoft-cs/cifar100, got {repo!r}")
+    return name
+
+
+def find_folder(subfolder: str, env: str | None, repo: str | None) -> Path:
+    """The folder that holds the files, which are downloaded if they are nowhere.
+
+    Args:
+        subfolder: its name in each place that is looked in.
+        env: the variable that names the first place.
+        repo: the data set on the hub to download.
+
+    Raises:
+        CpgError: they are nowhere, and cannot be downloaded.
+    """
+    target = DOWNLOADS / subfolder
+    roots = [os.environ[env]] if env and os.environ.get(env) else []
+    places = [*(Path(root).expanduser() / subfolder for root in roots), target]
     for place in places:
         if all(matching(place, part) for part in ("train", "test")):
             return place
     looked = "found no train-*.parquet with test-*.parquet in " + " or ".join(map(str, places))
-    if source.repo is None:
+    if repo is None:
         raise CpgError(f"{looked}; put them there, or name a repo to download them from")
-    return _download(source.repo, target, looked)
+    return _download(repo, target, looked)
 
 
 def _download(repo: str, target: Path, looked: str) -> Path:

@@ -14,9 +14,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from cpg_core import objectives
 from cpg_core.config.schema import Strict, read_yaml
-from cpg_core.config.suggestions import did_you_mean
-from cpg_core.data.fields import Augment, Normalise, Source
+from cpg_core.config.suggestions import did_you_mean, unknown
+from cpg_core.data.fields import Augment, Normalise
+from cpg_core.data.sources import AnySource
 from cpg_core.errors import CpgError
 
 INHERITED = ("source", "augment", "normalise")
@@ -36,13 +38,25 @@ SafeName = Annotated[str, AfterValidator(_is_safe_name)]
 
 
 class TaskSpec(Strict):
-    """One task, complete: everything needed to read its images again. `classes=None` means all of the source's."""
+    """One task, complete: everything needed to read its images again.
+
+    `classes=None` means all of the source's. `kind` is the name of the task's objective; the default is not written, as
+    runs of before it could be chosen have none.
+    """
 
     name: SafeName
-    source: Source
+    source: AnySource
     classes: tuple[str, ...] | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
+    kind: str = Field(default=objectives.DEFAULT, exclude_if=lambda kind: kind == objectives.DEFAULT)
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in objectives.names():
+            raise ValueError(str(unknown("kind of task", kind, objectives.names())))
+        return kind
 
     @field_validator("classes")
     @classmethod
@@ -63,7 +77,7 @@ class SequenceSpec(Strict):
     description: str = ""
     backbone: str
     profile: str
-    source: Source | None = None
+    source: AnySource | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
     tasks: tuple[TaskSpec, ...]

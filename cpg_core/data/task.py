@@ -15,10 +15,10 @@ from torch import Tensor
 
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.fields import Augment, MeanStd, Normalise
-from cpg_core.data.folder import list_classes
 from cpg_core.data.listing import Listing, Rows
+from cpg_core.data.load import choose, load, streams
 from cpg_core.data.reading import Broken, Levels, Progress, Read, Wanted, count_levels, read_rows, silent
-from cpg_core.data.source import choose, list_part, load, streams, unused
+from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
 from cpg_core.data.summary import Part, Summary, part_of
@@ -100,7 +100,7 @@ def load_task_data(
     """
     if not 0 <= val_fraction < 1:
         raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
-    listings = list_part(spec.source, "train"), list_part(spec.source, "test")
+    listings = spec.source.list_part("train"), spec.source.list_part("test")
     classes = spec.classes or _classes_of(listings)
     wanted = Wanted(channels, image_size, workers, progress)
     chosen = [choose(listing, classes) for listing in listings]  # before any image is decoded
@@ -118,7 +118,7 @@ def load_task_data(
     train, val = read.split.take(kept), replace(read.split.take(held), remarks={})
     mean, std = fixed or _mean_std(read.levels if read.levels is not None else _levels(train))
     complete = spec.model_copy(update={"classes": classes})
-    return TaskData(complete, classes, train, val, mean, std, read_test, parts, unused(spec.source))
+    return TaskData(complete, classes, train, val, mean, std, read_test, parts, spec.source.unused())
 
 
 def load_test_split(spec: TaskSpec, *, image_size: int, channels: int, workers: int = 0) -> Split:
@@ -126,7 +126,7 @@ def load_test_split(spec: TaskSpec, *, image_size: int, channels: int, workers: 
 
     Raises `CpgError` as `load_task_data` does.
     """
-    listing = list_part(spec.source, "test")
+    listing = spec.source.list_part("test")
     classes = spec.classes or listing.names
     return load(listing, classes, image_size=image_size, channels=channels, workers=workers)
 

@@ -52,13 +52,13 @@ def width(base_width: float, budget_x: float) -> float:
     return base_width * math.sqrt(budget_x)
 
 
-def build(backbone: str, width: float, classes: int, *seed: int | str, objective: str = "classification") -> Network:
+def build(backbone: str, width: float, classes: int, *seed: int | str, objective: str = objectives.DEFAULT) -> Network:
     """A freshly initialised network; the same seed words give the same weights."""
     with seeded(*seed):
         return Network(backbones.find(backbone).build(width), classes, objectives.find(objective))
 
 
-def empty(backbone: str, width: float, classes: int, objective: str = "classification") -> Network:
+def empty(backbone: str, width: float, classes: int, objective: str) -> Network:
     """A network whose tensors hold nothing yet: all of them are to be written by `cpg_core.model.state.install`."""
     with torch.device("meta"):
         network = build(backbone, width, classes, objective=objective)

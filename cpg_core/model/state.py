@@ -100,12 +100,13 @@ def loaded_network(
     backbone: str,
     width: float,
     classes: int,
+    objective: str,
     weights: Layers,
     private: Layers,
     device: torch.device,
     precision: str,
 ) -> Network:
     """The network of a task that computes with these weights and private tensors, in a precision of `Compute`."""
-    network = empty(backbone, width, classes)
+    network = empty(backbone, width, classes, objective)
     install(network, weights, private)
     return network.place(device, precision)

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from cpg_core.config.suggestions import unknown
 
+DEFAULT = "classification"
+"""Of a task that names none."""
+
 
 @dataclass(frozen=True)
 class Objective:

@@ -169,7 +169,7 @@ class TaskContext:
         spec = self.run.spec
         decides = self.data.val if spec.settings.goal_split == "val" else self.data.test
         content = {
-            "code": source_sha256(methods=spec.method, backbones=spec.backbone),
+            "code": source_sha256(methods=spec.method, backbones=spec.backbone, objectives=self.data.spec.kind),
             "torch": torch.__version__,
             "settings": settings_of(spec.method, spec.settings),
             "method": spec.method,

@@ -51,7 +51,8 @@ def _learned(context: TaskContext, request: Request) -> Learned:
     delta = deltas.make(before, state, index, overwrites=overwrites)
     after = deltas.apply(before, delta, index, overwrites=overwrites)
     data, assembly = context.data, context.assembly
-    network = recalled_network(assembly, after, delta, index, request.budget_x, len(data.classes))
+    classes, objective = len(data.classes), data.spec.kind
+    network = recalled_network(assembly, after, delta, index, request.budget_x, classes, objective)
     return Learned(
         state=state,
         delta=replace(delta, probe=probe_of(run, network)),

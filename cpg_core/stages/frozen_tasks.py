@@ -26,18 +26,21 @@ from cpg_core.training.evaluation import accuracy, probe_images, probe_logits
 def network_of(assembly: Assembly, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
     """The network of a frozen task, of its own width, on the current shared weights and the device at hand."""
     base = assembly.base(shared, record, delta)
-    return recalled_network(assembly, base, delta, record.index, record.budget_x, len(record.classes))
+    classes, objective = len(record.classes), record.objective
+    return recalled_network(assembly, base, delta, record.index, record.budget_x, classes, objective)
 
 
 def recalled_network(
-    assembly: Assembly, base: Shared, delta: Delta, index: int, budget_x: float, classes: int
+    assembly: Assembly, base: Shared, delta: Delta, index: int, budget_x: float, classes: int, objective: str
 ) -> Network:
     """The same of task `index`, from the weights that it is recalled from: put together from its delta alone."""
     spec = assembly.run.spec
     weights = deltas.recalled(base, delta, index, overwrites=assembly.overwrites)
     at, compute = width(spec.settings.base_width, budget_x), spec.settings.compute
     device = device_at_hand(compute.device)
-    return loaded_network(spec.backbone, at, classes, weights, delta.private, device, compute.precision).eval()
+    return loaded_network(
+        spec.backbone, at, classes, objective, weights, delta.private, device, compute.precision
+    ).eval()
 
 
 def probe_of(run: Run, network: Network) -> Tensor:
@@ -74,10 +77,10 @@ def recheck(assembly: Assembly, shared: Shared, before: int) -> list[Recall]:
     """
     run = assembly.run
     found, probe = [], _probe_batch(run)
-    known: dict[tuple[float, int], tuple[Network, Mapping[str, Tensor], Layers]] = {}
+    known: dict[tuple[float, int, str], tuple[Network, Mapping[str, Tensor], Layers]] = {}
     for index in range(1, before + 1):
         record, delta = assembly.recallable(index)
-        kind = record.width, len(record.classes)
+        kind = record.width, len(record.classes), record.objective
         if kind not in known:
             made = network_of(assembly, shared, record, delta)
             known[kind] = made, shared_parameters(made), private_tensors(made)

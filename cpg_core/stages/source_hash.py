@@ -1,7 +1,8 @@
 """A hash of the code that decides what is learned, so that a stage done by other code is done anew.
 
-It is over every source of this package but those in `EXEMPT`. Of the methods and of the backbones, of which a run has
-one each, it is over that one's file and what this imports of its room.
+It is over every source of this package but those in `EXEMPT`. Of the methods, backbones and objectives, of which a task
+has one each, it is over that one's file and what this imports of its room. A source of data that lies outside of the
+package is not in it: a stage's key holds the digest of the images beside it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def source_sha256(**chosen: str) -> str:
     Read once a process: what runs is the code as it was loaded, whatever is edited meanwhile.
 
     Args:
-        chosen: by room, the module that the run has of it: `methods="cpg", backbones="vgg16_bn"`.
+        chosen: by room, the module that the task has of it: `methods="cpg", backbones="vgg16_bn"`.
     """
     hasher = hashlib.sha256()
     for name, path in sources(**chosen):

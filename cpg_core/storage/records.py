@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from cpg_core import objectives
 from cpg_core.config.schema import Strict
 
 StageName = Literal["pick_train", "check", "grow", "prune", "retrain", "split", "freeze"]
@@ -113,6 +114,11 @@ class TaskRecord(Strict):
     probe_sha256: str
     parent_sha256: str | None
     machine: Machine
+
+    @property
+    def objective(self) -> str:
+        """The name of the task's objective."""
+        return str(self.task.get("kind", objectives.DEFAULT))
 
     @property
     def expansion_x(self) -> float:

@@ -9,7 +9,6 @@ from pathlib import Path
 from cpg_core.backbones import Input
 from cpg_core.backbones import find as find_backbone
 from cpg_core.data.reading import Progress
-from cpg_core.data.source import folder_of
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
 from cpg_core.storage.files import write_json
@@ -57,7 +56,7 @@ def prepare(sequence: str, home: Path, root: Path, note: Callable[[str], None], 
 def version_images(sequence: str, home: Path, root: Path, note: Callable[[str], None]) -> None:
     """Put what a sequence reads from `data/raw` under DVC. What lies elsewhere stays there, and is not copied."""
     sources = {task.source.model_dump_json(): task.source for task in load_sequence(sequence, home).tasks}
-    folders = [folder_of(source) for source in sources.values()]
+    folders = [source.location() for source in sources.values()]
     version_data(root, [folder for folder in folders if folder is not None], note)
 
 

@@ -21,7 +21,9 @@ from cpg_core.data.augment import Draws, crop, cut_out, draw, flip, normalise
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
 from cpg_core.data.decode import decode
 from cpg_core.data.fetch import Share
-from cpg_core.data.fields import Augment, DigitsSource, FolderSource
+from cpg_core.data.fields import Augment
+from cpg_core.data.sources.digits import DigitsSource
+from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData, load_task_data

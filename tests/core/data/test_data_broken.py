@@ -14,9 +14,9 @@ from PIL import Image
 
 from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import decode
-from cpg_core.data.fields import FolderSource
 from cpg_core.data.reading import SHOWN_BROKEN, Broken
 from cpg_core.data.resize import fit
+from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.task import TaskData, load_eval_split, load_task_data
 from cpg_core.errors import CpgError

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpg_core.data.fields import FolderSource, TorchvisionSource
-from cpg_core.data.source import list_part
+from cpg_core.data.sources.folder import FolderSource
+from cpg_core.data.sources.torchvision import TorchvisionSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.task import TaskData, load_eval_split, load_task_data
 
@@ -180,11 +180,11 @@ def test_labels_of_a_library_set_that_are_no_class_are_counted(
 
     monkeypatch.setattr("torchvision.datasets.MNIST", Odd)
     source = TorchvisionSource(kind="torchvision", dataset="MNIST", root=tmp_path)
-    listing = list_part(source, "train")
+    listing = source.list_part("train")
     assert listing.labels.tolist() == [0, 1, -1, -1, 1]
     assert [(item.number, item.reason) for item in listing.left_out] == [(2, "labelled outside 0..1")]
     (item,) = listing.read(np.array([4]))
     assert "row 4: cannot be read (KeyError: 4)" in str(item.content)
     Odd.targets = [[0, 1], [1, 0]]
     with tells("MNIST, train part", "labels are not one class number an image"):
-        list_part(source, "train")
+        source.list_part("train")

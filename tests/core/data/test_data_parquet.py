@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpg_core.data.fields import ParquetSource
+from cpg_core.data.load import load
 from cpg_core.data.shards import shards
-from cpg_core.data.source import list_part, load, unused
+from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.summary import part_of
 from cpg_core.data.task import load_task_data
@@ -53,10 +53,10 @@ def test_shards_that_name_their_classes_in_another_order_are_refused(
     one = write_parquet(tmp_path / "train-00000-of-00002.parquet", [0, 1], NAMES)
     other = write_parquet(tmp_path / "train-00001-of-00002.parquet", [0, 1], NAMES[::-1])
     with tells(str(one), str(other), "[cat, dog] and [dog, cat]"):
-        list_part(_source(tmp_path), "train")
+        _source(tmp_path).list_part("train")
     _rewrite(other, metadata={})
     with tells(str(one), str(other), "[cat, dog] and no names"):
-        list_part(_source(tmp_path), "train")
+        _source(tmp_path).list_part("train")
 
 
 def test_train_and_test_are_matched_by_name(tmp_path: Path, write_parquet: Write) -> None:
@@ -108,7 +108,7 @@ def test_complete_shards_come_in_the_order_of_their_numbers(tmp_path: Path, name
 def test_rows_without_a_class_are_counted_by_reason(tmp_path: Path, write_parquet: Write, tells: Tells) -> None:
     path = write_parquet(tmp_path / "train.parquet", [0] * 9, NAMES)
     _rewrite(path, pa.array([0, 1, 0, 1, 0, 2, -1, None, None], pa.int64()))
-    listing = list_part(_source(tmp_path), "train")
+    listing = _source(tmp_path).list_part("train")
     assert listing.labels.tolist() == [0, 1, 0, 1, 0, -1, -1, -1, -1]
     (line,) = part_of(listing, NAMES).lines()
     assert "left out: 2 without a label" in line
@@ -116,7 +116,7 @@ def test_rows_without_a_class_are_counted_by_reason(tmp_path: Path, write_parque
     assert "1 labelled -1" in line
     _rewrite(path, pa.array([0, 1, 0, 1, None, 2, -1, None, None], pa.int64()))
     with tells("more is left out than taken (4 taken)", "3 without a label"):
-        part_of(list_part(_source(tmp_path), "train"), NAMES)
+        part_of(_source(tmp_path).list_part("train"), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_rows_without_a_class_are_counted_by_reason(tmp_path: Path, write_parque
 def test_labels_of_any_kind(tmp_path: Path, write_parquet: Write, labels: pa.Array, expected: list[int]) -> None:
     path = write_parquet(tmp_path / "train.parquet", [0] * 4, NAMES)
     _rewrite(path, labels)
-    assert list_part(_source(tmp_path), "train").labels.tolist() == expected
+    assert _source(tmp_path).list_part("train").labels.tolist() == expected
 
 
 def test_a_label_that_is_no_whole_number_is_refused(tmp_path: Path, write_parquet: Write, tells: Tells) -> None:
     path = write_parquet(tmp_path / "train.parquet", [0] * 2, NAMES)
     _rewrite(path, pa.array([0.0, 0.5]))
     with tells(str(path), "column 'label'", "'0.5'"):
-        list_part(_source(tmp_path), "train")
+        _source(tmp_path).list_part("train")
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_damaged_metadata_are_named(tmp_path: Path, write_parquet: Write, metada
     path = write_parquet(tmp_path / "train.parquet", [0, 1], NAMES)
     _rewrite(path, metadata=metadata)
     with tells(str(path), "Hugging Face metadata are damaged"):
-        list_part(_source(tmp_path), "train")
+        _source(tmp_path).list_part("train")
 
 
 def test_names_by_number(tmp_path: Path, write_parquet: Write) -> None:
     path = write_parquet(tmp_path / "train.parquet", [0, 1], NAMES)
     _rewrite(path, metadata=_features({"names": {"0": "ant", "1": "bee"}}))
-    assert list_part(_source(tmp_path), "train").names == ("ant", "bee")
+    assert _source(tmp_path).list_part("train").names == ("ant", "bee")
 
 
 def test_a_large_row_group_is_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_large_row_group_is_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
     how: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "write_batch_size": 1}  # a page a row
     pq.write_table(table, tmp_path / "train.parquet", row_group_size=48, **how)
     del table, cells
-    listing = list_part(_source(tmp_path), "train")
+    listing = _source(tmp_path).list_part("train")
     pool = pa.system_memory_pool()
     before = pa.default_memory_pool()
     pa.set_memory_pool(pool)
@@ -202,14 +202,14 @@ def test_a_cell_without_an_image_and_broken_ones_are_named_at_once(
     made = table.set_column(0, "image", pa.array(cells, table.schema.field("image").type))
     pq.write_table(made.replace_schema_metadata(table.schema.metadata), path)
     with tells("2 of 4 images", "row 1 of", "holds no image", "row 3 of", "cannot read this image"):
-        load(list_part(_source(tmp_path), "train"), NAMES, image_size=4, channels=3)
+        load(_source(tmp_path).list_part("train"), NAMES, image_size=4, channels=3)
 
 
 def test_only_a_file_that_is_cut_short_is_called_so(
     tmp_path: Path, write_parquet: Write, monkeypatch: pytest.MonkeyPatch, tells: Tells
 ) -> None:
     path = write_parquet(tmp_path / "train.parquet", [0, 1], NAMES)
-    listing = list_part(_source(tmp_path), "train")
+    listing = _source(tmp_path).list_part("train")
 
     def refuse(*_: object, **__: object) -> None:
         raise pa.ArrowNotImplementedError("Nested data conversions not implemented for chunked array outputs")
@@ -221,12 +221,12 @@ def test_only_a_file_that_is_cut_short_is_called_so(
     assert str(path) in str(error.value)
     path.write_bytes(path.read_bytes()[:-9])
     with tells(str(path), "cut short"):
-        list_part(_source(tmp_path), "train")
+        _source(tmp_path).list_part("train")
 
 
 def test_a_validation_file_is_said_not_to_be_used(tmp_path: Path, write_parquet: Write) -> None:
     for name in ("train", "test", "validation-00000-of-00001", "unsupervised"):
         write_parquet(tmp_path / f"{name}.parquet", [0, 1], NAMES)
-    held, rest = unused(_source(tmp_path))
+    held, rest = _source(tmp_path).unused()
     assert "held out of train (val_fraction): validation-00000-of-00001.parquet" in held
     assert "only train and test files are: unsupervised.parquet" in rest

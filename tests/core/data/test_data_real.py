@@ -11,12 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from cpg_core.data.decode import decode
-from cpg_core.data.fields import ParquetSource
-from cpg_core.data.source import choose, list_part
+from cpg_core.data.decode import Decoded, examine
+from cpg_core.data.load import choose
+from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
 
@@ -34,7 +33,7 @@ def coarse() -> dict[str, tuple[list[str], list[str]]]:
     assert isinstance(source, ParquetSource)
     found = {}
     for part in ("train", "test"):
-        fine, rough = (list_part(source.model_copy(update={"label": f"{kind}_label"}), part) for kind in KINDS)
+        fine, rough = (source.model_copy(update={"label": f"{kind}_label"}).list_part(part) for kind in KINDS)
         found[part] = ([fine.names[label] for label in fine.labels], [rough.names[label] for label in rough.labels])
     return found
 
@@ -46,7 +45,7 @@ KINDS = ("fine", "coarse")
 def test_a_task_holds_its_whole_superclass(task: TaskSpec, coarse: dict[str, tuple[list[str], list[str]]]) -> None:
     assert task.classes is not None
     for part, count in (("train", 500), ("test", 100)):
-        rows, labels = choose(list_part(task.source, part), task.classes)
+        rows, labels = choose(task.source.list_part(part), task.classes)
         fine, rough = coarse[part]
         assert {rough[row] for row in rows} == {task.name}
         assert [task.classes[label] for label in labels] == [fine[row] for row in rows]
@@ -59,11 +58,11 @@ def test_the_images_of_a_task_are_decoded_once_those_of_others_never_and_in_orde
 ) -> None:
     decoded = Counter[str]()
 
-    def counted(file: Path | bytes, channels: int, where: str) -> NDArray[np.uint8]:
+    def counted(content: Path | bytes | Image.Image, channels: int, where: str, *, draft: bool = False) -> Decoded:
         decoded[where] += 1
-        return decode(file, channels, where)
+        return examine(content, channels, where, draft=draft)
 
-    monkeypatch.setattr("cpg_core.data.parquet.decode", counted)
+    monkeypatch.setattr("cpg_core.data.reading.examine", counted)
     data = load_task_data(SEQUENCE.tasks[0], image_size=32, channels=3, val_fraction=0.1, seed=0)
     assert (len(data.train), len(data.val), len(data.test)) == (2250, 250, 500)
     assert (len(decoded), set(decoded.values())) == (3000, {1})

@@ -13,8 +13,11 @@ import pytest
 from PIL import Image
 
 from cpg_core.data import source as loading
-from cpg_core.data.fields import DigitsSource, FolderSource, ParquetSource, TorchvisionSource
-from cpg_core.data.source import list_part, load
+from cpg_core.data.load import load
+from cpg_core.data.sources.digits import DigitsSource
+from cpg_core.data.sources.folder import FolderSource
+from cpg_core.data.sources.parquet import ParquetSource
+from cpg_core.data.sources.torchvision import TorchvisionSource
 
 Tells = Callable[..., AbstractContextManager[None]]
 Write = Callable[..., Path]
@@ -28,7 +31,7 @@ def _rows(images: object) -> list[int]:
 
 def test_digits_have_a_fixed_stratified_split() -> None:
     digits = DigitsSource(kind="digits")
-    train, test = (load(list_part(digits, p), [str(k) for k in range(10)], image_size=8, channels=1) for p in PARTS)
+    train, test = (load(digits.list_part(p), [str(k) for k in range(10)], image_size=8, channels=1) for p in PARTS)
     assert (len(train), len(test)) == (1438, 359)
     assert train.images is not None
     assert test.images is not None
@@ -53,12 +56,12 @@ def shards(tmp_path: Path, write_parquet: Write) -> Path:
 
 def test_parquet_reads_the_wanted_rows_of_all_shards(shards: Path) -> None:
     source = ParquetSource(kind="parquet", folder=shards)
-    split = load(list_part(source, "train"), ["cat", "ant"], image_size=4, channels=3)
+    split = load(source.list_part("train"), ["cat", "ant"], image_size=4, channels=3)
     assert _rows(split.images) == [0, 2, 3, 5, 6]
     assert split.labels.tolist() == [1, 0, 1, 0, 1], "numbered by the order of the task's classes"
     assert split.images is not None
     assert split.images[3, :, 1, 2].tolist() == [5, 100, 200]
-    assert _rows(load(list_part(source, "test"), ["bee"], image_size=4, channels=3).images) == [101]
+    assert _rows(load(source.list_part("test"), ["bee"], image_size=4, channels=3).images) == [101]
 
 
 @pytest.mark.parametrize("kind", ["numbers", "names"])
@@ -69,7 +72,7 @@ def test_parquet_without_metadata_and_with_plain_bytes(shards: Path, tmp_path: P
     (tmp_path / "plain").mkdir()
     pq.write_table(pa.table({"pixels": content, "class": labels}), tmp_path / "plain/train.parquet")
     source = ParquetSource(kind="parquet", folder=tmp_path / "plain", image="pixels", label="class")
-    listing = list_part(source, "train")
+    listing = source.list_part("train")
     assert listing.names == (("5", "7") if kind == "numbers" else ("x", "y"))
     assert _rows(load(listing, listing.names, image_size=4, channels=3).images) == [0, 1, 3], "no label, no class"
 
@@ -81,16 +84,16 @@ def test_parquet_places_in_order(
     source = ParquetSource(kind="parquet", env="TOY_DATA", subfolder="toys")
     monkeypatch.delenv("TOY_DATA", raising=False)
     with tells("data/raw/toys", "put them there"):
-        list_part(source, "train")
+        source.list_part("train")
     write_parquet(Path("data/raw/toys/train-00000-of-00001.parquet"), [0], NAMES, first=50)
     monkeypatch.setenv("TOY_DATA", str(tmp_path / "roots"))
     with tells("roots/toys or data/raw/toys"):  # a half-finished download is not a data set
-        list_part(source, "train")
+        source.list_part("train")
     write_parquet(Path("data/raw/toys/test-00000-of-00001.parquet"), [0], NAMES)
-    assert _rows(load(list_part(source, "train"), ["ant"], image_size=4, channels=3).images) == [50]
+    assert _rows(load(source.list_part("train"), ["ant"], image_size=4, channels=3).images) == [50]
     (tmp_path / "roots").mkdir()
     shards.rename(tmp_path / "roots/toys")
-    assert _rows(load(list_part(source, "train"), ["ant"], image_size=4, channels=3).images) == [0, 3, 6]
+    assert _rows(load(source.list_part("train"), ["ant"], image_size=4, channels=3).images) == [0, 3, 6]
 
 
 def test_parquet_downloads_what_is_nowhere(
@@ -109,17 +112,15 @@ def test_parquet_downloads_what_is_nowhere(
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     source = ParquetSource(kind="parquet", repo="some/toys", subfolder="toys")
     for _ in range(2):
-        assert len(list_part(source, "train").labels) == 1
+        assert len(source.list_part("train").labels) == 1
     assert asked == [("some/toys", "dataset", "data/raw/toys", "*.parquet")], "once"
     with tells("'some/gone'", "no network", "data/raw/other"):
-        list_part(ParquetSource(kind="parquet", repo="some/gone", subfolder="other"), "train")
+        ParquetSource(kind="parquet", repo="some/gone", subfolder="other").list_part("train")
 
 
 def test_parquet_refusals(shards: Path, tells: Tells) -> None:
     def read(classes: tuple[str, ...] = ("ant",), **keys: str) -> None:
-        load(
-            list_part(ParquetSource(kind="parquet", folder=shards, **keys), "train"), classes, image_size=4, channels=3
-        )
+        load(ParquetSource(kind="parquet", folder=shards, **keys).list_part("train"), classes, image_size=4, channels=3)
 
     with tells("column 'lable'", "did you mean 'label'", "image, label"):
         read(label="lable")
@@ -146,7 +147,7 @@ def test_parquet_refusals(shards: Path, tells: Tells) -> None:
     with tells("again", "name one as the folder"):
         read()
     with tells("no test-*.parquet", "nowhere"):
-        list_part(ParquetSource(kind="parquet", folder=shards / "nowhere"), "test")
+        ParquetSource(kind="parquet", folder=shards / "nowhere").list_part("test")
 
 
 def test_parquet_names_the_row_of_an_unreadable_image(shards: Path, tells: Tells) -> None:
@@ -158,14 +159,14 @@ def test_parquet_names_the_row_of_an_unreadable_image(shards: Path, tells: Tells
     pq.write_table(table.set_column(0, "image", broken).replace_schema_metadata(table.schema.metadata), path)
     with tells(path.name, "row 6"):
         source = ParquetSource(kind="parquet", folder=shards)
-        load(list_part(source, "train"), ["ant"], image_size=4, channels=3)
+        load(source.list_part("train"), ["ant"], image_size=4, channels=3)
 
 
 def test_folder_in_memory(write_folder: Write) -> None:
     folder = write_folder({"train/b": 2, "train/a": 3, "test/a": 1, "test/b": 1})
     (folder / "train/a/notes.txt").write_text("not an image")
     (folder / "train/a/.hidden.png").write_text("not an image")
-    listing = list_part(FolderSource(kind="folder", folder=folder), "train")
+    listing = FolderSource(kind="folder", folder=folder).list_part("train")
     assert listing.names == ("a", "b")
     split = load(listing, ["b", "a"], image_size=12, channels=3)
     assert split.labels.tolist() == [1, 1, 1, 0, 0]
@@ -175,7 +176,7 @@ def test_folder_in_memory(write_folder: Write) -> None:
 
 
 def test_folder_streams_when_large(write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    listing = list_part(FolderSource(kind="folder", folder=write_folder({"train/a": 2, "train/b": 1})), "train")
+    listing = FolderSource(kind="folder", folder=write_folder({"train/a": 2, "train/b": 1})).list_part("train")
     assert load(listing, ["a"], image_size=64, channels=3).images is not None
     large = load(listing, ["b", "a"], image_size=65, channels=3)
     assert large.images is None
@@ -188,26 +189,26 @@ def test_folder_streams_when_large(write_folder: Write, monkeypatch: pytest.Monk
 def test_other_sources_refuse_what_does_not_fit(shards: Path, monkeypatch: pytest.MonkeyPatch, tells: Tells) -> None:
     monkeypatch.setattr(loading, "MEMORY_LIMIT", 100)
     with tells("train part", "8 images of 4x4", "kind folder"):
-        load(list_part(ParquetSource(kind="parquet", folder=shards), "train"), NAMES, image_size=4, channels=3)
+        load(ParquetSource(kind="parquet", folder=shards).list_part("train"), NAMES, image_size=4, channels=3)
 
 
 def test_folder_refusals(write_folder: Write, tells: Tells) -> None:
     folder = write_folder({"train/cat": 1, "train/dog": 0})
     source = FolderSource(kind="folder", folder=folder)
     with tells(str(folder / "test"), "no such folder"):
-        list_part(source, "test")
+        source.list_part("test")
     (folder / "test").mkdir()
     with tells(str(folder / "test"), "no class folders"):
-        list_part(source, "test")
+        source.list_part("test")
     with tells(str(folder / "train"), "no images of class 'dog'"):
-        load(list_part(source, "train"), ["cat", "dog"], image_size=12, channels=3)
+        load(source.list_part("train"), ["cat", "dog"], image_size=12, channels=3)
     with tells("no class 'cut'", "did you mean 'cat'"):
-        load(list_part(source, "train"), ["cut"], image_size=12, channels=3)
+        load(source.list_part("train"), ["cut"], image_size=12, channels=3)
     with tells("2 channels", "1 (grey) or 3 (RGB)"):
-        load(list_part(source, "train"), ["cat"], image_size=12, channels=2)
+        load(source.list_part("train"), ["cat"], image_size=12, channels=2)
     (folder / "train/cat/0.png").write_text("rubbish")
     with tells(str(folder / "train/cat/0.png"), "cannot read"):
-        load(list_part(source, "train"), ["cat"], image_size=12, channels=3)
+        load(source.list_part("train"), ["cat"], image_size=12, channels=3)
 
 
 def test_torchvision(tmp_path: Path, tells: Tells) -> None:
@@ -223,14 +224,14 @@ def test_torchvision(tmp_path: Path, tells: Tells) -> None:
             np.array([0x801, count], dtype=">i4").tobytes() + labels.tobytes()
         )
     source = TorchvisionSource(kind="torchvision", dataset="MNIST", root=tmp_path)
-    split = load(list_part(source, "train"), ["3 - three", "1 - one"], image_size=28, channels=3)
+    split = load(source.list_part("train"), ["3 - three", "1 - one"], image_size=28, channels=3)
     assert (_rows(split.images), split.labels.tolist()) == ([1, 3, 6, 8], [1, 0, 1, 0])
-    assert len(load(list_part(source, "test"), ["1 - one"], image_size=28, channels=1)) == 1
+    assert len(load(source.list_part("test"), ["1 - one"], image_size=28, channels=1)) == 1
     with tells("no images of class '9 - nine'"):
-        load(list_part(source, "train"), ["9 - nine"], image_size=28, channels=1)
+        load(source.list_part("train"), ["9 - nine"], image_size=28, channels=1)
     with tells("'MNST'", "did you mean 'MNIST'"):
-        list_part(TorchvisionSource(kind="torchvision", dataset="MNST"), "train")
+        TorchvisionSource(kind="torchvision", dataset="MNST").list_part("train")
     with tells("ImageFolder", "no train and test parts"):
-        list_part(TorchvisionSource(kind="torchvision", dataset="ImageFolder"), "train")
+        TorchvisionSource(kind="torchvision", dataset="ImageFolder").list_part("train")
     with tells("MNIST, test part", "colour"):
-        list_part(TorchvisionSource(kind="torchvision", dataset="MNIST", root=tmp_path, args={"colour": True}), "test")
+        TorchvisionSource(kind="torchvision", dataset="MNIST", root=tmp_path, args={"colour": True}).list_part("test")

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cpg_core.data.fields import Augment, DigitsSource, FolderSource, MeanStd, ParquetSource, TorchvisionSource
+from cpg_core.data.fields import Augment, MeanStd
+from cpg_core.data.sources.digits import DigitsSource
+from cpg_core.data.sources.folder import FolderSource
+from cpg_core.data.sources.parquet import ParquetSource
+from cpg_core.data.sources.torchvision import TorchvisionSource
 from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 
@@ -104,7 +108,7 @@ def test_select_refuses(toy: SequenceSpec, tasks: str | None, ordering: str, tol
         ("normalise: none", "normalise: sometimes", ["normalise", "'sometimes'"]),
         ("std: [0.1]", "std: [0.0]", ["item 2 ('two') > normalise > std", "greater than 0"]),
         ("std: [0.1]", "std: [0.1, 0.2]", ["item 2 ('two') > normalise", "mean has 1", "std 2"]),
-        ("kind: digits", "kind: digitz", ["toy.yaml: source", "'digitz'", "'parquet'"]),
+        ("kind: digits", "kind: digitz", ["toy.yaml: source", "'digitz'; did you mean 'digits'?", "parquet"]),
         ("source: {kind: digits}", "", ["tasks > item 1 ('one') > source", "item 3 ('three') > source"]),
         ("folder: pictures", "foldr: pictures", ["item 2 ('two') > source > foldr", "did you mean 'folder'"]),
         ("kind: folder, folder: pictures", "kind: parquet, folder: a, repo: b/c", ["source", "either folder alone"]),

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 from cpg_core.data import decode as decoding
-from cpg_core.data.fields import DigitsSource, FolderSource, MeanStd
+from cpg_core.data.fields import MeanStd
+from cpg_core.data.sources.digits import DigitsSource
+from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
 from cpg_core.data.task import TaskData, load_eval_split, load_task_data

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from cpg_core.stages.stage import Place
 from torch import nn
 
 from core.tiny import GROWS, bits, spec
@@ -17,7 +16,7 @@ from cpg_core.model.layers import Layers, leading_block
 from cpg_core.model.network import Network, shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.runner import learn_task
-from cpg_core.stages.context import TaskContext
+from cpg_core.stages.context import Place, TaskContext
 from cpg_core.stages.grow import grow
 from cpg_core.stages.initial_state import first_state, fresh_network
 from cpg_core.stages.next_stage import Request

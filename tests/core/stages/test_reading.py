@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.tiny import spec
-from cpg_core.data.fields import FolderSource
+from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence

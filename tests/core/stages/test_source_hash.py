@@ -13,7 +13,7 @@ from cpg_core.stages import source_hash
 from cpg_core.stages.source_hash import EXEMPT, PACKAGE, source_sha256, sources
 
 TRAINS = ("runner.py", "stages/", "methods/", "backbones/", "training/", "distributed/")
-HASHED = {"methods": "cpg", "backbones": "digits_cnn"}
+HASHED = {"methods": "cpg", "backbones": "digits_cnn", "objectives": "classification"}
 
 
 def files_that_training_reaches() -> set[str]:
@@ -44,6 +44,7 @@ def test_every_file_that_training_reaches_is_hashed_but_other_methods_and_backbo
     missing = files_that_training_reaches() - hashed
     assert all(name.startswith(("methods/", "backbones/")) for name in missing)
     assert "methods/cpg.py" in hashed and "methods/__init__.py" in hashed
+    assert {"objectives/__init__.py", "objectives/classification.py", "data/sources/digits.py"} <= hashed
     assert "methods/den.py" in missing and "backbones/vgg16_bn.py" in missing
 
 

@@ -4,33 +4,53 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import Unreadable
-from cpg_core.data.fields import Part, TorchvisionSource
+from cpg_core.data.fields import DOWNLOADED, Part, Place
 from cpg_core.data.listing import Item, LeftOut, Listing, Rows
+from cpg_core.data.sources import Source
 from cpg_core.errors import CpgError
 
 
-def list_torchvision(source: TorchvisionSource, part: Part) -> Listing:
-    """List one part of the data set, downloaded if it is not there."""
-    where = f"torchvision {source.dataset}, {part} part"
-    dataset = _open(source, part, where)
-    labels = _labels(dataset, where)
-    names = tuple(", ".join(n) if isinstance(n, tuple) else str(n) for n in getattr(dataset, "classes", ()))
-    names = names or tuple(map(str, range(int(labels.max(initial=-1)) + 1)))
-    odd = (labels < 0) | (labels >= len(names))
+class TorchvisionSource(Source):
+    """A class of `torchvision.datasets` by name, downloaded into `root` when it is not there.
 
-    def read(rows: Rows) -> Iterator[Item]:
-        for row in rows:
-            yield Item(f"{where}, row {row}", _image(dataset, int(row), f"{where}, row {row}"))
+    A dataset that takes `train=` is asked for True and False; one that takes `split=` for `split_names` (train, test).
+    `args` go to the dataset as they are.
+    """
 
-    left_out = (LeftOut(None, int(odd.sum()), f"labelled outside 0..{len(names) - 1}"),) if odd.any() else ()
-    return Listing(where, names, np.where(odd, -1, labels), read, left_out=left_out)
+    kind: Literal["torchvision"]
+    dataset: str
+    root: Place = DOWNLOADED
+    split_names: tuple[str, str] = ("train", "test")
+    args: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    def list_part(self, part: Part) -> Listing:
+        """List one part of the data set, downloaded if it is not there."""
+        where = f"torchvision {self.dataset}, {part} part"
+        dataset = _open(self, part, where)
+        labels = _labels(dataset, where)
+        names = tuple(", ".join(n) if isinstance(n, tuple) else str(n) for n in getattr(dataset, "classes", ()))
+        names = names or tuple(map(str, range(int(labels.max(initial=-1)) + 1)))
+        odd = (labels < 0) | (labels >= len(names))
+
+        def read(rows: Rows) -> Iterator[Item]:
+            for row in rows:
+                yield Item(f"{where}, row {row}", _image(dataset, int(row), f"{where}, row {row}"))
+
+        left_out = (LeftOut(None, int(odd.sum()), f"labelled outside 0..{len(names) - 1}"),) if odd.any() else ()
+        return Listing(where, names, np.where(odd, -1, labels), read, left_out=left_out)
+
+    def location(self) -> Path:
+        """Where it is downloaded to."""
+        return self.root
 
 
 def _image(dataset: Any, row: int, where: str) -> Image.Image | CpgError:  # noqa: ANN401  (torchvision is untyped)
@@ -86,3 +106,6 @@ def _numbers(values: Any) -> Rows:  # noqa: ANN401
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{labels.dtype} of shape {list(labels.shape)}")
     return labels.astype(np.int64)
+
+
+SOURCE = TorchvisionSource

@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import MODE_OF_CHANNELS
-from cpg_core.data.digits import list_digits
-from cpg_core.data.fields import DigitsSource, FolderSource, ParquetSource, Part, Source, TorchvisionSource
-from cpg_core.data.folder import list_folder, unused_beside
-from cpg_core.data.hub import find_folder
 from cpg_core.data.listing import Listing, Rows
-from cpg_core.data.parquet import list_parquet
 from cpg_core.data.reading import Progress, Wanted, read_rows, silent
 from cpg_core.data.resize import SMALL_SIDE
-from cpg_core.data.shards import others
 from cpg_core.data.split import Split
 from cpg_core.data.summary import because
-from cpg_core.data.torchvision_sets import list_torchvision
 from cpg_core.errors import CpgError
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of pixels in one part
-
-
-def list_part(source: Source, part: Part) -> Listing:
-    """List the train or test part of a source, without decoding. Raises `CpgError` if something is missing."""
-    match source:
-        case DigitsSource():
-            return list_digits(source, part)
-        case ParquetSource():
-            return list_parquet(source, part)
-        case TorchvisionSource():
-            return list_torchvision(source, part)
-        case FolderSource():
-            return list_folder(source, part)
-
-
-def folder_of(source: Source) -> Path | None:
-    """Where the files of a source lie, once they are fetched; None if they come with a library."""
-    match source:
-        case DigitsSource():
-            return None
-        case ParquetSource():
-            return find_folder(source)
-        case TorchvisionSource():
-            return source.root
-        case FolderSource():
-            return source.folder
 
 
 def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:
@@ -71,17 +37,6 @@ def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:
         why = because(left_out for left_out in listing.left_out if left_out.name in (*empty, None))
         raise CpgError(f"{listing.where}: no images of class {_some(empty)}{why}; add some or leave the class out")
     return rows, labels[rows]
-
-
-def unused(source: Source) -> tuple[str, ...]:
-    """What lies beside the train and test parts of a source and is read by nobody, in a line each."""
-    match source:
-        case FolderSource():
-            return unused_beside(source)
-        case ParquetSource():
-            return others(find_folder(source))
-        case _:
-            return ()
 
 
 def load(

@@ -5,41 +5,78 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import AfterValidator, model_validator
 
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import Unreadable
-from cpg_core.data.fields import ParquetSource, Part
-from cpg_core.data.hub import find_folder
+from cpg_core.data.fields import Part, Place
+from cpg_core.data.hub import find_folder, hub_name
 from cpg_core.data.labels import read_labels
 from cpg_core.data.listing import Item, Listing, Rows
-from cpg_core.data.shards import shards
+from cpg_core.data.shards import others, shards
+from cpg_core.data.sources import Source
 from cpg_core.errors import CpgError
 
 ROWS_AT_ONCE = 16
 """Encoded images in memory together; a row group may hold gigabytes of them."""
 
 
-def list_parquet(source: ParquetSource, part: Part) -> Listing:
-    """List one part of the data set; only the label column is read."""
-    folder = find_folder(source)
-    files = shards(folder, part)
-    schemas, columns = [], []
-    for file in files:
-        with opened(file) as parquet:
-            schemas.append(parquet.schema_arrow)
-            need_column(file, schemas[-1], source.label)
-            need_column(file, schemas[-1], source.image)
-            columns.append(parquet.read(columns=[source.label])[source.label])
-    names, labels, left_out = read_labels(files, schemas, columns, source.label)
+class ParquetSource(Source):
+    """Parquet files in the layout of the Hugging Face hub: `train-*.parquet`, `test-*.parquet`.
 
-    def read(rows: Rows) -> Iterator[Item]:
-        return _read_images(files, source.image, rows)
+    Either `folder` holds them; or they are looked for in `$<env>/<subfolder>`, then in `data/raw/<subfolder>` of the
+    working directory, and downloaded there from the hub's `repo` if they are in neither.
+    """
 
-    return Listing(f"{folder}, {part} part", names, labels, read, left_out=left_out)
+    kind: Literal["parquet"]
+    folder: Place | None = None
+    repo: Annotated[str, AfterValidator(hub_name)] | None = None
+    env: str | None = None
+    subfolder: str | None = None
+    image: str = "image"
+    label: str = "label"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ParquetSource:
+        if self.folder is not None and (self.repo or self.env or self.subfolder):
+            raise ValueError("give either folder alone, or repo / env / subfolder")
+        if self.folder is None and self.subfolder is None:
+            raise ValueError("give folder (where the files are), or subfolder with env and/or repo")
+        return self
+
+    def list_part(self, part: Part) -> Listing:
+        """List one part of the data set; only the label column is read."""
+        folder = self.location()
+        files = shards(folder, part)
+        schemas, columns = [], []
+        for file in files:
+            with opened(file) as parquet:
+                schemas.append(parquet.schema_arrow)
+                need_column(file, schemas[-1], self.label)
+                need_column(file, schemas[-1], self.image)
+                columns.append(parquet.read(columns=[self.label])[self.label])
+        names, labels, left_out = read_labels(files, schemas, columns, self.label)
+
+        def read(rows: Rows) -> Iterator[Item]:
+            return _read_images(files, self.image, rows)
+
+        return Listing(f"{folder}, {part} part", names, labels, read, left_out=left_out)
+
+    def location(self) -> Path:
+        """The folder that holds the files, which are downloaded if they are nowhere."""
+        if self.folder is not None:
+            return self.folder
+        assert self.subfolder is not None  # `_one_place` has checked it
+        return find_folder(self.subfolder, self.env, self.repo)
+
+    def unused(self) -> tuple[str, ...]:
+        """Files of other parts."""
+        return others(self.location())
 
 
 @contextmanager
@@ -115,3 +152,6 @@ def _image_leaf(file: Path, schema: pa.Schema, column: str) -> str:
 
 def _said(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+SOURCE = ParquetSource

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from cpg_core.data.decode import opens
-from cpg_core.data.fields import FolderSource, Part
+from cpg_core.data.fields import Part, Place
 from cpg_core.data.listing import Item, LeftOut, Listing, Rows
+from cpg_core.data.sources import Source
 from cpg_core.errors import CpgError
 
 SUFFIXES = frozenset(
@@ -24,25 +26,34 @@ VALIDATION = frozenset(("val", "valid", "validation", "dev"))
 SHOWN_UNUSED = 8
 
 
-def list_folder(source: FolderSource, part: Part) -> Listing:
-    """List `folder/<part>/CLASS/*`."""
-    return list_classes(source.folder / part)
+class FolderSource(Source):
+    """Image files in `folder/train/CLASS/` and `folder/test/CLASS/`."""
 
+    kind: Literal["folder"]
+    folder: Place
 
-def unused_beside(source: FolderSource) -> tuple[str, ...]:
-    """What lies beside the folders `train` and `test` and is read by nobody, a line each kind."""
-    with naming(source.folder):
-        others = sorted(p.name for p in source.folder.iterdir() if p.is_dir() and p.name not in ("train", "test"))
-    others = [name for name in others if not name.startswith(".") and name not in OF_THE_SYSTEM]
-    lines = [
-        f"{source.folder / name}: not used; validation images are held out of train (val_fraction)"
-        for name in others
-        if name.lower() in VALIDATION
-    ]
-    if rest := [name for name in others if name.lower() not in VALIDATION]:
-        more = f" and {len(rest) - SHOWN_UNUSED} more" if len(rest) > SHOWN_UNUSED else ""
-        lines.append(f"{source.folder}: not used, only train and test are: {', '.join(rest[:SHOWN_UNUSED])}{more}")
-    return tuple(lines)
+    def list_part(self, part: Part) -> Listing:
+        """List `folder/<part>/CLASS/*`."""
+        return list_classes(self.folder / part)
+
+    def location(self) -> Path:
+        """The folder."""
+        return self.folder
+
+    def unused(self) -> tuple[str, ...]:
+        """What lies beside the folders `train` and `test` and is read by nobody, a line each kind."""
+        with naming(self.folder):
+            others = sorted(p.name for p in self.folder.iterdir() if p.is_dir() and p.name not in ("train", "test"))
+        others = [name for name in others if not name.startswith(".") and name not in OF_THE_SYSTEM]
+        lines = [
+            f"{self.folder / name}: not used; validation images are held out of train (val_fraction)"
+            for name in others
+            if name.lower() in VALIDATION
+        ]
+        if rest := [name for name in others if name.lower() not in VALIDATION]:
+            more = f" and {len(rest) - SHOWN_UNUSED} more" if len(rest) > SHOWN_UNUSED else ""
+            lines.append(f"{self.folder}: not used, only train and test are: {', '.join(rest[:SHOWN_UNUSED])}{more}")
+        return tuple(lines)
 
 
 def list_classes(folder: Path) -> Listing:
@@ -112,3 +123,6 @@ def _files_below(folder: Path) -> int:
 
 def _of_system(path: Path) -> bool:
     return path.is_dir() and path.name in OF_THE_SYSTEM
+
+
+SOURCE = FolderSource
