@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cpg_core.data import source as loading
+from cpg_core.data import load as loading
 from cpg_core.data.load import load
 from cpg_core.data.sources.digits import DigitsSource
 from cpg_core.data.sources.folder import FolderSource
