@@ -13,7 +13,7 @@ SINCE: dict[str, Any] = {
     "lwf": {"strength": 1.0, "temperature": 2.0},
     "den": {"l1": 1.0e-5, "head_epochs": 20, "group": 1.0e-3, "step_x": 0.1, "drift": 0.3, "split_epochs": 20},
     "progressive": {"column_width": 1.0},
-    "compute": {"processes": 1, "precision": "float32"},
+    "compute": {"processes": 1},
 }
 
 OMITTED: dict[str, Any] = {
@@ -23,6 +23,7 @@ OMITTED: dict[str, Any] = {
     "prune": {"room_share": "exact", "min_sparsity": 0.0, "skip_empty": False},
     "one_shot": {"schedule": {"kind": "constant"}},
     "retrain": {"compare": "compact"},
+    "compute": {"precision": "float32"},
 }
 """The same for newer settings, which `told` leaves out at that value, so that they make no finished run stale.
 

@@ -101,5 +101,14 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
     return longer
 
 
+def withdraw(run: Run) -> None:
+    """Take the last task of a run back where nothing of it was learned, so that it stands in no other task's way."""
+    index = len(run.spec.tasks)
+    if index > 1 and run.frozen() == index - 1 and not any(run.task_work(index).glob("*/*")):
+        last = run.spec.tasks[-1].name
+        goals = {name: goal for name, goal in run.spec.goals.items() if name != last}
+        _write(Run(run.root, run.spec.model_copy(update={"tasks": run.spec.tasks[:-1], "goals": goals})))
+
+
 def _write(run: Run) -> None:
     write_json(run.folder / RUN, run.spec.stored(run.root))

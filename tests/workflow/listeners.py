@@ -14,13 +14,14 @@ from flows.console.signals import Stop
 
 
 class Keeping(Silent):
-    """Keeps the notes."""
+    """Keeps the notes, but for those that tell which images are there."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
 
     def note(self, message: str) -> None:
-        self.notes.append(message)
+        if not message.startswith("images of "):
+            self.notes.append(message)
 
 
 class Terminating(Silent):

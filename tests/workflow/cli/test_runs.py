@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,19 @@ def test_rename_and_remove(root: Path) -> None:
     assert cpg("remove", "small", "--root", root, answer="y\n").exit_code == 0
     assert cpg("remove", "small", "--root", root, "--yes").exit_code == 2
     assert list((root / "checkpoints").iterdir()) == []
+
+
+def test_a_task_that_is_refused_stands_in_no_other_tasks_way(root: Path, write_folder: Callable[..., Path]) -> None:
+    folder = write_folder({f"{part}/{name}": 12 for part in ("train", "test") for name in ("cat", "dog")}, size=(8, 8))
+    (folder / "test" / "cat" / "0.png").write_text("no image")
+    task = root / "pets.yaml"
+    task.write_text(f"name: pets\nsource: {{kind: folder, folder: {folder}}}\nclasses: [cat, dog]\n")
+    add = ("add", "tiny", task, "--root", root, "--plain", "--no-track")
+    refused = cpg(*add)
+    assert (refused.exit_code, "0.png" in refused.stderr) == (2, True), refused.stderr
+    assert len(open_run(root, "tiny").spec.tasks) == 2
+    task.write_text(task.read_text().replace("pets", "dogs", 1))
+    assert "already" not in cpg(*add).stderr
+    shutil.copy(folder / "test" / "cat" / "1.png", folder / "test" / "cat" / "0.png")
+    assert cpg(*add).exit_code == 0
+    assert open_run(root, "tiny").frozen() == 3

@@ -190,7 +190,7 @@ def test_side_by_side_is_as_alone(tmp_path: Path, apart: dict[str, dict[str, byt
     assert results.error is None
     assert bytes_of(tmp_path) == apart
     assert told[0] == "2 runs, 1 at a time, 1 thread each"
-    assert told[1].startswith(f"1/2 {NAMES[0]}: accuracy ")
+    assert [line for line in told if "note: " not in line][1].startswith(f"1/2 {NAMES[0]}: accuracy ")
     assert told[-1].splitlines()[0].split()[:2] == ["run", "tasks"]
     assert list(results.frame["run"]) == list(NAMES)
     assert list(results.frame["tasks"]) == ["2/2", "2/2"]
