@@ -70,6 +70,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 @pytest.fixture
 def line(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:  # noqa: ARG001
+    from prefect.events.worker import EventsWorker
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     monkeypatch.setattr("flows.orchestration.task.RETRIES", 0)  # they take seconds
@@ -78,6 +79,9 @@ def line(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line
     with temporary_settings(updates={PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield line
     line.cut()
+    # What tells the server of events would go on trying this line, and tell nothing of the tests that follow.
+    with EventsWorker._instance_lock:
+        EventsWorker._instances.clear()
 
 
 class Acting(Keeping):
