@@ -326,6 +326,7 @@ def task_states(flow_run: UUID) -> dict[str, str]:
     def settled() -> bool:
         with client() as api:
             tasks = api.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
+        found.clear()  # a task gets its name after it is there
         found.update({task.name: task.state.name for task in tasks if task.state is not None})
         return len(found) == 2 and not {"Pending", "Running"} & set(found.values())
 
