@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.storage.differences import goes_on
 from cpg_core.storage.files import Damaged, read_record, write_json
+from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
 
 
@@ -102,12 +104,16 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
 
 
 def withdraw(run: Run) -> None:
-    """Take the last task of a run back where nothing of it was learned, so that it stands in no other task's way."""
+    """Take the last task of a run back where nothing of it was learned, so that it stands in no other task's way.
+
+    Not while another process learns it.
+    """
     index = len(run.spec.tasks)
-    if index > 1 and run.frozen() == index - 1 and not any(run.task_work(index).glob("*/*")):
-        last = run.spec.tasks[-1].name
-        goals = {name: goal for name, goal in run.spec.goals.items() if name != last}
-        _write(Run(run.root, run.spec.model_copy(update={"tasks": run.spec.tasks[:-1], "goals": goals})))
+    with suppress(CpgError), locked(run.work):
+        if index > 1 and run.frozen() == index - 1 and not any(run.task_work(index).glob("*/*")):
+            last = run.spec.tasks[-1].name
+            goals = {name: goal for name, goal in run.spec.goals.items() if name != last}
+            _write(Run(run.root, run.spec.model_copy(update={"tasks": run.spec.tasks[:-1], "goals": goals})))
 
 
 def _write(run: Run) -> None:
