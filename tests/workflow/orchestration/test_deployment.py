@@ -194,6 +194,7 @@ def test_one_that_died_with_its_worker_is_reaped(site: Site) -> None:
         flow_run = str(UUID(lock.stem))
         assert "no flow runs" in reap()  # it lives
         assert site.state(flow_run)[0] == "RUNNING"
+        until(lambda: site.below(flow_run) == ["RUNNING"] * 3)  # the task, its stage: the server hears of them later
         process.kill()
     assert site.state(flow_run)[0] == "RUNNING"
     assert flow_run in reap()
