@@ -116,9 +116,7 @@ def fixed_values_stay(setup: Setup, *, compiled: bool) -> bool:
         generator = torch.Generator().manual_seed(1)
         trained = {name: torch.rand(value.shape, generator=generator) < 0.5 for name, value in before.items()}
         cpu = {name: value.cpu() for name, value in before.items()}
-        optimizer = TaskOptimizer(
-            network, trained, cpu, COMPILED, scored=False, score_init=0.01, score_threshold=0.005, compiled=compiled
-        )
+        optimizer = TaskOptimizer(network, trained, cpu, COMPILED, scores=None, compiled=compiled)
         step = TrainStep(network, optimizer, full_batch=32)
         for number in range(8):
             images = torch.randn(32, 1, 8, 8, generator=generator).to(setup.device)

@@ -21,6 +21,7 @@ from cpg_core.machine import deterministic
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.training.evaluation import Evaluator
 from cpg_core.training.optimizer import TaskOptimizer, compiles
+from cpg_core.training.score_rules import adam_scores
 from cpg_core.training.step import TrainStep
 
 SGD = Optimizer(kind="sgd", momentum=0.9, weight_decay=4e-5)
@@ -111,7 +112,7 @@ def make(name: str, width: float, device: torch.device, precision: str, batch: i
     trained = {key: torch.rand(value.shape, generator=generator) >= share for key, value in values.items()}
     size = sum(value.numel() for value in values.values())
     optimizer = TaskOptimizer(
-        network, trained, values, SGD, scored=name == "pick_train", score_init=0.01, score_threshold=0.005,
+        network, trained, values, SGD, scores=adam_scores(0.01, 0.005) if name == "pick_train" else None,
         compiled=compiles("auto", device, size) and device.type == "cuda",
     )  # fmt: skip
     return Arm(network, TrainStep(network, optimizer, full_batch=batch))

@@ -36,6 +36,7 @@ from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.stages.prune_schedule import Release
 from cpg_core.training.evaluation import eval_mode
 from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.score_rules import adam_scores
 
 MEGABYTE = 2**20
 SGD = Optimizer(kind="sgd", momentum=0.9, weight_decay=4e-5)
@@ -75,9 +76,7 @@ def make(name: str, frozen: float, layout: torch.memory_format, *, compiled: boo
         trainable,
         fixed_values,
         SGD,
-        scored=name == "pick_train",
-        score_init=0.01,
-        score_threshold=0.005,
+        scores=adam_scores(0.01, 0.005) if name == "pick_train" else None,
         compiled=compiled,
     )
     seconds = 0.0

@@ -19,6 +19,7 @@ SINCE: dict[str, Any] = {
 OMITTED: dict[str, Any] = {
     "linear_init": "kaiming",
     "seeds": "shared",
+    "pick_train": {"picks": {"kind": "adam"}},
     "grow": {"new_weights": "all", "reserve_x": 0.0},
     "prune": {"room_share": "exact", "min_sparsity": 0.0, "skip_empty": False},
     "one_shot": {"schedule": {"kind": "constant"}},

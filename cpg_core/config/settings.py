@@ -53,9 +53,39 @@ STEADY = Constant(kind="constant")
 Schedule = Annotated[Steps | OneCycle | Constant, Field(discriminator="kind")]
 
 
-class PickTrain(Strict):
-    """Pick scores by Adam and released weights by the weight optimizer, together (section 3; Algorithm 1)."""
+class ScoredPicks(Strict):
+    """Picks learned through scores: by Adam as published, or by plain gradient descent."""
 
+    kind: Literal["adam", "sgd"]
+
+
+class TestedPicks(Strict):
+    """A weight is left out where the mean gradient of its pick exceeds `least` standard errors."""
+
+    kind: Literal["t_statistic"]
+    least: Positive
+
+
+class RandomPicks(Strict):
+    """Drawn once a task, the same share of every layer: the control of what is learned."""
+
+    kind: Literal["random"]
+    share: Fraction | dict[str, Fraction] = Field(description="Of the older weights; or a share for each layer")
+
+
+class AllPicks(Strict):
+    """Every older weight is used."""
+
+    kind: Literal["all"]
+
+
+Picks = Annotated[ScoredPicks | TestedPicks | RandomPicks | AllPicks, Field(discriminator="kind")]
+
+
+class PickTrain(Strict):
+    """Picks and released weights, which the weight optimizer moves, together (section 3; Algorithm 1)."""
+
+    picks: Picks
     epochs: Count
     lr: Positive
     schedule: Schedule

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cpg_core.config.settings import RandomPicks
 from cpg_core.model.ownership import count
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.initial_state import first_state
+from cpg_core.stages.random_picks import learned, random_picks
 from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import plan_of, train_own
 from cpg_core.training.step import no_penalty
@@ -22,7 +24,9 @@ def pick_train_at(lr: float, context: TaskContext, request: Request, state: Task
     """The same at another learning rate of the weights."""
     config, method = context.settings.pick_train, context.method
     state = state or first_state(context, request.budget_x, context.settings.released_init)
-    learns_picks = method.learns_picks(context.index)
+    learns_picks = method.learns_picks(context.index) and learned(config.picks)
+    if method.learns_picks(context.index) and isinstance(config.picks, RandomPicks):
+        state = replace(state, pick=random_picks(context, state.pick, config.picks))
     plan = replace(
         plan_of(context, request, config.epochs, lr, config.schedule),
         score_lr=config.score_lr,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cpg_core.config.settings import STEADY
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.random_picks import learned
 from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.train_state import accuracy_of_state, plan_of, train_own
 from cpg_core.storage.records import StageRecord
@@ -31,6 +32,6 @@ def retrain(context: TaskContext, request: Request, state: TaskState | None, pla
 
 def retrain_next(done: Sequence[StageRecord], chosen: int, rules: Rules) -> Request | None:
     """A retrain before the freeze, where there are picks to learn and the settings give it epochs."""
-    if rules.index == 1 or rules.settings.retrain.epochs == 0:
+    if rules.index == 1 or rules.settings.retrain.epochs == 0 or not learned(rules.settings.pick_train.picks):
         return None
     return Request("retrain", len(done) + 1, chosen, done[-1].budget_x)

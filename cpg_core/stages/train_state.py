@@ -17,6 +17,7 @@ from cpg_core.stages.request import Request
 from cpg_core.storage.records import Epoch
 from cpg_core.training.loop import Plan, decide_accuracy, diverged, train
 from cpg_core.training.optimizer import TaskOptimizer, compiles
+from cpg_core.training.score_rules import score_rule_of
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ def train_state(
         trainable,
         _fixed_values(network, shared, context.older(shared) if learns_picks else None),
         settings.optimizer,
-        scored=learns_picks,
-        score_init=settings.pick_train.score_init,
-        score_threshold=settings.pick_train.score_threshold,
+        scores=score_rule_of(settings.pick_train) if learns_picks else None,
         compiled=compiles(settings.compute.compile, device, size(shared.owner)),
     )
     epochs, seconds = train(network, optimizer, context.data, plan, place.snapshots, context.reporter, context.ranks)

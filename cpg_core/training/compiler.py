@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from cpg_core.training.update_rules import picks_pass, sgd, weights_pass
+from cpg_core.training.update_rules import adam, picks_pass, sgd, weights_pass
 
 WEIGHTS = 8
 
@@ -27,7 +27,7 @@ def compile_error(device: str) -> str | None:
     try:
         weights, picks = (torch.compile(kernel, dynamic=True, fullgraph=True) for kernel in kernels)
         weights(sgd, *(values() for _ in range(4)), None, values(3))
-        picks(sgd, *(values() for _ in range(6)), values(3), values(7))
+        picks(sgd, *(values() for _ in range(6)), values(3), values(7), adam)
     except Exception as error:  # a compiler that is missing, broken or too old, or its headers: whatever ails it
         said = str(error).strip().splitlines() or [""]
         return f"{type(error).__name__}: {said[0][:200]}"

@@ -14,6 +14,7 @@ from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, shared_parameters
 from cpg_core.training.compiler import compile_error
+from cpg_core.training.score_rules import ScoreRule
 from cpg_core.training.update_rules import (
     Rule,
     adam,
@@ -87,9 +88,7 @@ class TaskOptimizer:
         trainable: per layer, where the task trains the weight: bool.
         fixed_values: per layer, the value that a weight keeps where it is not trained; ignored elsewhere.
         config: the weight rule.
-        scored: a pick score learns whether each fixed value is used; otherwise fixed values are used as they are.
-        score_init: what pick scores start at.
-        score_threshold: a fixed value is used where its score exceeds this.
+        scores: how a pick score learns whether each fixed value is used; None: fixed values are used as they are.
         compiled: run the pass through `torch.compile`.
     """
 
@@ -100,25 +99,21 @@ class TaskOptimizer:
         fixed_values: Layers,
         config: Optimizer,
         *,
-        scored: bool,
-        score_init: float,
-        score_threshold: float,
+        scores: ScoreRule | None,
         compiled: bool,
     ) -> None:
         self.config = config
-        self.threshold = score_threshold
+        self._scores = scores
         self.steps = 0
         self._rule = cast(Rule, sgd if config.kind == "sgd" else adam)
         self.slots = {
-            name: self._slot(
-                parameter, encode_fixed(trainable[name], fixed_values[name]), score_init if scored else None
-            )
+            name: self._slot(parameter, encode_fixed(trainable[name], fixed_values[name]))
             for name, parameter in shared_parameters(network).items()
         }
         shared = {id(slot.parameter) for slot in self.slots.values()}
         self._device = next(network.parameters()).device
         self._hyper = torch.zeros(len(self._weight_rates(0.0)), device=self._device)
-        self._score_hyper = torch.zeros(7, device=self._device)
+        self._score_hyper = torch.zeros(len(self._score_rates(0.0)), device=self._device)
         self._private = _private_optimizer([p for p in network.parameters() if id(p) not in shared], config)
         self._weights = _runner(weights_pass, compiled)
         self._picks = _runner(picks_pass, compiled)
@@ -128,17 +123,17 @@ class TaskOptimizer:
         """Whether pick scores are learned; they no longer are once the picks are frozen."""
         return any(slot.score is not None for slot in self.slots.values())
 
-    def _slot(self, parameter: nn.Parameter, fixed_values: Tensor, score_init: float | None) -> Slot:
+    def _slot(self, parameter: nn.Parameter, fixed_values: Tensor) -> Slot:
         layout = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(fixed_values)
         value = flat(parameter.data)
-        adaptive = self.config.kind == "adamw" or score_init is not None
+        adaptive = self.config.kind == "adamw" or self._scores is not None
         return Slot(
             parameter=parameter,
             value=value,
             fixed_values=flat(layout),
             exp_avg=torch.zeros_like(value),
             exp_avg_sq=torch.zeros_like(value) if adaptive else None,
-            score=None if score_init is None else torch.full_like(value, score_init),
+            score=None if self._scores is None else torch.full_like(value, self._scores.init),
         )
 
     def step(self, lr: float, score_lr: float = 0.0) -> None:
@@ -150,7 +145,7 @@ class TaskOptimizer:
         """Count a step and send its rates to where `update` reads them."""
         self.steps += 1
         send(self._hyper, self._weight_rates(lr))
-        send(self._score_hyper, [*self._adam_rates(score_lr, 0.9, 0.0), self.threshold])
+        send(self._score_hyper, self._score_rates(score_lr))
         for group in self._private.param_groups:
             group["lr"] = self._hyper[0] if self._device.type == "cuda" else lr
 
@@ -166,17 +161,22 @@ class TaskOptimizer:
             slot.parameter.grad = None
             if grad.stride() != slot.parameter.stride():
                 grad = torch.empty_like(slot.parameter).copy_(grad)
-            if slot.score is None:
+            if slot.score is None or self._scores is None:
                 buffers = (slot.fixed_values, slot.exp_avg, slot.exp_avg_sq)
                 self._weights(self._rule, slot.value, flat(grad), *buffers, self._hyper)
             else:
                 scored = (slot.fixed_values, slot.score, slot.exp_avg, slot.exp_avg_sq)
-                self._picks(self._rule, slot.value, flat(grad), *scored, self._hyper, self._score_hyper)
+                rates = self._hyper, self._score_hyper
+                self._picks(self._rule, slot.value, flat(grad), *scored, *rates, self._scores.move)
 
     def _weight_rates(self, lr: float) -> list[float]:
         if self.config.kind == "sgd":
             return [lr, self.config.momentum, self.config.weight_decay]
         return self._adam_rates(lr, self.config.momentum, self.config.weight_decay)
+
+    def _score_rates(self, lr: float) -> list[float]:
+        """The numbers of the score rule, and the threshold."""
+        return [] if self._scores is None else [*self._scores.rates(lr, self.steps), self._scores.threshold]
 
     def _adam_rates(self, lr: float, beta1: float, decay: float) -> list[float]:
         return [lr, beta1, decay, BETA2, 1 - beta1**self.steps, 1 - BETA2**self.steps]

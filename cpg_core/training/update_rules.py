@@ -1,6 +1,6 @@
 """The optimizer's pass over one shared layer: elementwise, in place, one trip through memory.
 
-Released weights move by the weight rule, pick scores by Adam, and earlier tasks' values do not move at all. These
+Released weights move by the weight rule, pick scores by theirs, and earlier tasks' values do not move at all. These
 positions exclude each other, so one set of buffers serves both rules. `fixed_values` says which is which: the value
 that a position must keep, or NaN where it is trained. Fixed values are written back on every pass, so no momentum,
 decay or optimizer can move them. The NaN is known to this file alone: `encode_fixed` writes it and `is_trainable`
@@ -18,6 +18,8 @@ from torch import Tensor
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], tuple[Tensor, Tensor, Tensor | None]]
 """(value, gradient, exp_avg, exp_avg_sq, hyper) -> (new value, exp_avg, exp_avg_sq)."""
+AdaptiveRule = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""The same of one that has a buffer of squares."""
 
 EPSILON = 1e-8
 
@@ -88,15 +90,16 @@ def picks_pass(
     exp_avg_sq: Tensor,
     hyper: Tensor,
     score_hyper: Tensor,
+    score_rule: AdaptiveRule,
 ) -> None:
-    """Move released weights by `rule` and pick scores by Adam, and write the effective weights.
+    """Move released weights by `rule` and pick scores by `score_rule`, and write the effective weights.
 
     Where a value is fixed its score learns by the straight-through gradient, dL/dscore = dL/dweight * fixed value
     (Piggyback; section 3), and the effective weight is the fixed value where the score exceeds the threshold, else 0.
-    `score_hyper` is Adam's with the threshold as its last entry. All tensors `[n]`, updated in place.
+    `score_hyper` is the score rule's with the threshold as its last entry. All tensors `[n]`, updated in place.
     """
     new, weight_avg, weight_avg_sq = rule(value, grad, exp_avg, exp_avg_sq, hyper)
-    new_score, score_avg, score_avg_sq = adam(score, grad * fixed_values, exp_avg, exp_avg_sq, score_hyper[:-1])
+    new_score, score_avg, score_avg_sq = score_rule(score, grad * fixed_values, exp_avg, exp_avg_sq, score_hyper[:-1])
     trained = is_trainable(fixed_values)
     picked = torch.where(new_score > score_hyper[-1], fixed_values, 0.0)
     exp_avg.copy_(torch.where(trained, weight_avg, score_avg))

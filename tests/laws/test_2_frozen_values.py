@@ -13,6 +13,7 @@ from torch import Tensor
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.score_rules import adam_scores
 
 WARM, STEPS = 5, 10
 
@@ -33,7 +34,7 @@ def optimizer_of(net: Network, kind: str, fixed: Layers, *, scored: bool, compil
     config = settings(f"optimizer.kind={kind}", "optimizer.weight_decay=0.1").optimizer
     trainable = {name: ~mask for name, mask in fixed.items()}
     return TaskOptimizer(
-        net, trainable, values(net), config, scored=scored, score_init=0.01, score_threshold=0.005, compiled=compiled
+        net, trainable, values(net), config, scores=adam_scores(0.01, 0.005) if scored else None, compiled=compiled
     )
 
 

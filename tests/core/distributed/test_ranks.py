@@ -35,6 +35,7 @@ from cpg_core.training.loop import Plan, train
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Silent
+from cpg_core.training.score_rules import adam_scores
 
 TWO = {"tasks": "1-2", "overrides": ("compute.processes=2",)}
 BATCH = 31  # images: one rank has one more than the other
@@ -56,9 +57,7 @@ def learned_with(ranks: Ranks, folder: Path) -> Layers:
         trainable,
         values,
         settings().optimizer,
-        scored=True,
-        score_init=0.01,
-        score_threshold=0.005,
+        scores=adam_scores(0.01, 0.005),
         compiled=False,
     )
     plan = Plan(

@@ -52,9 +52,7 @@ def learn(data: TaskData, folder: Path, objective: Objective) -> tuple[Network, 
         {name: torch.ones_like(value, dtype=torch.bool) for name, value in values.items()},
         values,
         settings().optimizer,
-        scored=False,
-        score_init=0.01,
-        score_threshold=0.005,
+        scores=None,
         compiled=False,
     )
     plan = Plan(

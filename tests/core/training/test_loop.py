@@ -59,9 +59,7 @@ def learn(
         {name: torch.ones_like(value, dtype=torch.bool) for name, value in values.items()},
         values,
         settings().optimizer,
-        scored=False,
-        score_init=0.01,
-        score_threshold=0.005,
+        scores=None,
         compiled=False,
     )
     plan = Plan(

@@ -12,6 +12,7 @@ from cpg_core.config.settings import Optimizer
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.score_rules import adam_scores
 
 LR, SCORE_LR, DECAY, STEPS = 0.01, 0.002, 0.05, 20
 NOISE = LR / 10_000
@@ -37,7 +38,7 @@ def some(net: Network, seed: int) -> Layers:
 def make(net: Network, kind: str, trainable: Layers, *, scored: bool) -> TaskOptimizer:
     config = settings(f"optimizer.kind={kind}", f"optimizer.weight_decay={DECAY}").optimizer
     return TaskOptimizer(
-        net, trainable, values(net), config, scored=scored, score_init=0.01, score_threshold=0.005, compiled=False
+        net, trainable, values(net), config, scores=adam_scores(0.01, 0.005) if scored else None, compiled=False
     )
 
 
@@ -147,9 +148,7 @@ def test_one_compiled_pass_serves_the_layers_of_every_width_and_stage() -> None:
             everything,
             values(network),
             config,
-            scored=step % 2 == 0,
-            score_init=0.01,
-            score_threshold=0.005,
+            scores=adam_scores(0.01, 0.005) if step % 2 == 0 else None,
             compiled=True,
         )
         before = network.backbone[0].weight.detach().clone()

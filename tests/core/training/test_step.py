@@ -14,6 +14,7 @@ from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.training.captured import Captured
 from cpg_core.training.evaluation import Evaluator, accuracy
 from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.score_rules import adam_scores
 from cpg_core.training.step import TrainStep
 
 BATCH, BATCHES = 8, 7
@@ -36,9 +37,7 @@ def optimizer_of(net: Network, kind: str) -> TaskOptimizer:
     for mask in trainable.values():
         mask[::2] = True
     config = settings(f"optimizer.kind={kind}").optimizer
-    return TaskOptimizer(
-        net, trainable, values, config, scored=True, score_init=0.01, score_threshold=0.005, compiled=False
-    )
+    return TaskOptimizer(net, trainable, values, config, scores=adam_scores(0.01, 0.005), compiled=False)
 
 
 def prune(net: Network, optimizer: TaskOptimizer, done: int) -> None:
