@@ -59,7 +59,7 @@ class ScoredPicks(Strict):
     kind: Literal["adam", "sgd"]
 
 
-class TestedPicks(Strict):
+class SignificantPicks(Strict):
     """A weight is left out where the mean gradient of its pick exceeds `least` standard errors."""
 
     kind: Literal["t_statistic"]
@@ -79,7 +79,7 @@ class AllPicks(Strict):
     kind: Literal["all"]
 
 
-Picks = Annotated[ScoredPicks | TestedPicks | RandomPicks | AllPicks, Field(discriminator="kind")]
+Picks = Annotated[ScoredPicks | SignificantPicks | RandomPicks | AllPicks, Field(discriminator="kind")]
 
 
 class PickTrain(Strict):

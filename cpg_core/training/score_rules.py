@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from cpg_core.config.settings import PickTrain, TestedPicks
+from cpg_core.config.settings import PickTrain, SignificantPicks
 from cpg_core.training.update_rules import AdaptiveRule, adam
 
 BETA1, BETA2 = 0.9, 0.999
 MEMORY = 0.99
 """Of the running mean and variance of the gradients of a score: about a hundred steps."""
+SMALLEST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ScoreRule:
 
 def score_rule_of(config: PickTrain) -> ScoreRule | None:
     """The rule that the settings name; None: no score is learned."""
-    if isinstance(config.picks, TestedPicks):
+    if isinstance(config.picks, SignificantPicks):
         return t_scores(config.picks.least)
     rules = {"adam": adam_scores, "sgd": sgd_scores}
     make = rules.get(config.picks.kind)
@@ -98,5 +98,5 @@ def t_statistic(
     exp_avg_sq = memory * exp_avg_sq + (1 - memory) * grad * grad
     mean = exp_avg / seen
     variance = (exp_avg_sq / seen - mean * mean).clamp_min(0.0)
-    error = (variance * share / seen).sqrt()
-    return -torch.where(error > 0, exp_avg / error, 0.0), exp_avg, exp_avg_sq
+    error = (variance * share / seen).sqrt().clamp_min(SMALLEST)  # 0 where a weight or its gradient always is
+    return -exp_avg / error, exp_avg, exp_avg_sq
