@@ -18,7 +18,7 @@ def picked(rule: ScoreRule, gradients: Iterable[Tensor], lr: float = 5e-4) -> Te
     score = exp_avg = exp_avg_sq = torch.empty(0)
     for step, grad in enumerate(gradients, 1):
         if step == 1:
-            score, exp_avg, exp_avg_sq = torch.full_like(grad, rule.init), torch.zeros_like(grad), torch.zeros_like(grad)
+            score, exp_avg, exp_avg_sq = grad * 0 + rule.init, grad * 0, grad * 0
         hyper = torch.tensor(rule.rates(lr, step))
         score, exp_avg, exp_avg_sq = rule.move(score, grad, exp_avg, exp_avg_sq, hyper)
     return score > rule.threshold
