@@ -16,10 +16,12 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cpg_core import objectives
 from cpg_core.config.schema import Strict, read_yaml
-from cpg_core.config.suggestions import did_you_mean, unknown
+from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.fields import Augment, Normalise
+from cpg_core.data.pairs import PairsSource
 from cpg_core.data.sources import AnySource
 from cpg_core.errors import CpgError
+from cpg_core.objectives import ObjectiveSpec
 
 INHERITED = ("source", "augment", "normalise")
 
@@ -37,11 +39,10 @@ def _is_safe_name(name: str) -> str:
 SafeName = Annotated[str, AfterValidator(_is_safe_name)]
 
 
-class TaskSpec(Strict):
+class TaskSpec(ObjectiveSpec):
     """One task, complete: everything needed to read its images again.
 
-    `classes=None` means all of the source's. `kind` is the name of the task's objective; the default is not written, as
-    runs of before it could be chosen have none.
+    `classes=None` means all of the source's. `pairs` are what a task of kind verification is tested on.
     """
 
     name: SafeName
@@ -49,14 +50,21 @@ class TaskSpec(Strict):
     classes: tuple[str, ...] | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
-    kind: str = Field(default=objectives.DEFAULT, exclude_if=lambda kind: kind == objectives.DEFAULT)
+    pairs: PairsSource | None = Field(default=None, exclude_if=lambda pairs: pairs is None)
 
-    @field_validator("kind")
-    @classmethod
-    def _known(cls, kind: str) -> str:
-        if kind not in objectives.names():
-            raise ValueError(str(unknown("kind of task", kind, objectives.names())))
-        return kind
+    @model_validator(mode="after")
+    def _settings_of_the_kind(self) -> TaskSpec:
+        try:
+            compares = objectives.of(self).compares_pairs
+        except CpgError as error:
+            raise ValueError(str(error)) from error
+        if compares and self.pairs is None:
+            raise ValueError(
+                f"a task of kind {self.kind} is tested on pairs; give pairs: {{file: pairs.txt, images: FOLDER}}"
+            )
+        if self.pairs is not None and not compares:
+            raise ValueError(f"pairs: tasks of kind {self.kind} have none; leave it out, or set kind: verification")
+        return self
 
     @field_validator("classes")
     @classmethod

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpg_core.objectives.pairs import Pairs
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -25,6 +27,7 @@ class Split:
     workers: threads that decode files ahead; 0: one a processor, eight at the most
     sha256s: of each file, N of them, or () when the images are in memory or the files were not read yet
     remarks: what a person should know of how images were read -> of how many
+    pairs: which images are compared, where that is what the split is for; labels are then the rows of the images
     """
 
     labels: Tensor
@@ -34,12 +37,13 @@ class Split:
     workers: int = 0
     sha256s: tuple[str, ...] = ()
     remarks: Mapping[str, int] = field(default_factory=dict)
+    pairs: Pairs | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> Split:
-        """The split of these rows, in this order."""
+        """The split of these rows, in this order, without pairs."""
         index = torch.from_numpy(rows)
         return replace(
             self,
@@ -47,6 +51,7 @@ class Split:
             images=None if self.images is None else self.images[index],
             files=tuple(self.files[row] for row in rows) if self.files else (),
             sha256s=tuple(self.sha256s[row] for row in rows) if self.sha256s else (),
+            pairs=None,
         )
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -63,13 +68,15 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over labels and pixels; for streamed images over class/file name and SHA-256 of each file."""
+        """SHA-256 over labels and pixels, and pairs; for streamed images over class/file name and SHA-256 of each."""
         digest = hashlib.sha256(repr((len(self), self.shape)).encode())
         digest.update(self.labels.numpy().tobytes())
         if self.images is not None:
             digest.update(self.images.contiguous().numpy().tobytes())
         for file, sha256 in zip(self.files, self.fingerprints if self.files else (), strict=True):
             digest.update(f"{file.parent.name}/{file.name}:{sha256}\n".encode())
+        if self.pairs is not None:
+            digest.update(self.pairs.content())
         return digest.hexdigest()
 
     @cached_property

@@ -83,7 +83,7 @@ class Summary:
     classes:  how many it has
     counts:   images to train and to validate on, and test images
     parts:    train and test
-    unused:   lines on what lies beside them
+    notes:    further lines, such as on what lies beside them
     remarks:  what a person should know of how images were read -> of how many
     repeated: test images of which an equal one is in train
     """
@@ -92,7 +92,7 @@ class Summary:
     classes: int
     counts: tuple[int, int, int]
     parts: tuple[Part, ...] = ()
-    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     remarks: Mapping[str, int] | None = None
     repeated: int = 0
 
@@ -109,4 +109,4 @@ class Summary:
                 f"{self.task}: {self.repeated:,} of the {test:,} test images are equal to one of train; "
                 "the test accuracy counts them"
             )
-        return lines + list(self.unused)
+        return lines + list(self.notes)

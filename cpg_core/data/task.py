@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 from cpg_core.config.suggestions import did_you_mean
+from cpg_core.data.chosen import Chosen, labelled_images
 from cpg_core.data.fields import Augment, MeanStd, Normalise
-from cpg_core.data.listing import Listing, Rows
-from cpg_core.data.load import choose, load, streams
+from cpg_core.data.identities import identities, load_pairs_split
+from cpg_core.data.listing import Rows
+from cpg_core.data.load import load, streams
 from cpg_core.data.reading import Broken, Levels, Progress, Read, Wanted, count_levels, read_rows, silent
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split, hold_out
+from cpg_core.data.split import Split
 from cpg_core.data.summary import Part, Summary, part_of
 from cpg_core.errors import CpgError
-from cpg_core.seeds import derive
 
 STATISTICS_FILES = 4096  # streamed images that mean and standard deviation are computed from, at the most
 ONE_GREY_LEVEL = 1 / 255
@@ -35,7 +36,7 @@ class TaskData:
 
     spec: the task's definition, its classes always listed: keep this to read the same data again
     mean, std: float32 [C], of pixels in [0, 1]
-    parts, unused: what of the source is taken and left out, for `summary`
+    parts, notes: what of the source is taken and left out, for `summary`
     """
 
     spec: TaskSpec
@@ -46,7 +47,7 @@ class TaskData:
     std: Tensor
     read_test: Callable[[], Split] = field(repr=False)
     parts: tuple[Part, ...] = ()
-    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,7 +72,7 @@ class TaskData:
         known = {*self.train.fingerprints, *self.val.fingerprints}
         repeated = sum(fingerprint in known for fingerprint in self.test.fingerprints)
         counts = len(self.train), len(self.val), len(self.test)
-        return Summary(self.name, len(self.classes), counts, self.parts, self.unused, remarks, repeated)
+        return Summary(self.name, len(self.classes), counts, self.parts, self.notes, remarks, repeated)
 
     @cached_property
     def digest(self) -> str:
@@ -93,32 +94,22 @@ def load_task_data(
     """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; `workers` as of `Split`.
 
     `val_fraction` of each class is held out of the training data; the same seed and task name hold out the same
-    images. With 0, only for comparison with runs that had no validation split, `val` is empty.
+    images. With 0, only for comparison with runs that had no validation split, `val` is empty. Of a task that is tested
+    on pairs it is a share of the classes, which are not trained, and `val` and `test` have pairs.
 
     Raises `CpgError` if anything is missing or unreadable, if more is left out than taken, if a class has no test
     images, or too few to hold one out; `Broken` names all images that cannot be read, those of test included.
     """
     if not 0 <= val_fraction < 1:
         raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
-    listings = spec.source.list_part("train"), spec.source.list_part("test")
-    classes = spec.classes or _classes_of(listings)
     wanted = Wanted(channels, image_size, workers, progress)
-    chosen = [choose(listing, classes) for listing in listings]  # before any image is decoded
-    parts = tuple(part_of(listing, classes) for listing in listings)
-    (rows, labels), (test_rows, test_labels) = chosen
-    kept, held = hold_out(labels, val_fraction, derive(seed, "validation", spec.name))
-    _need_all_classes(spec.name, classes, labels[kept], labels[held], val_fraction)
+    choice = labelled_images if spec.pairs is None else identities
+    chosen = choice(spec, wanted, val_fraction, seed)  # before any image is decoded
     fixed = _fixed_mean_std(spec.normalise, channels)
-
-    def read_test() -> Split:
-        streamed = streams(listings[1], len(test_rows), wanted)
-        return read_rows(listings[1], test_rows, test_labels, wanted, streams=streamed).split
-
-    read = _read_train(listings[0], rows, labels, wanted, kept if fixed is None else kept[:0], read_test)
-    train, val = read.split.take(kept), replace(read.split.take(held), remarks={})
+    read = _read_train(chosen, wanted, chosen.kept if fixed is None else chosen.kept[:0])
+    train, val = read.split.take(chosen.kept), chosen.as_val(read.split.take(chosen.held))
     mean, std = fixed or _mean_std(read.levels if read.levels is not None else _levels(train))
-    complete = spec.model_copy(update={"classes": classes})
-    return TaskData(complete, classes, train, val, mean, std, read_test, parts, spec.source.unused())
+    return TaskData(chosen.spec, chosen.classes, train, val, mean, std, chosen.read_test, chosen.parts, chosen.notes)
 
 
 def load_test_split(spec: TaskSpec, *, image_size: int, channels: int, workers: int = 0) -> Split:
@@ -126,6 +117,8 @@ def load_test_split(spec: TaskSpec, *, image_size: int, channels: int, workers: 
 
     Raises `CpgError` as `load_task_data` does.
     """
+    if spec.pairs is not None:
+        return load_pairs_split(spec.pairs, image_size=image_size, channels=channels, workers=workers)
     listing = spec.source.list_part("test")
     classes = spec.classes or listing.names
     return load(listing, classes, image_size=image_size, channels=channels, workers=workers)
@@ -149,40 +142,21 @@ def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, 
     return replace(split, labels=number[split.labels])
 
 
-def _classes_of(listings: tuple[Listing, Listing]) -> tuple[str, ...]:
-    """All classes of the source, which train and test must agree on."""
-    train, test = listings
-    if extra := [name for name in test.names if name not in train.names]:
-        raise CpgError(
-            f"{test.where}: class '{extra[0]}'{f' and {len(extra) - 1} more' if extra[1:] else ''} is not in train, "
-            f"which has {list(train.names[:12])}; add training images, or list the classes without it: classes: [...]"
-        )
-    return train.names
+def _read_train(chosen: Chosen, wanted: Wanted, counted: Rows) -> Read:
+    """Read what is not test, and where images are broken name those of test with them.
 
-
-def _read_train(
-    listing: Listing, rows: Rows, labels: Rows, wanted: Wanted, kept: Rows, read_test: Callable[[], Split]
-) -> Read:
-    """Read what is not test, and where images are broken name those of test with them."""
-    sampled = frozenset(kept[:: -(-len(kept) // STATISTICS_FILES)].tolist()) if len(kept) else frozenset[int]()
+    Mean and standard deviation are computed from the images at the places `counted`, or some of them.
+    """
+    sampled = frozenset(counted[:: -(-len(counted) // STATISTICS_FILES)].tolist()) if len(counted) else frozenset[int]()
+    streamed = streams(chosen.listing, len(chosen.rows), wanted)
     try:
-        return read_rows(listing, rows, labels, wanted, streams=streams(listing, len(rows), wanted), sampled=sampled)
+        return read_rows(chosen.listing, chosen.rows, chosen.labels, wanted, streams=streamed, sampled=sampled)
     except Broken as broken:
         try:
-            test = len(read_test())
+            test = len(chosen.read_test())
         except Broken as also:
             raise Broken([*broken.errors, *also.errors], broken.of + also.of) from None
         raise Broken(broken.errors, broken.of + test) from None
-
-
-def _need_all_classes(task: str, classes: tuple[str, ...], train: Rows, val: Rows, fraction: float) -> None:
-    for label, name in enumerate(classes):
-        left, held = (int((labels == label).sum()) for labels in (train, val))
-        if left == 0 or (held == 0 and fraction > 0):
-            raise CpgError(
-                f"task '{task}': class '{name}' has {left + held} training image(s), and a val_fraction of {fraction} "
-                f"leaves {left} to train and {held} to validate on; add images or change val_fraction"
-            )
 
 
 def _fixed_mean_std(normalise: Normalise, channels: int) -> tuple[Tensor, Tensor] | None:

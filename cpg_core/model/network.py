@@ -9,10 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from cpg_core import backbones, objectives
+from cpg_core import backbones
 from cpg_core.model.layers import Layers
 from cpg_core.model.precision import activations, products
 from cpg_core.objectives import Objective
+from cpg_core.objectives.classification import OBJECTIVE as CLASSIFICATION
 from cpg_core.seeds import seeded
 
 
@@ -52,13 +53,15 @@ def width(base_width: float, budget_x: float) -> float:
     return base_width * math.sqrt(budget_x)
 
 
-def build(backbone: str, width: float, classes: int, *seed: int | str, objective: str = objectives.DEFAULT) -> Network:
+def build(
+    backbone: str, width: float, classes: int, *seed: int | str, objective: Objective = CLASSIFICATION
+) -> Network:
     """A freshly initialised network; the same seed words give the same weights."""
     with seeded(*seed):
-        return Network(backbones.find(backbone).build(width), classes, objectives.find(objective))
+        return Network(backbones.find(backbone).build(width), classes, objective)
 
 
-def empty(backbone: str, width: float, classes: int, objective: str) -> Network:
+def empty(backbone: str, width: float, classes: int, objective: Objective) -> Network:
     """A network whose tensors hold nothing yet: all of them are to be written by `cpg_core.model.state.install`."""
     with torch.device("meta"):
         network = build(backbone, width, classes, objective=objective)

@@ -11,6 +11,7 @@ from torch import Tensor
 from cpg_core.model.layers import Layers, copy_leading_block
 from cpg_core.model.network import Network, empty, private_tensors, shared_parameters
 from cpg_core.model.ownership import released
+from cpg_core.objectives import Objective
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def loaded_network(
     backbone: str,
     width: float,
     classes: int,
-    objective: str,
+    objective: Objective,
     weights: Layers,
     private: Layers,
     device: torch.device,

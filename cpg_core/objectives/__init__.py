@@ -8,40 +8,96 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from cpg_core.config.schema import Strict
 from cpg_core.config.suggestions import unknown
+from cpg_core.errors import CpgError
+from cpg_core.objectives.losses import AnyLoss
+from cpg_core.objectives.measures import Measure, TallyMeasure
+from cpg_core.objectives.pairs import Pairs
 
 DEFAULT = "classification"
 """Of a task that names none."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class ObjectiveSpec(Strict):
+    """What a task's YAML says of its objective. What is not given is not written: older runs have none of it."""
+
+    kind: str = Field(default=DEFAULT, exclude_if=lambda kind: kind == DEFAULT)
+    loss: AnyLoss | None = Field(default=None, exclude_if=_is_none, description="null: cross entropy")
+    embedding: int | None = Field(
+        default=None, ge=1, exclude_if=_is_none, description="verification: numbers in an embedding; null: 512"
+    )
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in names():
+            raise ValueError(str(unknown("kind of task", kind, names())))
+        return kind
+
+
+def class_probabilities(outputs: Tensor, classes: tuple[str, ...], figures: Mapping[str, float]) -> dict[str, object]:  # noqa: ARG001
+    """Of logits, the probability of each class and the likeliest one, a row an image."""
+    return {
+        "classes": list(classes),
+        "predicted": [classes[label] for label in outputs.argmax(dim=1).tolist()],
+        "probabilities": outputs.softmax(dim=1).tolist(),
+    }
 
 
 @dataclass(frozen=True)
 class Objective:
     """What a task's network ends in, what it minimises, and how its success is measured.
 
-    A score over many images is computed from a tally, a tensor that adds up over batches and processes, so that it
-    stays on the device until all batches are done.
+    A score over many images is computed from a sum over batches and processes, which stays on the device until all
+    batches are done: of training batches from a tally, of a split from what its measure adds up.
 
     Attributes:
-        head: `(features, classes)` to the module that ends the network, from `[N, features]` to outputs `[N, ...]`.
-        loss: `(outputs, labels [N])` to the mean loss over the batch, no dimensions.
+        head: `(features, classes)` to the module that ends the network, from `[N, features]` to outputs `[N, ...]`,
+            which in training mode are what the loss and the tally take, and else what a recalled task answers.
+        loss: `(outputs, labels [N], steps)` to the mean loss over the batch, no dimensions; `steps` are those done in
+            the stage, float32, no dimensions, on the device.
         tally: `(outputs, labels [N])` to what the score needs of a batch, int64 `[tally_size]`; sums over batches.
         tally_size: how many numbers a tally holds.
         score: the summed tally, as a list, to the score in [0, 1].
         higher_is_better: the direction of the score.
+        measure: how a split is scored, given its pairs; None: by the tally, as training is.
+        answer: `(outputs, classes, figures of the record)` to what a served task says of images, for JSON.
+        configured: the objective with the settings of a task and the training images of each class; None: it has no
+            settings.
     """
 
     head: Callable[[int, int], nn.Module]
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
     tally: Callable[[Tensor, Tensor], Tensor]
     tally_size: int
     score: Callable[[list[int]], float]
     higher_is_better: bool = True
+    measure: Callable[[Pairs | None], Measure] | None = None
+    answer: Callable[[Tensor, tuple[str, ...], Mapping[str, float]], dict[str, object]] = class_probabilities
+    configured: Callable[[ObjectiveSpec, Sequence[int]], Objective] | None = None
+
+    @property
+    def compares_pairs(self) -> bool:
+        """Whether it is measured on pairs of images rather than on images with labels."""
+        return self.measure is not None
+
+    def measure_of(self, pairs: Pairs | None) -> Measure:
+        """How a split with these pairs is scored."""
+        if self.measure is not None:
+            return self.measure(pairs)
+        return TallyMeasure(self.tally, self.tally_size, self.score)
 
     def better(self, one: float, other: float) -> bool:
         """Whether score `one` is better than `other`; an equal one is not."""
@@ -50,7 +106,7 @@ class Objective:
 
 def names() -> list[str]:
     """The objectives there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def find(name: str) -> Objective:
@@ -62,3 +118,21 @@ def find(name: str) -> Objective:
     if name not in names():
         raise unknown("objective", name, names())
     return cast(Objective, importlib.import_module(f"{__name__}.{name}").OBJECTIVE)
+
+
+def of(spec: ObjectiveSpec, counts: Sequence[int] = ()) -> Objective:
+    """The objective of a task, with its settings.
+
+    Args:
+        spec: what its YAML says.
+        counts: training images of each class; only losses that weigh classes need them, to be trained with.
+
+    Raises:
+        CpgError: there is none of that kind, or it has no such setting.
+    """
+    objective = find(spec.kind)
+    if objective.configured is not None:
+        return objective.configured(spec, counts)
+    if given := [name for name in ("loss", "embedding") if getattr(spec, name) is not None]:
+        raise CpgError(f"{given[0]}: tasks of kind {spec.kind} have no such setting; leave it out")
+    return objective

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cpg_core.objectives import Objective
+from cpg_core.errors import CpgError
+from cpg_core.objectives import Objective, ObjectiveSpec
 
 
 def tally(logits: Tensor, labels: Tensor) -> Tensor:
@@ -21,4 +25,30 @@ def accuracy(counts: list[int]) -> float:
     return right / seen
 
 
-OBJECTIVE = Objective(head=nn.Linear, loss=cross_entropy, tally=tally, tally_size=2, score=accuracy)
+def mean_cross_entropy(logits: Tensor, labels: Tensor, steps: Tensor) -> Tensor:  # noqa: ARG001  (as every loss)
+    """The mean over the batch."""
+    return cross_entropy(logits, labels)
+
+
+def configured(spec: ObjectiveSpec, counts: Sequence[int]) -> Objective:
+    """With the loss that a task chose.
+
+    Raises:
+        CpgError: it needs what a classification has not.
+    """
+    if spec.embedding is not None:
+        raise CpgError("embedding: only tasks of kind verification have one; leave it out, or set kind: verification")
+    if spec.loss is None:
+        return OBJECTIVE
+    of_logits = spec.loss.of_logits(counts)
+    return replace(OBJECTIVE, loss=lambda logits, labels, _steps: of_logits(logits, labels))
+
+
+OBJECTIVE = Objective(
+    head=nn.Linear,
+    loss=mean_cross_entropy,
+    tally=tally,
+    tally_size=2,
+    score=accuracy,
+    configured=configured,
+)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cpg_core import objectives
 from cpg_core.config.method_settings import settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.data.reading import Progress
@@ -19,6 +20,7 @@ from cpg_core.data.task import TaskData
 from cpg_core.model.layers import Layers
 from cpg_core.model.ownership import count, owned_before
 from cpg_core.model.state import Shared, TaskState, widened
+from cpg_core.objectives import Objective
 from cpg_core.stages import method_parts
 from cpg_core.stages.request import Growth, Pruning, Request, Rules
 from cpg_core.stages.source_hash import source_sha256
@@ -144,6 +146,12 @@ class TaskContext:
     def goal(self) -> float:
         """The accuracy that the task must reach."""
         return self.run.spec.goals[self.name]
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the task's network ends in, minimises and is measured by, as it is trained."""
+        counts = self.data.train.labels.bincount(minlength=len(self.data.classes))
+        return objectives.of(self.data.spec, counts.tolist())
 
     @property
     def progress(self) -> Progress:

@@ -6,10 +6,11 @@ import shutil
 import time
 from dataclasses import replace
 
+from cpg_core import objectives
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_record, read_seconds, read_state, stage_folder
-from cpg_core.stages.frozen_tasks import probe_of, recalled_network, recheck, split_accuracy
+from cpg_core.stages.frozen_tasks import probe_of, recalled_network, recheck, split_result
 from cpg_core.stages.request import Request
 from cpg_core.stages.run_stage import measures
 from cpg_core.stages.task_record import Learned, task_record
@@ -51,13 +52,17 @@ def _learned(context: TaskContext, request: Request) -> Learned:
     delta = deltas.make(before, state, index, overwrites=overwrites)
     after = deltas.apply(before, delta, index, overwrites=overwrites)
     data, assembly = context.data, context.assembly
-    classes, objective = len(data.classes), data.spec.kind
+    classes, objective = len(data.classes), objectives.of(data.spec)
     network = recalled_network(assembly, after, delta, index, request.budget_x, classes, objective)
+    test = split_result(run, network, data.test, data.mean, data.std, context.progress)
+    decides = data.val if len(data.val) else data.test
+    chosen = split_result(run, network, decides, data.mean, data.std).chosen if objective.compares_pairs else {}
     return Learned(
         state=state,
         delta=replace(delta, probe=probe_of(run, network)),
         after=after,
-        test_accuracy=split_accuracy(run, network, data.test, data.mean, data.std, context.progress),
+        test_accuracy=test.score,
+        figures={**test.figures, **chosen},
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
+from cpg_core import objectives
 from cpg_core.data.batches import counted, eval_batches
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.split import Split
@@ -14,24 +15,25 @@ from cpg_core.machine import device_at_hand
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, private_tensors, shared_parameters, width
 from cpg_core.model.state import Shared, loaded_network, write
+from cpg_core.objectives import Objective, ObjectiveSpec
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import digest
 from cpg_core.storage.records import Recall, TaskRecord
 from cpg_core.storage.run import Run
-from cpg_core.training.evaluation import accuracy, probe_images, probe_logits
+from cpg_core.training.evaluation import Evaluator, Result, probe_images, probe_logits
 
 
 def network_of(assembly: Assembly, shared: Shared, record: TaskRecord, delta: Delta) -> Network:
     """The network of a frozen task, of its own width, on the current shared weights and the device at hand."""
     base = assembly.base(shared, record, delta)
-    classes, objective = len(record.classes), record.objective
+    classes, objective = len(record.classes), objectives.of(record.objective)
     return recalled_network(assembly, base, delta, record.index, record.budget_x, classes, objective)
 
 
 def recalled_network(
-    assembly: Assembly, base: Shared, delta: Delta, index: int, budget_x: float, classes: int, objective: str
+    assembly: Assembly, base: Shared, delta: Delta, index: int, budget_x: float, classes: int, objective: Objective
 ) -> Network:
     """The same of task `index`, from the weights that it is recalled from: put together from its delta alone."""
     spec = assembly.run.spec
@@ -54,13 +56,21 @@ def _probe_batch(run: Run) -> Tensor:
     return probe_images(run.input.channels, run.input.size).to(device, memory_format=torch.channels_last)
 
 
-def split_accuracy(
-    run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress = silent
-) -> float:
+def split_accuracy(run: Run, network: Network, split: Split, mean: Tensor, std: Tensor) -> float:
     """Accuracy on a split, normalised by a task's mean and standard deviation."""
-    device = next(network.parameters()).device
-    batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)
-    return accuracy(network, counted(batches, len(split), progress))
+    return Evaluator(network, pairs=split.pairs)(_batches(run, network, split, mean, std))
+
+
+def split_result(
+    run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress = silent
+) -> Result:
+    """All that is found on a split, normalised by a task's mean and standard deviation."""
+    batches = counted(_batches(run, network, split, mean, std), len(split), progress)
+    return Evaluator(network, pairs=split.pairs).result(batches)
+
+
+def _batches(run: Run, network: Network, split: Split, mean: Tensor, std: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return eval_batches(split, mean, std, run.spec.settings.eval_batch_size, network.device)
 
 
 def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split | None = None) -> float:
@@ -77,7 +87,7 @@ def recheck(assembly: Assembly, shared: Shared, before: int) -> list[Recall]:
     """
     run = assembly.run
     found, probe = [], _probe_batch(run)
-    known: dict[tuple[float, int, str], tuple[Network, Mapping[str, Tensor], Layers]] = {}
+    known: dict[tuple[float, int, ObjectiveSpec], tuple[Network, Mapping[str, Tensor], Layers]] = {}
     for index in range(1, before + 1):
         record, delta = assembly.recallable(index)
         kind = record.width, len(record.classes), record.objective

@@ -39,8 +39,14 @@ def sources(**chosen: str) -> list[tuple[str, Path]]:
     others = (*EXEMPT, *(f"{room}/" for room in chosen))
     kept = {name: path for name, path in found.items() if not name.startswith(others)}
     for room, module in chosen.items():
-        kept |= {f"{room}/{part}.py": path for part, path in _with_imports(room, module).items()}
+        kept |= {f"{room}/{_file_name(part, path)}": path for part, path in _with_imports(room, module).items()}
     return sorted(kept.items())
+
+
+def _file_name(part: str, path: Path) -> str:
+    """Of a module of a room, `losses.cosface`, in that room; a package is its `__init__.py`."""
+    inner = part.replace(".", "/")
+    return f"{inner}/{path.name}" if path.name == "__init__.py" != f"{inner}.py" else f"{inner}.py"
 
 
 def _with_imports(room: str, module: str) -> dict[str, Path]:

@@ -25,12 +25,14 @@ class Learned:
         delta: what the task adds, its probe logits included.
         after: the shared weights with the task's own.
         test_accuracy: of its network as it will be recalled; the test split was read for it, once.
+        figures: what else its objective found there, and what it chose on the split that decides.
     """
 
     state: TaskState
     delta: Delta
     after: Shared
     test_accuracy: float
+    figures: dict[str, float]
 
 
 def task_record(
@@ -51,6 +53,7 @@ def task_record(
         goal_met=frozen.accuracy >= context.goal - settings.check.tolerance,
         accuracy=frozen.accuracy,
         test_accuracy=learned.test_accuracy,
+        figures=learned.figures,
         budget_x=frozen.budget_x,
         allocated=allocated,
         base=sum(shape.numel() for shape in context.run.shapes(1.0).values()),

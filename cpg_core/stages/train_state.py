@@ -110,7 +110,7 @@ def network_of_state(context: TaskContext, state: TaskState) -> Network:
         spec.backbone,
         width(spec.settings.base_width, state.budget_x),
         len(context.data.classes),
-        context.data.spec.kind,
+        context.objective,
         effective(context.shared(state.budget_x), state),
         state.private,
         device_of(context.settings.compute.device),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cpg_core import objectives
+from pydantic import Field
+
 from cpg_core.config.schema import Strict
+from cpg_core.objectives import ObjectiveSpec
 
 StageName = Literal["pick_train", "check", "grow", "prune", "retrain", "split", "freeze"]
 
@@ -75,6 +77,7 @@ class TaskRecord(Strict):
         goal: the accuracy it had to reach on the split that decides.
         goal_met: whether the frozen state reaches it. A missed goal stays missed.
         accuracy: on the split that decides; `test_accuracy` was read once, at freeze.
+        figures: what else the task's objective tells of its test split, and what it chose on the split that decides.
         budget_x: budget after the task, nominal; `allocated` and `base` count the shared weights.
         released: weights that no task owns after this one.
         sparsity: of the task: released over what was available to it.
@@ -94,6 +97,7 @@ class TaskRecord(Strict):
     goal_met: bool
     accuracy: float
     test_accuracy: float
+    figures: dict[str, float] = Field(default_factory=dict, exclude_if=lambda figures: not figures)
     budget_x: float
     allocated: int
     base: int
@@ -116,9 +120,10 @@ class TaskRecord(Strict):
     machine: Machine
 
     @property
-    def objective(self) -> str:
-        """The name of the task's objective."""
-        return str(self.task.get("kind", objectives.DEFAULT))
+    def objective(self) -> ObjectiveSpec:
+        """The task's objective and its settings."""
+        said = {name: self.task[name] for name in ObjectiveSpec.model_fields if name in self.task}
+        return ObjectiveSpec.model_validate(said)
 
     @property
     def expansion_x(self) -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cpg_core.model.network import Network
+from cpg_core.objectives.pairs import Pairs
 from cpg_core.seeds import derive
 from cpg_core.training.captured import Captured
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
@@ -31,6 +33,14 @@ def eval_mode(network: Network) -> Iterator[Network]:
             network.train()
 
 
+class Result(NamedTuple):
+    """What an evaluation found: the score in [0, 1], further figures by name, and what is chosen on the split."""
+
+    score: float
+    figures: dict[str, float]
+    chosen: dict[str, float]
+
+
 class Evaluator:
     """Scores one network again and again, as it stands at each call, waiting for the device once a call.
 
@@ -40,28 +50,45 @@ class Evaluator:
         network: may be trained between two calls.
         ranks: the processes that share each batch.
         static: work on tensors that stay, as a recording needs; None: on a GPU, in one process.
+        pairs: of the images of each call; None: they have labels.
     """
 
-    def __init__(self, network: Network, ranks: Ranks = SINGLE_PROCESS, static: bool | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        ranks: Ranks = SINGLE_PROCESS,
+        static: bool | None = None,
+        *,
+        pairs: Pairs | None = None,
+    ) -> None:
         self._network, self._ranks, self._device = network, ranks, network.device
-        self._tally = torch.zeros(network.objective.tally_size, dtype=torch.int64, device=self._device)
+        self._measure = network.objective.measure_of(pairs)
+        self._total = self._measure.start(self._device)
         self._static = self._device.type == "cuda" and ranks is SINGLE_PROCESS if static is None else static
         self._by_size: dict[int, tuple[Tensor, Tensor, Captured]] = {}
 
     def __call__(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         """The score of the network's objective over all images, in [0, 1], over the shares of all ranks."""
-        self._tally.zero_()
+        return self._measure.score(self._sum(batches))
+
+    def result(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Result:
+        """The score, and all else that the network's objective tells of the images."""
+        total = self._sum(batches)
+        return Result(self._measure.score(total), self._measure.figures(total), self._measure.chosen(total))
+
+    def _sum(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        self._total.zero_()
         with eval_mode(self._network):
             for images, labels in batches:
                 if self._static:
                     self._replay(images, labels)
                 else:
                     self._add(images, labels)
-        (summed,) = self._ranks.all_reduce(self._tally)
-        return self._network.objective.score(summed.tolist())
+        (total,) = self._ranks.all_reduce(self._total)
+        return total
 
     def _add(self, images: Tensor, labels: Tensor) -> None:
-        self._tally += self._network.objective.tally(self._network(images), labels)
+        self._measure.add(self._total, self._network(images), labels)
 
     def _replay(self, images: Tensor, labels: Tensor) -> None:
         if len(labels) not in self._by_size:
@@ -73,9 +100,9 @@ class Evaluator:
         run()
 
 
-def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = SINGLE_PROCESS) -> float:
-    """The score of the network's objective over all images, in [0, 1], over the shares of all ranks."""
-    return Evaluator(network, ranks)(batches)
+def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The score of the network's objective over all images, in [0, 1]."""
+    return Evaluator(network)(batches)
 
 
 def probe_images(channels: int, size: int) -> Tensor:
@@ -95,7 +122,7 @@ def probe_images(channels: int, size: int) -> Tensor:
 
 
 def probe_logits(network: Network, probe: Tensor) -> Tensor:
-    """Logits of the probe batch, float32 `[8, classes]` on the CPU."""
+    """Logits or embeddings of the probe batch, float32 `[8, numbers]` on the CPU."""
     with eval_mode(network):
         logits: Tensor = network(probe)
     return logits.cpu()

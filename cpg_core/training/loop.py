@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from cpg_core.config.settings import STEADY, Schedule
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
@@ -63,14 +61,16 @@ def decide_accuracy(
     network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = SINGLE_PROCESS
 ) -> float:
     """Accuracy on the split that decisions may look at: `val`, or `test` in the paper's protocol."""
-    return Evaluator(network, ranks)(_deciding(network, data, split, batch_size, ranks))
+    return evaluation_of(network, data, split, batch_size, ranks)()
 
 
-def _deciding(
-    network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks
-) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_of(
+    network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = SINGLE_PROCESS
+) -> Callable[[], float]:
+    """`decide_accuracy`, to be asked again and again while the network is trained."""
     images = data.val if split == "val" else data.test
-    return eval_batches(images, data.mean, data.std, batch_size, network.device, ranks.share)
+    evaluate = Evaluator(network, ranks, pairs=images.pairs)
+    return lambda: evaluate(eval_batches(images, data.mean, data.std, batch_size, network.device, ranks.share))
 
 
 def train(
@@ -97,7 +97,7 @@ def train(
     position, best = _resume(network, optimizer, snapshots, reporter)
     ranks.assert_identical(lambda: _gather(network, optimizer, best))
     step = TrainStep(network, optimizer, plan.penalty, ranks, full_batch=plan.batch_size)
-    evaluate = Evaluator(network, ranks)
+    evaluate = evaluation_of(network, data, plan.split, plan.eval_batch_size, ranks)
     began = time.monotonic() - position.seconds
     reporter.stage_begins(plan.task, plan.stage, plan.epochs)
 
@@ -140,7 +140,7 @@ def train(
             lr=lr,
             loss=_finite(loss_sum / seen, plan, epoch),
             train_accuracy=network.objective.score(tally),
-            accuracy=evaluate(_deciding(network, data, plan.split, plan.eval_batch_size, ranks)),
+            accuracy=evaluate(),
         )
         if plan.patience is not None and _is_best(position.epochs, done, network.objective):
             best = {name: tensor.clone() for name, tensor in _gather(network, optimizer, {}).items()}

@@ -54,6 +54,7 @@ class TrainStep:
         self._device = network.device
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         self._tally = torch.zeros(network.objective.tally_size, dtype=torch.int64, device=self._device)
+        self._done = torch.zeros((), device=self._device)
         recordable = self._device.type == "cuda" and penalty is no_penalty and ranks is SINGLE_PROCESS
         self._full_batch = full_batch if (recordable if static is None else static) else 0
         self._batch: tuple[Tensor, Tensor] | None = None
@@ -82,6 +83,7 @@ class TrainStep:
             score_lr: rate of the pick scores.
         """
         self._optimizer.set_rates(lr, score_lr)
+        self._done.fill_(done)
         with self._network.computing():
             if len(labels) == self._full_batch:
                 self._replay(images, labels)
@@ -101,7 +103,7 @@ class TrainStep:
     def _run(self, images: Tensor, labels: Tensor, in_batch: int, done: int) -> None:
         objective = self._network.objective
         outputs = self._forward(images)
-        loss = objective.loss(outputs, labels)
+        loss = objective.loss(outputs, labels, self._done)
         penalty = self._penalty(self._network, images, done)
         torch.autograd.backward(self._ranks.scale_loss(loss, len(labels), in_batch) + penalty)
         self._optimizer.update()

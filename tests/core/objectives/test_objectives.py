@@ -29,7 +29,7 @@ def distance(outputs: Tensor, labels: Tensor) -> Tensor:
 
 ERROR_RATE = Objective(
     head=lambda features, _classes: nn.Linear(features, 1),
-    loss=lambda outputs, labels: distance(outputs, labels).square().mean(),
+    loss=lambda outputs, labels, _steps: distance(outputs, labels).square().mean(),
     tally=lambda outputs, labels: torch.stack([(distance(outputs, labels) > 0.5).sum(), torch.tensor(len(labels))]),
     tally_size=2,
     score=lambda counts: counts[0] / counts[1],
