@@ -35,6 +35,19 @@ class PairsSource(Strict):
     )
 
 
+def pairs_in(folder: Path, source: PairsSource) -> PairsSource:
+    """The pairs of another folder, in which their images lie too; the rates are told as of `source`.
+
+    Raises:
+        CpgError: there is no file of pairs in it.
+    """
+    folder = folder.expanduser()
+    files = [folder / name for name in ("pairs.txt", "pairs.csv") if (folder / name).is_file()]
+    if not files:
+        raise CpgError(f"{folder}: expected pairs.txt or pairs.csv in it, beside the images that are compared")
+    return PairsSource(file=files[0], images=folder, far=source.far)
+
+
 class PairList(NamedTuple):
     """What a source of pairs says: the images, none of them read yet, the pairs over them, and who is in them."""
 

@@ -1,4 +1,4 @@
-"""A run answers: images as a request gives them in, classes and probabilities out, for any of its tasks.
+"""A run answers: images as a request gives them in, and out what the task's objective says, for any of its tasks.
 
 Nothing is written, so that a run may be served from a place that is read only.
 """
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cpg_core import objectives
 from cpg_core.backbones import Input
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.batches import eval_batches
@@ -40,21 +41,14 @@ NETWORKS = 4
 
 @dataclass(frozen=True)
 class Answer:
-    """What a task says of images: float32 logits `[N, classes]`, on the CPU."""
+    """What a task says of images.
 
-    classes: tuple[str, ...]
+    logits: or embeddings, float32 `[N, numbers]`, on the CPU
+    content: what they mean, for JSON, such as classes and their probabilities
+    """
+
     logits: Tensor
-
-    @property
-    def probabilities(self) -> list[list[float]]:
-        """A row an image, in the order of the classes."""
-        rows: list[list[float]] = self.logits.softmax(dim=1).tolist()
-        return rows
-
-    @property
-    def predicted(self) -> list[str]:
-        """The likeliest class of each image."""
-        return [self.classes[label] for label in self.logits.argmax(dim=1).tolist()]
+    content: dict[str, object]
 
 
 class Serving:
@@ -104,7 +98,7 @@ class Serving:
                 mean, std = torch.tensor(record.mean), torch.tensor(record.std)
                 batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)
                 logits = torch.cat([network(batch).cpu() for batch, _ in batches])
-        return Answer(record.classes, logits)
+        return Answer(logits, objectives.of(record.objective).answer(logits, record.classes, record.figures))
 
     def _network(self, task: str) -> Network:
         if task not in self._networks:

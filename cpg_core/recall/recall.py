@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from cpg_core.config.suggestions import unknown
+from cpg_core.data.identities import load_pairs_split
+from cpg_core.data.pairs import pairs_in
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
@@ -24,6 +27,8 @@ def device_note(run: Run) -> str | None:
 def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
     """Accuracy of a frozen task on the current model, on its test split or on `folder/CLASS/*`.
 
+    Of a task that is tested on pairs: on those of `folder/pairs.txt` or `folder/pairs.csv`, with images beside it.
+
     If a later task's checkpoint is damaged, the model up to the task is used: it recalls the same bits.
 
     Raises:
@@ -36,7 +41,10 @@ def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
     record, assembly = run.record(index), assembly_of(run)
     split = None
     if folder is not None:
-        split = load_eval_split(folder, record.classes, image_size=run.input.size, channels=run.input.channels)
+        load = partial(load_eval_split, folder, record.classes)
+        if (pairs := run.spec.tasks[index - 1].pairs) is not None:
+            load = partial(load_pairs_split, pairs_in(folder, pairs))
+        split = load(image_size=run.input.size, channels=run.input.channels)
     with deterministic(record.machine.threads):
         try:
             shared = assembly.shared()

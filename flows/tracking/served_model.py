@@ -53,7 +53,8 @@ class RunModel(PythonModel):
 
     # MLflow would read a type of `model_input` as a schema, and it has two: a list, and a body that came whole.
     def predict(self, context, model_input, params: dict[str, Any] | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
-        """Classes and probabilities of images, as `cpg_core.recall.predictor.read_images` takes them.
+        """What the task says of images, as `cpg_core.recall.predictor.read_images` takes them: classes and
+        probabilities, or embeddings and whether two of them are of one person.
 
         Raises:
             Refused: there is no such task, or an image cannot be read.
@@ -71,12 +72,7 @@ class RunModel(PythonModel):
             raise Refused(str(error), INTERNAL_ERROR) from error
         except CpgError as error:
             raise Refused(str(error)) from error
-        return {
-            "task": task,
-            "classes": list(answer.classes),
-            "predicted": answer.predicted,
-            "probabilities": answer.probabilities,
-        }
+        return {"task": task, **answer.content}
 
 
 set_model(RunModel())

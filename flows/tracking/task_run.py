@@ -62,6 +62,7 @@ def _figures(record: TaskRecord, seconds: float, index: int) -> list[tuple[str, 
     }
     if record.picked is not None:
         figures["picked"] = record.picked
+    figures |= record.figures
     return [(name, index, value) for name, value in figures.items()]
 
 
