@@ -56,9 +56,9 @@ def recalled(run: Run, index: int, shared: Shared | None = None, delta: Delta | 
 class Plain(nn.Module):
     """A backbone and a linear head."""
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int) -> None:
+    def __init__(self, backbone: nn.Module, features: int, outputs: int) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, nn.Linear(features, classes)
+        self.backbone, self.head = backbone, nn.Linear(features, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.backbone(images))
@@ -103,7 +103,8 @@ class Witness:
         private = {key.removeprefix("private:"): value for key, value in file.items() if key.startswith("private:")}
         width = run.spec.settings.base_width * budget_x**0.5
         backbone = backbones.find(run.spec.backbone).build(width)
-        network = Plain(backbone, private["head.weight"].shape[1], len(context.data.classes))
+        private.pop("head.identities", None)  # which only training needs
+        network = Plain(backbone, *private["head.weight"].T.shape)
         network.load_state_dict(effective | private)
         return look(network, run, context.data.test, context.data.mean, context.data.std)
 
