@@ -13,9 +13,15 @@ from PIL import Image
 from torch import Tensor
 
 from core.people import face_task, people_backbone, people_spec, write_faces
-from core.tiny import learn
+from core.tiny import bits, learn, settings
+from core.witness import recalled_network
+from cpg_core import objectives
+from cpg_core.data.batches import eval_batches, train_batches
+from cpg_core.data.fetch import WHOLE, Share
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
+from cpg_core.methods import assembly_of
+from cpg_core.model.network import shared_parameters
 from cpg_core.objectives import verification
 from cpg_core.objectives.losses import AnyLoss
 from cpg_core.objectives.pairs.protocol import accuracy, best_threshold, distances
@@ -24,6 +30,9 @@ from cpg_core.recall.predictor import Serving
 from cpg_core.recall.recall import evaluate
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
+from cpg_core.training.evaluation import Evaluator, eval_mode
+from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.step import TrainStep
 
 EPOCHS = ("pick_train.epochs=10", "pick_train.score_freeze_epoch=8")
 
@@ -113,6 +122,43 @@ def test_served_it_gives_embeddings_and_of_two_images_a_decision(run: Run) -> No
     three = serving.answer("faces", images[:3]).content
     assert three.keys() == {"embeddings"}
     assert np.array(three["embeddings"]).shape == (3, 16)
+
+
+def test_shares_of_batches_add_up_to_the_whole_score(run: Run) -> None:
+    """As several processes have them: each embeds its own images, and the sums are added."""
+    data = run.data(1)
+    network = recalled_network(run, 1, assembly_of(run).rebuild(1), run.delta(1))
+    measure = network.objective.measure_of(data.test.pairs)
+    totals = []
+    for share in (WHOLE, Share(0, 2), Share(1, 2)):
+        totals.append(measure.start(network.device))
+        with eval_mode(network):
+            for images, rows in eval_batches(data.test, data.mean, data.std, 7, "cpu", share):
+                measure.add(totals[-1], network(images), rows)
+    whole, *shares = totals
+    assert torch.allclose(shares[0] + shares[1], whole, atol=1e-5)
+    assert not any(torch.allclose(share, whole, atol=1e-5) for share in shares)
+    assert measure.score(shares[0] + shares[1]) == measure.score(whole) == run.record(1).test_accuracy
+
+
+def test_static_batches_are_scored_and_annealed_alike(run: Run, root: Path) -> None:
+    """As a recording of a GPU needs them: the steps of the loss are read from where they always are."""
+    data = run.data(1)
+    weights = []
+    for static in (False, True):
+        network = recalled_network(run, 1, assembly_of(run).rebuild(1), run.delta(1))
+        network.objective = objectives.of(face_task(root))
+        evaluate = Evaluator(network, static=static, pairs=data.test.pairs)
+        for _ in range(2):
+            assert evaluate(eval_batches(data.test, data.mean, data.std, 50, "cpu")) == run.record(1).test_accuracy
+        values = {name: weight.detach().clone() for name, weight in shared_parameters(network).items()}
+        moving = {name: torch.ones_like(value, dtype=torch.bool) for name, value in values.items()}
+        optimizer = TaskOptimizer(network, moving, values, settings().optimizer, scores=None, compiled=False)
+        step = TrainStep(network.train(), optimizer, full_batch=32, static=static)
+        for done, (images, labels) in enumerate(train_batches(data, 32, 1, "cpu")):
+            step(images, labels, in_batch=len(labels), done=1000 * done, lr=0.05)
+        weights.append(bits(network.state_dict()))
+    assert weights[0] == weights[1]
 
 
 def test_it_is_recalled_told_and_evaluated_on_other_pairs(run: Run, root: Path, tmp_path: Path) -> None:
