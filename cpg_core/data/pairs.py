@@ -34,6 +34,11 @@ class PairsSource(Strict):
         default=None, description="More pairs of different people, to find that rate on; null: those of the file"
     )
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The files and the folder that it names."""
+        return tuple(place for place in (self.file, self.images, self.different) if place is not None)
+
 
 def pairs_in(folder: Path, source: PairsSource) -> PairsSource:
     """The pairs of another folder, in which their images lie too; the rates are told as of `source`.

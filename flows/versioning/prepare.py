@@ -55,9 +55,11 @@ def prepare(sequence: str, home: Path, root: Path, note: Callable[[str], None], 
 
 def version_images(sequence: str, home: Path, root: Path, note: Callable[[str], None]) -> None:
     """Put what a sequence reads from `data/raw` under DVC. What lies elsewhere stays there, and is not copied."""
-    sources = {task.source.model_dump_json(): task.source for task in load_sequence(sequence, home).tasks}
-    folders = [source.location() for source in sources.values()]
-    version_data(root, [folder for folder in folders if folder is not None], note)
+    tasks = load_sequence(sequence, home).tasks
+    sources = {task.source.model_dump_json(): task.source for task in tasks}
+    places = [source.location() for source in sources.values()]
+    places += [place for task in tasks if task.pairs is not None for place in task.pairs.places]
+    version_data(root, [place for place in places if place is not None], note)
 
 
 def manifest(

@@ -212,6 +212,12 @@ def test_what_is_told_of_the_images(faces: Path) -> None:
     assert "faces: validated on 12 + 12 pairs drawn of 4 people who are not trained" in lines
 
 
+def test_without_a_validation_split_all_people_are_trained(faces: Path) -> None:
+    data = _load(faces, val_fraction=0.0)
+    assert (len(data.classes), len(data.train), len(data.val)) == (20, 20 * PICTURES, 0)
+    assert not [line for line in data.summary.lines() if "validated" in line]
+
+
 def test_a_leaked_person_is_told(faces: Path) -> None:
     """The control of the line before it: people who are in both are told by name and by picture."""
     leaked = _load(faces, source={"kind": "folder", "folder": _as_train(faces)})

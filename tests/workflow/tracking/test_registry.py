@@ -140,7 +140,7 @@ def test_an_answer_has_the_bits_of_eval(run: Run) -> None:
         given = images.permute(0, 2, 3, 1).numpy()
         answer = serving.answer(task, given)
         assert torch.equal(answer.logits, logits)
-        assert answer.classes == run.record(index).classes
+        assert answer.content["classes"] == list(run.record(index).classes)
         found[task] = serving.answer(task, given.tolist()[:5]).logits
         assert torch.equal(serving.answer(task, given[:5]).logits, found[task])
     assert not torch.equal(serving.answer("two-three", data_images(run, 1)[:5]).logits, found["zero-one"])
