@@ -17,6 +17,7 @@ from cpg_core.config.method_settings import settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.data.reading import Progress
 from cpg_core.data.task import TaskData
+from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.ownership import count, owned_before
 from cpg_core.model.state import Shared, TaskState, widened
@@ -149,9 +150,16 @@ class TaskContext:
 
     @cached_property
     def objective(self) -> Objective:
-        """What the task's network ends in, minimises and is measured by, as it is trained."""
+        """What the task's network ends in, minimises and is measured by, as it is trained.
+
+        Raises:
+            CpgError: its settings do not fit its classes.
+        """
         counts = self.data.train.labels.bincount(minlength=len(self.data.classes))
-        return objectives.of(self.data.spec, counts.tolist())
+        try:
+            return objectives.of(self.data.spec, counts.tolist())
+        except CpgError as error:
+            raise CpgError(f"task '{self.name}': {error}") from error
 
     @property
     def progress(self) -> Progress:
