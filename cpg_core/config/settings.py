@@ -143,6 +143,9 @@ class Prune(Strict):
     min_sparsity: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="The least sparsity of every task, goal met or missed"
     )
+    recover_epochs: Annotated[int, Field(ge=0)] = Field(
+        description="In which the chosen sparsity alone trains on; kept if no worse. 0: none"
+    )
     skip_empty: bool = Field(description="A task that trained no shared weight is neither pruned nor retrained")
 
     @model_validator(mode="after")

@@ -64,6 +64,10 @@ class Pruning(Protocol):
         """The number of the stage whose state is kept."""
         ...
 
+    def recovers(self, check: StageRecord, chosen: int, rules: Rules) -> bool:
+        """Whether the chosen state trains on before anything else is done with it."""
+        ...
+
     def available(self, own: int, unowned: int) -> int:
         """What the task's sparsity is a share of: `own` weights that it holds, `unowned` by earlier tasks."""
         ...

@@ -7,7 +7,7 @@ from typing import Literal
 from cpg_core import objectives
 from cpg_core.config.schema import Strict
 
-StageName = Literal["pick_train", "check", "grow", "prune", "retrain", "split", "freeze"]
+StageName = Literal["pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
 
 
 class Epoch(Strict):
@@ -32,7 +32,7 @@ class StageRecord(Strict):
         met: check: the goal and every gate were met; prune: the goal was met.
         gate: check and prune: the training-accuracy gate was passed; None where there is no such gate.
         drifted: pick_train of DEN: units of earlier tasks that moved further than its setting allows.
-        kept: retrain: its state is better than its source's.
+        kept: recover, retrain: its state is better than its source's.
         sparsity: released over available weights, of the state it wrote.
         own: weights that the task holds in the state it wrote.
         picked: share of earlier tasks' weights that the task uses; None where there are none.
