@@ -37,7 +37,8 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     sweep(folder)  # what is frozen are four files: all that is in the folder goes into DVC's pointer
     write_json(folder / RECORD, record.model_dump(mode="json"))
     assembly.cache(learned.after, sha256(folder / RECORD))
-    shutil.rmtree(context.run.task_work(context.index), ignore_errors=True)
+    for work in context.run.all_work(context.index):
+        shutil.rmtree(work, ignore_errors=True)
     context.reporter.stage_done(context.name, stages[-1], list(seconds.values())[-1], reused=False)
     context.reporter.task_done(record)
     return stages[-1]
