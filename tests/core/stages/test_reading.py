@@ -148,3 +148,14 @@ def test_a_project_that_was_moved_is_gone_on_with(pets: Run) -> None:
     assert again.spec.tasks == (task.model_copy(update={"classes": again.spec.tasks[0].classes}),)
     assert again.data(1).digest == again.record(1).data_sha256
     assert str(pets.root) not in "".join(file.read_text() for file in again.folder.rglob("*.json"))
+
+
+def test_earlier_tasks_whose_images_are_read_again_are_told(new_run: Callable[..., Run]) -> None:
+    """Those that a penalty rests on, and those that are evaluated again because they were forgotten."""
+    run, told = new_run(method="ewc", tasks="1-2"), Told()
+    learn_sequence(run, told)
+    begins = next(place for place, line in enumerate(told.said) if line.startswith("images of two-three"))
+    first = run.data(1)
+    again = {line for line in told.said[begins:] if line.startswith("zero-one ")}
+    count, test = len(first.train) + len(first.val), len(first.test)
+    assert {f"zero-one 1/{count}", f"zero-one {count}/{count}", f"zero-one {test}/{test}"} <= again
