@@ -18,6 +18,24 @@ def to_stderr(message: str) -> None:
         os.write(2, f"{message}\n".encode())
 
 
+@contextmanager
+def acknowledged(message: str) -> Iterator[None]:
+    """Say at once that Ctrl-C was heard, inside a block that has nothing to save and may take seconds to be left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (how handlers are called)
+        to_stderr(message)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Stop:
     """Whether somebody asked to stop.
 
