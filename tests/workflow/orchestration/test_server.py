@@ -249,9 +249,10 @@ def test_on_a_terminal_the_line_goes(monkeypatch: pytest.MonkeyPatch, capfd: pyt
         monkeypatch.setenv(name, value)
     with starting_server():
         assert capfd.readouterr().err == STARTING
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert capfd.readouterr().err == f"{ERASE}{STOPPING}\n{ERASE}"
+    assert capfd.readouterr().err == ERASE
+    with pytest.raises(KeyboardInterrupt), starting_server():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == f"{STARTING}{ERASE}{STOPPING}\n"
 
 
 @pytest.mark.usefixtures("prefect_server")
