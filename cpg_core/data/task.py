@@ -15,9 +15,10 @@ from torch import Tensor
 
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.fields import Augment, MeanStd, Normalise
+from cpg_core.data.kept import NOTHING_KEPT, Keep, Levels
 from cpg_core.data.listing import Listing, Rows
 from cpg_core.data.load import choose, load, streams
-from cpg_core.data.reading import Broken, Levels, Progress, Read, Wanted, count_levels, read_rows, silent
+from cpg_core.data.reading import Broken, Progress, Read, Wanted, count_levels, read_rows, silent
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
@@ -89,8 +90,9 @@ def load_task_data(
     seed: int,
     workers: int = 0,
     progress: Progress = silent,
+    keep: Keep = NOTHING_KEPT,
 ) -> TaskData:
-    """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; `workers` as of `Split`.
+    """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; the others as of `Wanted`.
 
     `val_fraction` of each class is held out of the training data; the same seed and task name hold out the same
     images. With 0, only for comparison with runs that had no validation split, `val` is empty.
@@ -102,7 +104,7 @@ def load_task_data(
         raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
     listings = spec.source.list_part("train"), spec.source.list_part("test")
     classes = spec.classes or _classes_of(listings)
-    wanted = Wanted(channels, image_size, workers, progress)
+    wanted = Wanted(channels, image_size, workers, progress, keep)
     chosen = [choose(listing, classes) for listing in listings]  # before any image is decoded
     parts = tuple(part_of(listing, classes) for listing in listings)
     (rows, labels), (test_rows, test_labels) = chosen
@@ -112,7 +114,7 @@ def load_task_data(
 
     def read_test() -> Split:
         streamed = streams(listings[1], len(test_rows), wanted)
-        return read_rows(listings[1], test_rows, test_labels, wanted, streams=streamed).split
+        return read_rows(listings[1], "test", test_rows, test_labels, wanted, streams=streamed).split
 
     read = _read_train(listings[0], rows, labels, wanted, kept if fixed is None else kept[:0], read_test)
     train, val = read.split.take(kept), replace(read.split.take(held), remarks={})
@@ -121,17 +123,21 @@ def load_task_data(
     return TaskData(complete, classes, train, val, mean, std, read_test, parts, spec.source.unused())
 
 
-def load_test_split(spec: TaskSpec, *, image_size: int, channels: int, workers: int = 0) -> Split:
+def load_test_split(
+    spec: TaskSpec, *, image_size: int, channels: int, workers: int = 0, progress: Progress = silent
+) -> Split:
     """Read the test images of a complete task alone, as `TaskData.test` has them.
 
     Raises `CpgError` as `load_task_data` does.
     """
     listing = spec.source.list_part("test")
     classes = spec.classes or listing.names
-    return load(listing, classes, image_size=image_size, channels=channels, workers=workers)
+    return load(listing, classes, image_size=image_size, channels=channels, workers=workers, progress=progress)
 
 
-def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, channels: int) -> Split:
+def load_eval_split(
+    folder: Path, classes: tuple[str, ...], *, image_size: int, channels: int, progress: Progress = silent
+) -> Split:
     """Read the images of `folder/test/CLASS/*`, or of `folder/CLASS/*` if there is no `test`, to evaluate a task on.
 
     Classes may be absent; a folder that is none of the task's classes raises `CpgError`, as an unreadable image does.
@@ -144,7 +150,7 @@ def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, 
             hint = did_you_mean(name, classes)
             raise CpgError(f"{listing.where}: folder '{name}' is no class of the task{hint} Classes: {list(classes)}")
     part_of(listing, listing.names)
-    split = load(listing, listing.names, image_size=image_size, channels=channels)
+    split = load(listing, listing.names, image_size=image_size, channels=channels, progress=progress)
     number = torch.tensor([classes.index(name) for name in listing.names])
     return replace(split, labels=number[split.labels])
 
@@ -166,7 +172,8 @@ def _read_train(
     """Read what is not test, and where images are broken name those of test with them."""
     sampled = frozenset(kept[:: -(-len(kept) // STATISTICS_FILES)].tolist()) if len(kept) else frozenset[int]()
     try:
-        return read_rows(listing, rows, labels, wanted, streams=streams(listing, len(rows), wanted), sampled=sampled)
+        streamed = streams(listing, len(rows), wanted)
+        return read_rows(listing, "train", rows, labels, wanted, streams=streamed, sampled=sampled)
     except Broken as broken:
         try:
             test = len(read_test())

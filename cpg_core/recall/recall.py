@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpg_core.config.suggestions import unknown
+from cpg_core.data.reading import Progress, silent
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
@@ -21,9 +22,10 @@ def device_note(run: Run) -> str | None:
     return f"run {run.spec.name} was learned with compute.device=cuda; there is no GPU here: read on the CPU"
 
 
-def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
+def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress = silent) -> float:
     """Accuracy of a frozen task on the current model, on its test split or on `folder/CLASS/*`.
 
+    `progress` is told as images are read, and once more as they are evaluated.
     If a later task's checkpoint is damaged, the model up to the task is used: it recalls the same bits.
 
     Raises:
@@ -36,7 +38,8 @@ def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
     record, assembly = run.record(index), assembly_of(run)
     split = None
     if folder is not None:
-        split = load_eval_split(folder, record.classes, image_size=run.input.size, channels=run.input.channels)
+        size, channels = run.input.size, run.input.channels
+        split = load_eval_split(folder, record.classes, image_size=size, channels=channels, progress=progress)
     with deterministic(record.machine.threads):
         try:
             shared = assembly.shared()
@@ -45,4 +48,4 @@ def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
                 raise
             shared = assembly.rebuild(index)
         network = network_of(assembly, shared, record, run.delta(index, record))
-        return test_accuracy(run, network, record, split)
+        return test_accuracy(run, network, record, split, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -63,17 +63,19 @@ def split_accuracy(
     return accuracy(network, counted(batches, len(split), progress))
 
 
-def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split | None = None) -> float:
+def test_accuracy(
+    run: Run, network: Network, record: TaskRecord, split: Split | None = None, progress: Progress = silent
+) -> float:
     """Accuracy of a recalled task on its test split, or on another split of the same classes."""
-    split = run.test_split(record.index) if split is None else split
-    return split_accuracy(run, network, split, torch.tensor(record.mean), torch.tensor(record.std))
+    split = run.test_split(record.index, progress) if split is None else split
+    return split_accuracy(run, network, split, torch.tensor(record.mean), torch.tensor(record.std), progress)
 
 
-def recheck(assembly: Assembly, shared: Shared, before: int) -> list[Recall]:
+def recheck(assembly: Assembly, shared: Shared, before: int, reading: Callable[[str], Progress]) -> list[Recall]:
     """How tasks 1 to `before` stand on the current shared weights.
 
     A task whose probe logits are the same bits as at its freeze keeps its test accuracy; one that has changed is
-    evaluated again.
+    evaluated again. `reading` gives, by a task's name, who is told as its images are read.
     """
     run = assembly.run
     found, probe = [], _probe_batch(run)
@@ -88,6 +90,6 @@ def recheck(assembly: Assembly, shared: Shared, before: int) -> list[Recall]:
         write(weights, assembly.weights(shared, record, delta))
         write(private, delta.private)
         unchanged = digest(probe_logits(network, probe)) == record.probe_sha256
-        test = record.test_accuracy if unchanged else test_accuracy(run, network, record)
+        test = record.test_accuracy if unchanged else test_accuracy(run, network, record, progress=reading(record.name))
         found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
     return found

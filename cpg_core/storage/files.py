@@ -85,6 +85,11 @@ def write_tensors(path: Path, tensors: Layers, *, sync: bool = True) -> str:
     return sha256(path)
 
 
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file as it is."""
+    _replace(path, lambda aside: _write_bytes(aside, content), sync)
+
+
 def read_tensors(path: Path, expected_sha256: str) -> Layers:
     """The tensors in a safetensors file.
 
@@ -124,6 +129,10 @@ def _seal(content: dict[str, Any]) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _replace(path: Path, write: Callable[[Path], None], sync: bool) -> None:

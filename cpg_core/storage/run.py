@@ -14,6 +14,7 @@ from cpg_core.backbones import find as find_backbone
 from cpg_core.config.defaults import completed
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
+from cpg_core.data.kept import NOTHING_KEPT, Keep
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
@@ -87,8 +88,8 @@ class Run:
         """What images the backbone takes."""
         return find_backbone(self.spec.backbone).INPUT
 
-    def data(self, index: int, progress: Progress = silent) -> TaskData:
-        """The images of task `index`, read anew: always the same split of the same images."""
+    def data(self, index: int, progress: Progress = silent, keep: Keep = NOTHING_KEPT) -> TaskData:
+        """The images of task `index`, read anew but for what is kept: always the same split of the same images."""
         return load_task_data(
             self.spec.tasks[index - 1],
             image_size=self.input.size,
@@ -97,15 +98,17 @@ class Run:
             seed=self.spec.seed,
             workers=self.spec.settings.compute.workers,
             progress=progress,
+            keep=keep,
         )
 
-    def test_split(self, index: int) -> Split:
+    def test_split(self, index: int, progress: Progress = silent) -> Split:
         """The test images of task `index` alone."""
         return load_test_split(
             self.spec.tasks[index - 1],
             image_size=self.input.size,
             channels=self.input.channels,
             workers=self.spec.settings.compute.workers,
+            progress=progress,
         )
 
     def label(self, index: int) -> str:
@@ -119,6 +122,10 @@ class Run:
     def task_work(self, index: int) -> Path:
         """Where the stages of task `index` leave their states."""
         return self.work / self.label(index)
+
+    def all_work(self, index: int) -> list[Path]:
+        """The same, and that of tasks which were to be task `index` and were taken back."""
+        return list(self.work.glob(f"{index:03d}-*"))
 
     def is_frozen(self, index: int) -> bool:
         """Whether task `index` has its record."""

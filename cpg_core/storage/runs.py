@@ -106,11 +106,11 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
 def withdraw(run: Run) -> None:
     """Take the last task of a run back where nothing of it was learned, so that it stands in no other task's way.
 
-    Not while another process learns it.
+    Not while another process learns it. What was read of its images stays, for a second try.
     """
     index = len(run.spec.tasks)
     with suppress(CpgError), locked(run.work):
-        if index > 1 and run.frozen() == index - 1 and not any(run.task_work(index).glob("*/*")):
+        if index > 1 and run.frozen() == index - 1 and not any(run.task_work(index).glob("[0-9]*/*")):
             last = run.spec.tasks[-1].name
             goals = {name: goal for name, goal in run.spec.goals.items() if name != last}
             _write(Run(run.root, run.spec.model_copy(update={"tasks": run.spec.tasks[:-1], "goals": goals})))

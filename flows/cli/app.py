@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,9 +141,16 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
     """
     from cpg_core.recall.recall import evaluate
     from flows.console.tables import print_table, summary_line, tasks
+    from flows.console.terminal import reading_bar
 
     found, problems = _open(root, name), list[str]()
-    print_table(tasks(found, None if no_recall else lambda task: evaluate(found, task), problems.append))
+    with reading_bar() as reading:
+
+        def recall(task: str) -> float:
+            return evaluate(found, task, progress=partial(reading, task))
+
+        table = tasks(found, None if no_recall else recall, problems.append)
+    print_table(table)
     try:
         typer.echo(summary_line(found))
     except CpgError as error:
@@ -173,8 +181,12 @@ def evaluate(
 ) -> None:
     """Recall one task of a run and print its accuracy, on its test split or on a folder of images."""
     from cpg_core.recall.recall import evaluate as recalled
+    from flows.console.terminal import reading_bar
 
-    typer.echo(f"{task}: accuracy {recalled(_open(root, name), task, data):.4f}")
+    run = _open(root, name)
+    with reading_bar() as reading:
+        accuracy = recalled(run, task, data, partial(reading, task))
+    typer.echo(f"{task}: accuracy {accuracy:.4f}")
 
 
 @app.command()
