@@ -70,7 +70,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
 
 
 def begun(request: SequenceRequest, root: Path) -> Run:
-    """The run that a request means, made or gone on with.
+    """The run that a request means, new or gone on with. Nothing is written before it is learned.
 
     Raises:
         CpgError: the request is wrong, its run's folder holds another run, or that run is not all on this disk.
@@ -79,7 +79,7 @@ def begun(request: SequenceRequest, root: Path) -> Run:
 
 
 def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
-    """A run with one more task at its end, the same again if that task is there but not learned yet.
+    """A run with one more task at its end, the same again if that task is there but not learned yet. As `begun`.
 
     Raises:
         CpgError: there is no such run or task file, the run is not finished or not all on this disk, or the goal is

@@ -67,18 +67,11 @@ def add(
     no_track: options.NoTrack = False,
 ) -> None:
     """Learn one more task at the end of a finished run; the tasks before it stay as they are, bit for bit."""
-    from cpg_core.storage.runs import withdraw
     from flows.cli.launch import learn
     from flows.request import added
 
     given = {"run": name, "task": str(task), "goal": goal}
-    run = added(root, name, task, goal)
-    try:
-        unrecorded = learn("add", run, given, root, plain=plain, track=not no_track)
-    except CpgError:
-        withdraw(run)
-        raise
-    _end(unrecorded)
+    _end(learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track))
 
 
 @app.command()

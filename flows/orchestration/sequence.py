@@ -58,7 +58,7 @@ class ResolvedRun:
         return spec.name
 
     def begin(self, request: SequenceRequest, root: Path) -> Run:
-        """The run, made or gone on with.
+        """The run, new or gone on with.
 
         Raises:
             CpgError: as `begun` does.
