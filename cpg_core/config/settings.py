@@ -6,12 +6,13 @@ used can be read in one place. The `paper` profile holds the published values of
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cpg_core.config.profiles import profile_values
+from cpg_core.config.profiles import blamed, profile_values
 from cpg_core.config.schema import Strict, check
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -264,4 +265,5 @@ def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = (), met
     Raises:
         CpgError: naming the file, the profile and each field that is unknown, missing or out of range.
     """
-    return check(profile_values(path, profile, overrides, method), Settings, f"{path}, profile '{profile}'")
+    values = profile_values(path, profile, overrides, method)
+    return check(values, Settings, f"{path}, profile '{profile}'", given_by=partial(blamed, overrides))

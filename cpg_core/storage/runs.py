@@ -28,9 +28,14 @@ def checked_name(name: str) -> str:
 
 
 def names(root: Path) -> list[str]:
-    """The runs in `root/checkpoints`, in alphabetical order."""
-    found = (path.parent.name for path in (root / "checkpoints").glob(f"*/{RUN}"))
+    """The runs in `root/checkpoints`, damaged ones too, in alphabetical order."""
+    found = (path.name for path in (root / "checkpoints").glob("*") if is_run(path))
     return sorted(name for name in found if not name.startswith("."))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, however damaged: it has a `run.json`, a frozen task, or one that DVC keeps."""
+    return (folder / RUN).exists() or any(folder.glob(f"*/{RECORD}")) or any(folder.glob("*.dvc"))
 
 
 def open_run(root: Path, name: str) -> Run:
@@ -43,9 +48,10 @@ def open_run(root: Path, name: str) -> Run:
         CpgError: there is none of that name, or its `run.json` is not a run's.
     """
     name = name.rstrip("/")  # as a shell completes the name of a folder
-    file = root / "checkpoints" / name / RUN
-    if "/" in name or not file.exists():
+    folder = root / "checkpoints" / name
+    if not name or "/" in name or not is_run(folder):
         raise none_of(root, name)
+    file = _run_file(folder)
     spec = read_record(file, RunSpec, context={"folder": root})
     return Run(root, spec if spec.name == name else spec.model_copy(update={"name": name}))
 
@@ -70,13 +76,7 @@ def found(root: Path, spec: RunSpec) -> Run | None:
     Raises:
         CpgError: as `begin`.
     """
-    folder = Run(root, spec).folder
-    if not (folder / RUN).exists():
-        if any(folder.glob(f"*/{RECORD}")):
-            gone = folder / RUN
-            raise Damaged(
-                f"{gone}: missing, although tasks are frozen beside it; bring it back from a copy (git checkout)"
-            )
+    if not is_run(Run(root, spec).folder):
         return None
     there = open_run(root, spec.name)
     spec = goes_on(there, spec)
@@ -123,7 +123,7 @@ def write_spec(run: Run) -> RunSpec | None:
     Raises:
         CpgError: as `written`.
     """
-    there = open_run(run.root, run.spec.name) if (run.folder / RUN).exists() else None
+    there = open_run(run.root, run.spec.name) if is_run(run.folder) else None
     if there is not None:
         frozen = [task.name for task in there.spec.tasks[: there.frozen()]]
         if frozen != [task.name for task in run.spec.tasks[: len(frozen)]]:
@@ -131,6 +131,19 @@ def write_spec(run: Run) -> RunSpec | None:
     if there is None or there.spec != run.spec:
         write_json(run.folder / RUN, run.spec.stored(run.root))
     return None if there is None else there.spec
+
+
+def _run_file(folder: Path) -> Path:
+    """The `run.json` of a run.
+
+    Raises:
+        Damaged: it is missing.
+    """
+    file = folder / RUN
+    if not file.exists():
+        gone = "missing, although tasks are frozen beside it"
+        raise Damaged(f"{file}: {gone}; bring it back from a copy (git checkout), or: cpg remove {folder.name}")
+    return file
 
 
 def _put_back(run: Run, spec: RunSpec | None) -> None:
