@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from core.tiny import ROOT, frozen_bytes
@@ -201,5 +202,20 @@ def test_servers_start_one_after_the_other(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_where_there_are_no_locks_a_server_starts_all_the_same(tmp_path: Path) -> None:
-    with server_process.one_at_a_time(tmp_path / "no such folder" / "lock"):
+    (tmp_path / "a file").write_text("")
+    with server_process.lock_if_possible(tmp_path / "a file" / "lock"):
         pass
+
+
+def test_without_locks_a_flow_run_goes_on(tmp_path: Path) -> None:
+    from flows.orchestration.liveness import folder, liveness_lock, without_process
+
+    folder(tmp_path).parent.mkdir()
+    folder(tmp_path).write_text("no folder")
+    with liveness_lock(tmp_path, uuid4()):
+        pass
+    folder(tmp_path).unlink()
+    flow_run = uuid4()
+    with liveness_lock(tmp_path, flow_run):
+        assert without_process(tmp_path) == set()
+    assert without_process(tmp_path) == {flow_run}
