@@ -18,6 +18,7 @@ from cpg_core.storage.files import sweep
 from cpg_core.storage.lock import locked
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import write_spec, written
 from cpg_core.training.ranks import SINGLE_PROCESS
 from cpg_core.training.reporter import Reporter
 
@@ -45,7 +46,7 @@ def learn_task(context: TaskContext, execute: Execute = execute) -> None:
 
 
 def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], None] = learn_task) -> None:
-    """Learn the tasks that are not frozen yet.
+    """Learn the tasks that are not frozen yet; a run that is new is on disk from its first task on.
 
     Raises:
         CpgError: another process is learning this run, its device is not here, or a rank was lost.
@@ -63,7 +64,10 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
                 for line in [line for line in lines if line not in told]:  # tasks may share a source
                     reporter.note(line)
                 told.update(lines)
-                learn(context)
+                with written(run, index):
+                    learn(context)
+        if not left:
+            write_spec(run)  # its images may have moved
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from cpg_core.data.task import TaskData, load_task_data, load_test_split
 from cpg_core.model.network import shared_shapes, width
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
-from cpg_core.storage.files import Damaged, read_json, read_record
+from cpg_core.storage.files import RESTORE, Damaged, read_json, read_record
 from cpg_core.storage.records import Recall, TaskRecord
 
 RUN = "run.json"
@@ -141,7 +141,7 @@ class Run:
         count = there.index(False) if False in there else len(there)
         if any(there[count:]):
             gone = self.task_folder(count + 1) / RECORD
-            raise Damaged(f"{gone}: missing, although a later task is frozen; bring it back from a copy (dvc pull)")
+            raise Damaged(f"{gone}: missing, although a later task is frozen; {RESTORE}")
         return count
 
     def record(self, index: int) -> TaskRecord:
@@ -173,6 +173,18 @@ class Run:
         """
         record = record or self.record(index)
         return delta.read(self.task_folder(index) / DELTA, record.delta_sha256)
+
+    def require_delta(self, index: int) -> None:
+        """Refuse a delta that is missing or has another size than its record says. Its bytes are not read.
+
+        Raises:
+            Damaged: naming the file.
+        """
+        file, size = self.task_folder(index) / DELTA, self.record(index).delta_bytes
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            what = "missing" if found is None else f"{found} bytes instead of {size}"
+            raise Damaged(f"{file}: {what}; {RESTORE}")
 
     def recallable(self, index: int) -> tuple[TaskRecord, Delta]:
         """The record of frozen task `index` and its delta without its own weights, read and checked once a process.

@@ -116,6 +116,8 @@ def learn_side_by_side(
     from flows.sweep.worker_process import learn_in_process
 
     prepare(root)
+    if dask == "":
+        raise CpgError("--dask: an empty address; give one such as tcp://10.0.0.1:8786, or leave it out")
     if plain and dask:
         raise CpgError("--dask hands runs to a cluster through Prefect: leave out --plain, or --dask")
     if dask:

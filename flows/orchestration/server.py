@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import IO
 
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, one_line
 from flows.console.failures import described
 from flows.orchestration.api_address import Reply, answers, candidates, is_address, probe
 
@@ -175,7 +175,7 @@ def _last_error(log: IO[bytes], begins: int) -> str:
     log.seek(begins)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
-    return (errors or lines or [f"it said nothing within {START_TIMEOUT:.0f} s"])[-1][:300]
+    return one_line((errors or lines or [f"it said nothing within {START_TIMEOUT:.0f} s"])[-1])
 
 
 def _port(process: subprocess.Popen[bytes]) -> int | None:

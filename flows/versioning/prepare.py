@@ -82,7 +82,9 @@ def manifest(
             note(line)
         told.add(line)
 
-    return {task.name: _images(task, takes, note_once, partial(reading, task.name)) for task in found.tasks}
+    images = {task.name: _images(task, takes, note_once, partial(reading, task.name)) for task in found.tasks}
+    note("of the images to train a run holds out its validation images: val_fraction of its profile")
+    return images
 
 
 def _images(task: TaskSpec, takes: Input, note: Callable[[str], None], progress: Progress) -> dict[str, object]:

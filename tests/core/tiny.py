@@ -14,7 +14,7 @@ from cpg_core.machine import versions
 from cpg_core.methods import every
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run, RunSpec
-from cpg_core.storage.runs import begin, open_run
+from cpg_core.storage.runs import begin, open_run, write_spec
 from cpg_core.training.reporter import Silent
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +72,13 @@ def spec(
         versions=versions(),
         git_commit=None,
     )
+
+
+def begun(root: Path, run_spec: RunSpec) -> Run:
+    """A run whose `run.json` is there, and nothing more."""
+    run = begin(root, run_spec)
+    write_spec(run)
+    return run
 
 
 def learn(root: Path, run_spec: RunSpec) -> Run:

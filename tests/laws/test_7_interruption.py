@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS, frozen_bytes, learn, spec
+from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS, begun, frozen_bytes, learn, spec
 
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin
 from cpg_core.training.reporter import Silent
 from laws.stopping import EPOCH, TWO_TASKS, attempt, attempts, newest
 
@@ -54,8 +53,8 @@ def test_one_seed_gives_the_same_bytes_twice_and_another_seed_others(
 def test_a_stage_of_other_settings_is_never_taken_for_this_ones(tmp_path: Path, learned: Callable[..., Run]) -> None:
     """Nothing is frozen yet, so the settings may change; what stages of the old ones left must not be read."""
     grows = ("check.min_train_accuracy=1.0", "grow.first_task=true", "prune.targets=[0.3]")
-    assert attempt(begin(tmp_path, spec(overrides=grows, **TWO_TASKS)), batches=EPOCH * 3 + 2)
+    assert attempt(begun(tmp_path, spec(overrides=grows, **TWO_TASKS)), batches=EPOCH * 3 + 2)
     assert newest(tmp_path / "work", "03-*").name == "03-grow"
-    run = begin(tmp_path, spec(**TWO_TASKS))
+    run = begun(tmp_path, spec(**TWO_TASKS))
     learn_sequence(run, Silent())
     assert frozen_bytes(run) == frozen_bytes(learned(**TWO_TASKS))

@@ -14,7 +14,7 @@ from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, extend, open_run, withdraw
+from cpg_core.storage.runs import begin, extend, open_run
 from cpg_core.training.reporter import Interrupted, Silent
 
 COUNTS = {"train/cat": 20, "train/dog": 20, "test/cat": 3, "test/dog": 3}
@@ -98,14 +98,14 @@ def test_a_run_that_was_stopped_goes_on_reading_where_it_was(pets: Run, opened: 
         learn_sequence(pets, Told(stop_at=22))
     opened.clear()
     with pytest.raises(Interrupted):
-        learn_sequence(open_run(pets.root, pets.spec.name), Told(stop_at=40))
+        learn_sequence(begin(pets.root, pets.spec), Told(stop_at=40))
     assert len(opened) == 40 - 20
     with pytest.raises(Interrupted):
-        learn_sequence(open_run(pets.root, pets.spec.name), Told(stop_after="begins prune"))
+        learn_sequence(begin(pets.root, pets.spec), Told(stop_after="begins prune"))
     opened.clear()
     other = pets.work / "001-others" / "images"  # of a task that was to be the first, and was not learned
     other.mkdir(parents=True)
-    learn_sequence(open_run(pets.root, pets.spec.name), Silent())
+    learn_sequence(begin(pets.root, pets.spec), Silent())
     assert not opened, "in a later stage, neither train nor test"
     assert not list(pets.work.glob("001-*")), "dropped at the freeze"
 
@@ -117,7 +117,7 @@ def test_what_is_learned_from_kept_images_is_the_same(pets: Run, opened: list[st
     with pytest.raises(Interrupted):
         learn_sequence(pets, Told(stop_at=22))
     opened.clear()
-    learn_sequence(open_run(pets.root, pets.spec.name), Silent())
+    learn_sequence(begin(pets.root, pets.spec), Silent())
     assert len(opened) < 46
     one, other = pets.record(1), whole.record(1)
     assert one.delta_sha256 == other.delta_sha256
@@ -125,7 +125,7 @@ def test_what_is_learned_from_kept_images_is_the_same(pets: Run, opened: list[st
 
 
 @pytest.mark.usefixtures("opened")
-def test_a_task_whose_images_were_read_can_be_taken_back(pets: Run) -> None:
+def test_what_was_read_of_a_refused_task_is_kept_and_the_task_is_not_added(pets: Run) -> None:
     learn_sequence(pets, Silent())
     folder = pets.root / "images"
     more = TaskSpec(name="more", source=FolderSource(kind="folder", folder=folder))
@@ -134,7 +134,6 @@ def test_a_task_whose_images_were_read_can_be_taken_back(pets: Run) -> None:
     with pytest.raises(CpgError, match="cannot read this image"):
         learn_sequence(longer, Silent())
     assert list(longer.task_work(2).glob("images/*"))
-    withdraw(longer)
     assert open_run(pets.root, pets.spec.name).spec == pets.spec
 
 

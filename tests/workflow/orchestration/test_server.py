@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from core.tiny import ROOT, frozen_bytes
@@ -212,7 +213,8 @@ def test_servers_start_one_after_the_other(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_where_there_are_no_locks_a_server_starts_all_the_same(tmp_path: Path) -> None:
-    with server_process.one_at_a_time(tmp_path / "no such folder" / "lock"):
+    (tmp_path / "a file").write_text("")
+    with server_process.lock_if_possible(tmp_path / "a file" / "lock"):
         pass
 
 
@@ -260,3 +262,17 @@ def test_one_that_is_there_is_not_said_to_start(tmp_path: Path, capfd: pytest.Ca
     with server(tmp_path / "home", starting_server) as wait:
         wait()
     assert capfd.readouterr().err == ""
+
+
+def test_without_locks_a_flow_run_goes_on(tmp_path: Path) -> None:
+    from flows.orchestration.liveness import folder, liveness_lock, without_process
+
+    folder(tmp_path).parent.mkdir()
+    folder(tmp_path).write_text("no folder")
+    with liveness_lock(tmp_path, uuid4()):
+        pass
+    folder(tmp_path).unlink()
+    flow_run = uuid4()
+    with liveness_lock(tmp_path, flow_run):
+        assert without_process(tmp_path) == set()
+    assert without_process(tmp_path) == {flow_run}

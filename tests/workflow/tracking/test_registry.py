@@ -329,3 +329,12 @@ def test_a_mistake_is_answered_in_words(ask: Ask, body: dict[str, object], messa
     assert message in reply.body["message"]
     assert len(reply.body["message"]) < 300
     assert set(reply.body) == {"error_code", "message"}
+
+
+def test_a_description_holds_what_every_database_takes() -> None:
+    from flows.tracking.registry import described
+
+    assert described(["one", "two"]) == "Tasks: one, two"
+    many = described(["n" * 64] * 3000)
+    assert len(many) < 5000
+    assert many.endswith("and 2936 more; run.json of its run has all")
