@@ -39,7 +39,7 @@ def sources(**chosen: str) -> list[tuple[str, Path]]:
     others = (*EXEMPT, *(f"{room}/" for room in chosen))
     kept = {name: path for name, path in found.items() if not name.startswith(others)}
     for room, module in chosen.items():
-        kept |= {f"{room}/{part}.py": path for part, path in _with_imports(room, module).items()}
+        kept |= {f"{room}/{part.replace('.', '/')}.py": path for part, path in _with_imports(room, module).items()}
     return sorted(kept.items())
 
 

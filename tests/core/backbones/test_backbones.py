@@ -56,7 +56,7 @@ def test_a_wider_network_is_no_smaller_in_any_dimension(name: str) -> None:
 
 @pytest.mark.parametrize("name", backbones.names())
 def test_it_takes_its_input_to_one_feature_vector_an_image(name: str) -> None:
-    inputs = backbones.find(name).INPUT
+    inputs = backbones.find(name).input
     network = build(name, 0.05, 3, "seed").eval()
     assert network(torch.zeros(2, inputs.channels, inputs.size, inputs.size)).shape == (2, 3)
 
