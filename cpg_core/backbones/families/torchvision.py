@@ -30,15 +30,16 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Backbone:
-    """The network of that name; its input is that of its pretrained weights.
+    """The network of that name; its input is as its pretrained weights have it.
 
     Raises:
         CpgError: there is none.
     """
     if name not in names():
         raise unknown("network of torchvision", name, names())
-    size = models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
-    return Backbone(f"torchvision/{name}", Input(3, size, smallest=1), partial(build, name), growable=False)
+    weights = models.get_model_weights(name).DEFAULT
+    takes = Input(3, weights.transforms().crop_size[0], smallest=weights.meta["min_size"][0])
+    return Backbone(f"torchvision/{name}", takes, partial(build, name), growable=False)
 
 
 def build(name: str, width: float) -> nn.Module:  # noqa: ARG001  (as every backbone)
@@ -67,9 +68,11 @@ def _made(name: str) -> nn.Module:
     try:
         return make()  # type: ignore[no-any-return]
     except NotImplementedError:  # RegNet computes its channel counts with tensors, which have no values on `meta`
-        with torch.device("cpu"):
+        from accelerate import init_empty_weights
+
+        with torch.device("cpu"), init_empty_weights():
             network = make()
-        return network.to(torch.get_default_device())  # type: ignore[no-any-return]
+        return network.to("meta")  # type: ignore[no-any-return]
 
 
 def _other_weights(network: nn.Module) -> list[str]:

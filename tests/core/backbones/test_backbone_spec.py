@@ -46,6 +46,7 @@ def test_the_size_is_that_of_the_sequence_or_the_backbones_own(tmp_path: Path, t
     [
         ("{name: vgg16_bn, size: 64}", "vgg16_bn takes images of 32 pixels a side alone, not 64"),
         ("{name: resnet50, size: 16}", "resnet50 takes images of 32 pixels a side or more, not 16"),
+        ("{name: torchvision/alexnet, size: 32}", "torchvision/alexnet takes images of 63 pixels a side or more"),
         ("{name: resnet18, size: 0}", "photos.yaml: backbone > size: .*greater than or equal to 1"),
         ("{name: resnet18, sise: 96}", "photos.yaml: backbone > sise: unknown key; did you mean 'size'"),
         ("{size: 96}", "photos.yaml: backbone > name: Field required"),

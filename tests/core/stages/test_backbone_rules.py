@@ -72,12 +72,6 @@ def test_the_others_take_one_of_one_width(method: str) -> None:
     assert problems(method, ONE_WIDTH, *FIXED) == []
 
 
-def test_a_size_that_a_layer_cannot_take_is_told() -> None:
-    small = BackboneSpec(name="torchvision/alexnet", size=32)
-    (said,) = problems("scratch", small, *FIXED)
-    assert said.startswith("backbone torchvision/alexnet (size 32): it does not take images of 32 pixels a side: ")
-
-
 NET = """
 from torch import nn
 from cpg_core.backbones import Input
@@ -95,6 +89,7 @@ def build(width):
         ("nn.ReLU()", 10, None),
         ("nn.Dropout(0.0)", 10, None),
         ("nn.Dropout(0.5)", 10, "2 is dropout: what it draws is not saved"),
+        ("nn.Linear(11, 10)", 10, "it does not take images of 8 pixels a side: "),
         ("nn.ReLU()", 12, "two images give [2, 10] where features [2, 12] are expected"),
     ],
 )
