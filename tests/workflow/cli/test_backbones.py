@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -39,6 +40,28 @@ def test_parameters_are_those_of_the_network_without_its_head() -> None:
     counts = table()[0].set_index("backbone")["parameters (M)"]
     found = backbones.find("digits_cnn").build(1.0)
     assert counts["digits_cnn"] == round(sum(value.numel() for value in found.parameters()) / 1e6, 3) == 0.013
+
+
+@pytest.mark.parametrize(
+    ("backbone", "words", "said"),
+    [
+        ("resnet18_32", ["--method", "den"], ["backbone resnet18_32: den needs a chain of layers"]),
+        ("{name: vgg16_bn, size: 96}", [], ["vgg16_bn takes images of 32 pixels a side alone, not 96"]),
+        ("torchvision/alexnet", [], ["base_width is 0.5: --set base_width=1", "as cpg may: --set grow.max_x=1"]),
+        ("torchvision/vit_b_32", ["--set", "grow.max_x=1"], ["torchvision/vit_b_32 has weights outside of"]),
+    ],
+)
+def test_a_run_that_does_not_fit_its_backbone_begins_nothing(
+    tmp_path: Path, backbone: str, words: list[str], said: list[str]
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"name: mine\nbackbone: {backbone}\nprofile: digits\nsource: {{kind: digits}}\ntasks: [{{name: all}}]\n"
+    )
+    result = CliRunner().invoke(app, ["run", str(file), "--set", "base_width=0.5", *words, "--root", str(tmp_path)])
+    assert result.exit_code == 2, result.output
+    assert all(part in result.stderr for part in said)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_an_unknown_family_is_told() -> None:
