@@ -90,11 +90,12 @@ def build(width):
         ("nn.Dropout(0.0)", 10, None),
         ("nn.Dropout(0.5)", 10, "2 is dropout: what it draws is not saved"),
         ("nn.Linear(11, 10)", 10, "it does not take images of 8 pixels a side: "),
+        ("nn.ReLU()", None, "two images give [2, 10] where features [2, None] are expected"),
         ("nn.ReLU()", 12, "two images give [2, 10] where features [2, 12] are expected"),
     ],
 )
 def test_a_file_of_somebodys_own_is_looked_at_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, features: int, said: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, features: int | None, said: str | None
 ) -> None:
     plug_in(tmp_path, monkeypatch, backbones, "mine", NET.format(more=more, features=features))
     found = problems("cpg", BackboneSpec(name="mine"))
