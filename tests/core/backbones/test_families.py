@@ -7,23 +7,19 @@ import torch
 from torch import nn
 from torchvision import models
 
-from core.tiny import random_layers
+from core.backbones.batch_statistics import with_statistics
 from cpg_core import backbones
 from cpg_core.backbones.families import torchvision as family
 from cpg_core.errors import CpgError
 
 
 def theirs(name: str) -> nn.Module:
-    """torchvision's own network with random weights, and statistics as of some training."""
-    network = models.get_model(name, weights=None)
-    statistics = {key: value for key, value in network.state_dict().items() if "running" in key}
-    noise = random_layers(4, {key: value.shape for key, value in statistics.items()})
-    network.load_state_dict({key: value.abs() + 0.5 for key, value in noise.items()}, strict=False)
-    return network.eval()
+    """torchvision's own network with random weights."""
+    return with_statistics(models.get_model(name, weights=None), images(64, count=8))
 
 
-def images(size: int) -> torch.Tensor:
-    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(5))
+def images(size: int, count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(5))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +42,7 @@ def test_its_weights_fit_by_name_and_give_its_logits_to_the_bit(ours: str, name:
     with torch.inference_mode():
         logits = original.get_submodule(head)(network(images(64)))
         assert torch.equal(logits, original(images(64)))
-        assert not torch.equal(logits, theirs(name)(images(64)))
+        assert (logits[0] - logits[1]).abs().max() > 1e-3, "they depend on the image"
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0"])  # dropout; stochastic depth beside it
