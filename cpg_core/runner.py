@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from cpg_core.distributed.rank_worker import start_ranks
 from cpg_core.machine import deterministic, device_of
 from cpg_core.methods import find
+from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.freeze import freeze
 from cpg_core.stages.next_stage import next_stage
@@ -49,13 +50,15 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
     """Learn the tasks that are not frozen yet; a run that is new is on disk from its first task on.
 
     Raises:
-        CpgError: another process is learning this run, its device is not here, or a rank was lost.
+        CpgError: another process is learning this run, its device is not here, its method cannot learn with its
+            backbone, or a rank was lost.
     """
     with alone(run), deterministic(run.spec.settings.compute.threads):
         method = find(run.spec.method)
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         if left:
             device_of(run.spec.settings.compute.device)
+            require_fit(method, run.spec.backbone, run.spec.settings)
         with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
             told = set[str]()
             for index in left:

@@ -14,6 +14,7 @@ from cpg_core.data.spec import SequenceSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
+from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run
 from flows.parameters import PARAMS, expanded
@@ -50,12 +51,13 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     _no_options(request.overrides)
     home = definitions(root)
     sequence = load_sequence(str(expanded(request.sequence)), home / "data")
-    method = find_method(request.method).name
-    find_backbone(sequence.backbone)
+    method = find_method(request.method)
+    find_backbone(sequence.backbone.name)
     profile = sequence.profile if request.profile is None else request.profile
     # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
     goal = () if request.goal is None else (f"goal={_without_tilde(request.goal)}",)
-    settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal), method)
+    settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal), method.name)
+    require_fit(method, sequence.backbone, settings)
     ordering = _ordering(request.ordering, sequence)
     tasks = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
     return RunSpec(
@@ -64,7 +66,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
         else checked_name(request.run),
         sequence=sequence.name,
         ordering=ordering,
-        method=method,
+        method=method.name,
         backbone=sequence.backbone,
         profile=profile,
         seed=request.seed,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cpg_core import objectives
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.schema import Strict, read_mapping, read_yaml
 from cpg_core.config.suggestions import did_you_mean, unknown
 from cpg_core.data.fields import Augment, Normalise
@@ -75,7 +76,7 @@ class SequenceSpec(Strict):
 
     name: SafeName
     description: str = ""
-    backbone: str
+    backbone: BackboneSpec
     profile: str
     source: AnySource | None = None
     augment: Augment = Augment()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cpg_core.stages.context import Method, TaskContext
-from cpg_core.stages.source_hash import source_sha256
+from cpg_core.stages.source_hash import code_of
 from cpg_core.storage.files import sha256
 from cpg_core.storage.kept_blocks import KeptBlocks
 from cpg_core.storage.run import RECORD, Run
@@ -23,8 +23,7 @@ def open_task(run: Run, method: Method, index: int, reporter: Reporter, ranks: R
     """
     spec, task = run.spec, run.spec.tasks[index - 1]
     # All code that trains: where it has changed the stages are done anew as well.
-    code = source_sha256(methods=spec.method, backbones=spec.backbone, objectives=task.kind)
-    keep = KeptBlocks(run.task_work(index) / IMAGES, code)
+    keep = KeptBlocks(run.task_work(index) / IMAGES, code_of(spec, task.kind))
     assembly = method.assembly(run)
     before = assembly.shared()
     earlier = None if index == 1 else method.init_from(spec, index)

@@ -41,6 +41,10 @@ class Request:
 class Growth(Protocol):
     """When and how far a task widens the network. Budgets are in units of the base network's shared weights."""
 
+    def may_grow(self, settings: Settings) -> bool:
+        """Whether any task could, under these settings."""
+        ...
+
     def at_start(self, rules: Rules) -> float | None:
         """The budget to grow to before the task is trained; None: it begins at the width that there is."""
         ...

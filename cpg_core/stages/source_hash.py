@@ -13,9 +13,17 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+from cpg_core.backbones import module_of
+from cpg_core.storage.run import RunSpec
+
 PACKAGE = Path(__file__).parents[1]
 EXEMPT = ("recall/",)
 """Files and rooms that cannot change what is learned: nothing that trains imports them."""
+
+
+def code_of(spec: RunSpec, objective: str) -> str:
+    """`source_sha256` of what a run's method and backbone, and the objective of one of its tasks, depend on."""
+    return source_sha256(methods=spec.method, backbones=module_of(spec.backbone.name), objectives=objective)
 
 
 @functools.cache
@@ -39,7 +47,7 @@ def sources(**chosen: str) -> list[tuple[str, Path]]:
     others = (*EXEMPT, *(f"{room}/" for room in chosen))
     kept = {name: path for name, path in found.items() if not name.startswith(others)}
     for room, module in chosen.items():
-        kept |= {f"{room}/{part}.py": path for part, path in _with_imports(room, module).items()}
+        kept |= {f"{room}/{part.replace('.', '/')}.py": path for part, path in _with_imports(room, module).items()}
     return sorted(kept.items())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from cpg_core import objectives
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.schema import Strict
 
 StageName = Literal["pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
@@ -101,7 +102,7 @@ class TaskRecord(Strict):
     released: int
     sparsity: float
     picked: float | None
-    backbone: str
+    backbone: BackboneSpec
     width: float
     classes: tuple[str, ...]
     images: dict[str, int]

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from pydantic import field_validator
 
-from cpg_core.backbones import Input
-from cpg_core.backbones import find as find_backbone
+from cpg_core.backbones import Input, input_of
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.defaults import completed
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
@@ -39,7 +39,7 @@ class RunSpec(Strict):
     sequence: str
     ordering: str
     method: str
-    backbone: str
+    backbone: BackboneSpec
     profile: str
     seed: int
     goals: dict[str, float]
@@ -86,7 +86,7 @@ class Run:
     @cached_property
     def input(self) -> Input:
         """What images the backbone takes."""
-        return find_backbone(self.spec.backbone).INPUT
+        return input_of(self.spec.backbone)
 
     def data(self, index: int, progress: Progress = silent, keep: Keep = NOTHING_KEPT) -> TaskData:
         """The images of task `index`, read anew but for what is kept: always the same split of the same images."""
@@ -204,4 +204,4 @@ class Run:
 
     def shapes(self, budget_x: float) -> dict[str, torch.Size]:
         """The shapes of the shared layers at a budget."""
-        return shared_shapes(self.spec.backbone, width(self.spec.settings.base_width, budget_x))
+        return shared_shapes(self.spec.backbone.name, width(self.spec.settings.base_width, budget_x))

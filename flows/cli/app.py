@@ -10,6 +10,7 @@ import typer
 
 from cpg_core.errors import CpgError
 from flows.cli import options, runs
+from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
 from flows.cli.reproduce import app as reproduce
 
@@ -200,6 +201,7 @@ def reap(root: options.ReadRoot = HERE) -> None:
 
 
 app.command("list")(runs.list_runs)
+app.command("backbones")(list_backbones)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS, begun, frozen_bytes, learn, spec
+from core.tiny import DEEP, FORGETTING, GROWS, KEEPING, OPTIMIZERS, begun, frozen_bytes, learn, spec
 
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
@@ -37,6 +37,14 @@ def test_stopped_before_every_single_batch_of_a_run_that_grows_and_retrains(
     assert attempts(run, batches=1) > 50
     done = {stage.stage for record in run.records() for stage in record.stages}
     assert done == {"pick_train", "check", "grow", "prune", "retrain", "freeze"}
+    assert frozen_bytes(run) == frozen_bytes(learned(**how))
+
+
+def test_a_residual_network_stopped_every_few_batches(learned: Callable[..., Run], new_run: Callable[..., Run]) -> None:
+    residual = DEEP["resnet18_32"]
+    how = {**TWO_TASKS, **residual, "overrides": (*residual["overrides"], "grow.max_x=1.0")}
+    run = new_run(**how)
+    assert attempts(run, batches=3) > 3
     assert frozen_bytes(run) == frozen_bytes(learned(**how))
 
 

@@ -238,6 +238,7 @@ def ask(run: Run, mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -
             [sys.executable, "-m", "mlflow", "models", "serve", *words],
             cwd=away,
             env={
+                **os.environ,  # with whatever says which instructions of the processor are used
                 "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
                 "HOME": str(away),
                 "PYTHONPATH": str(away),
