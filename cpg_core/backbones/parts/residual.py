@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from cpg_core.backbones import channels
 
 STAGES = (64, 128, 256, 512)
 """Base channels of the four stages. Every stage but the first halves the image."""
+
+WIDE_ENOUGH = 8
+"""Channels from which a 1x1 convolution may have its stride inside: of 2 to 7, oneDNN 3.12 writes beyond its memory on
+processors without AVX-512."""
 
 EXPANSION = 4
 """A bottleneck's output channels over those of its 3x3 convolution."""
@@ -62,8 +67,23 @@ class Bottleneck(nn.Module):
         return self.relu(out)  # type: ignore[no-any-return]
 
 
+class NarrowProjection(nn.Conv2d):
+    """A 1x1 convolution of few channels with a stride, which is applied to its input: the same function."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__(before, after, 1, bias=False)
+        self.every = stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[N, before, S, S]` to `[N, after, S/stride, S/stride]`."""
+        used = images[:, :, :: self.every, :: self.every]
+        return super().forward(used.contiguous(memory_format=torch.channels_last))
+
+
 def projection(before: int, after: int, stride: int) -> nn.Sequential:
     """What brings a block's input to the shape of its output."""
+    if before < WIDE_ENOUGH and stride > 1:
+        return nn.Sequential(NarrowProjection(before, after, stride), nn.BatchNorm2d(after))
     return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
 
