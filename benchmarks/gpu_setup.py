@@ -17,7 +17,7 @@ from cpg_core.storage.run import RunSpec
 from cpg_core.training.reporter import Silent
 
 ROOT = Path(__file__).parents[1]
-PAPER = ROOT / "results/paper/table2.csv"
+PAPER = ROOT / "results/published/table2.csv"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,9 @@
-"""The one exception that is meant for a person."""
+"""The one exception that is meant for a person, and what others say as a line of text."""
+
+from textwrap import shorten
+
+MOST_CHARACTERS = 1000
+"""Of what another program says: enough for two paths, too few for a page of HTML."""
 
 
 class CpgError(Exception):
@@ -6,3 +11,8 @@ class CpgError(Exception):
 
     The command line prints the message alone and exits with 2. Anything else that is raised is a fault of ours.
     """
+
+
+def one_line(text: str) -> str:
+    """What another program says, as one line; where something is cut off, the line says so."""
+    return shorten(text, MOST_CHARACTERS, placeholder=" ... (cut)")

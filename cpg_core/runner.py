@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from cpg_core.distributed.rank_worker import start_ranks
 from cpg_core.machine import deterministic, device_of
 from cpg_core.methods import find
+from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.freeze import freeze
 from cpg_core.stages.next_stage import next_stage
@@ -18,6 +19,7 @@ from cpg_core.storage.files import sweep
 from cpg_core.storage.lock import locked
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import write_spec, written
 from cpg_core.training.ranks import SINGLE_PROCESS
 from cpg_core.training.reporter import Reporter
 
@@ -45,16 +47,18 @@ def learn_task(context: TaskContext, execute: Execute = execute) -> None:
 
 
 def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], None] = learn_task) -> None:
-    """Learn the tasks that are not frozen yet.
+    """Learn the tasks that are not frozen yet; a run that is new is on disk from its first task on.
 
     Raises:
-        CpgError: another process is learning this run, its device is not here, or a rank was lost.
+        CpgError: another process is learning this run, its device is not here, its method cannot learn with its
+            backbone, or a rank was lost.
     """
     with alone(run), deterministic(run.spec.settings.compute.threads):
         method = find(run.spec.method)
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         if left:
             device_of(run.spec.settings.compute.device)
+            require_fit(method, run.spec.backbone, run.spec.settings)
         with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
             told = set[str]()
             for index in left:
@@ -63,7 +67,10 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
                 for line in [line for line in lines if line not in told]:  # tasks may share a source
                     reporter.note(line)
                 told.update(lines)
-                learn(context)
+                with written(run, index):
+                    learn(context)
+        if not left:
+            write_spec(run)  # its images may have moved
 
 
 @contextmanager

@@ -100,9 +100,39 @@ def expanded(path: str | Path) -> Path:
     """A path with `~` and `~user` replaced, which a shell leaves as they are in `--root=~/runs`.
 
     Raises:
-        CpgError: there is no such user.
+        CpgError: there is no such user, or the path is empty.
     """
+    if path == "":
+        raise CpgError("an empty path: name a file or a folder, or leave it out")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise CpgError(f"{path}: {error}; write the folder out") from error
+
+
+def results_folder(path: str | Path) -> Path:
+    """A folder of results, `expanded`; it need not be there yet.
+
+    Raises:
+        CpgError: it is a file, or its name is none that checkpoints can be written to.
+    """
+    root = expanded(path)
+    try:
+        str(root).encode()
+    except UnicodeEncodeError as error:
+        raise CpgError(f"root {str(root)!a}: this name is not valid UTF-8; rename it, or choose another") from error
+    if root.exists() and not root.is_dir():
+        raise CpgError(f"root {root}: this is a file; name a folder")
+    return root
+
+
+def existing_results(path: str | Path) -> Path:
+    """A folder of results to read, as `results_folder`.
+
+    Raises:
+        CpgError: as there, or it is not there.
+    """
+    root = results_folder(path)
+    if not root.is_dir():
+        raise CpgError(f"root {root}: there is no such folder; check the path")
+    return root

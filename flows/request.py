@@ -8,15 +8,20 @@ from pathlib import Path
 
 from cpg_core.backbones import find as find_backbone
 from cpg_core.config.goals import resolve as resolve_goals
+from cpg_core.config.profiles import overridden
 from cpg_core.config.settings import Settings, load_settings
 from cpg_core.data.spec import SequenceSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
+from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run
 from flows.parameters import PARAMS, expanded
 from flows.versioning.dvc_pointers import begin_here, require_here
+
+OPTIONS = ("seed", "method", "ordering", "tasks", "profile", "run")
+"""What is chosen beside the settings."""
 
 COMPUTED_GOALS = ("avg", "max", "top")
 """Of models learned apart, by the pipeline: `results/<profile>/goals/<name>.json`."""
@@ -43,21 +48,25 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     Raises:
         CpgError: something asked for does not exist or is out of range.
     """
+    _no_options(request.overrides)
     home = definitions(root)
     sequence = load_sequence(str(expanded(request.sequence)), home / "data")
-    method = find_method(request.method).name
-    find_backbone(sequence.backbone)
-    profile = request.profile or sequence.profile
+    method = find_method(request.method)
+    find_backbone(sequence.backbone.name)
+    profile = sequence.profile if request.profile is None else request.profile
     # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
     goal = () if request.goal is None else (f"goal={_without_tilde(request.goal)}",)
-    settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal), method)
+    settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal), method.name)
+    require_fit(method, sequence.backbone, settings)
     ordering = _ordering(request.ordering, sequence)
     tasks = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
     return RunSpec(
-        name=checked_name(request.run) if request.run else _name(request, sequence.name, ordering, settings, profile),
+        name=_name(request, sequence.name, ordering, settings, profile)
+        if request.run is None
+        else checked_name(request.run),
         sequence=sequence.name,
         ordering=ordering,
-        method=method,
+        method=method.name,
         backbone=sequence.backbone,
         profile=profile,
         seed=request.seed,
@@ -70,7 +79,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
 
 
 def begun(request: SequenceRequest, root: Path) -> Run:
-    """The run that a request means, made or gone on with.
+    """The run that a request means, new or gone on with. Nothing is written before it is learned.
 
     Raises:
         CpgError: the request is wrong, its run's folder holds another run, or that run is not all on this disk.
@@ -79,7 +88,7 @@ def begun(request: SequenceRequest, root: Path) -> Run:
 
 
 def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
-    """A run with one more task at its end, the same again if that task is there but not learned yet.
+    """A run with one more task at its end, the same again if that task is there but not learned yet. As `begun`.
 
     Raises:
         CpgError: there is no such run or task file, the run is not finished or not all on this disk, or the goal is
@@ -94,6 +103,14 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     if waiting and spec.tasks[-1] == task and spec.goals[task.name] == least:
         return run
     return extend(run, task, least)
+
+
+def _no_options(overrides: tuple[str, ...]) -> None:
+    """Refuse an override that is no setting but an option of its own."""
+    for override in overrides:
+        if (name := overridden(override)) in OPTIONS:
+            value = override.partition("=")[2].strip()
+            raise CpgError(f"--set {override}: {name} is no setting but an option of its own: --{name} {value}")
 
 
 def _name(request: SequenceRequest, sequence: str, ordering: str, settings: Settings, profile: str) -> str:

@@ -17,7 +17,6 @@ from PIL import Image
 from tiny_results import tiny_results
 
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin
 from flows.reproduce.result import RunResult
 
 
@@ -66,7 +65,7 @@ def compiler() -> Iterator[None]:
 @pytest.fixture
 def new_run(tmp_path: Path) -> Callable[..., Run]:
     """`new_run(method="pae", tasks="1-2", goal=0.9, overrides=(...))`: a run with nothing learned yet."""
-    return lambda **how: begin(tmp_path, tiny.spec(**how))
+    return lambda **how: tiny.begun(tmp_path, tiny.spec(**how))
 
 
 @pytest.fixture(scope="session")

@@ -5,43 +5,71 @@ A backbone file defines
 - `INPUT`: the `Input` that it takes;
 - `build(width)`: a plain `nn.Module` from `[N, channels, size, size]` to features `[N, out_features]`, with an
   `out_features` attribute. Channels scale with `width`, and a wider network has the narrower one in its leading
-  slices, so that growth can copy the old block into the leading corner.
+  slices, so that growth can copy the old block into the leading corner. Its parameters have the same names at any
+  width, and it draws nothing at random when it is trained, such as dropout: a stopped run could not end in the same
+  bytes;
+- `GROWABLE = False`, where it has one width alone.
 
 What tasks share are the weights of its convolutions and linear layers; all else is private to each task.
+
+`parts/` holds what several of them are built from. A file of `families/` gives the networks of another package by
+`names()` and `find(name)`: `torchvision/mobilenet_v3_small` is one of `families/torchvision.py`.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from pathlib import Path
+from typing import cast
 
 from torch import nn
 
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.suggestions import unknown
+from cpg_core.errors import CpgError
 
 
 @dataclass(frozen=True)
 class Input:
-    """What images a backbone takes: `[N, channels, size, size]`."""
+    """What images a backbone takes: `[N, channels, size, size]`.
+
+    Attributes:
+        size: pixels a side, where nothing else is asked for.
+        smallest: the least size that may be asked for; None: it takes `size` alone.
+    """
 
     channels: int
     size: int
+    smallest: int | None = None
 
 
-class Backbone(Protocol):
-    """What a backbone file defines."""
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone, and what it can do.
 
-    INPUT: Input
+    Attributes:
+        input: the images that it takes, at its default size.
+        build: a width to the network with its channel counts times that; of one width: whatever is asked for.
+        growable: whether it can be built at any width.
+    """
 
-    def build(self, width: float) -> nn.Module:
-        """The network with its channel counts times `width`."""
+    name: str
+    input: Input
+    build: Callable[[float], nn.Module]
+    growable: bool = True
 
 
 def names() -> list[str]:
-    """The backbones there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """The backbones there are, those of families apart."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+
+
+def family_names() -> list[str]:
+    """The packages whose networks can be taken."""
+    return sorted(module.name for module in pkgutil.iter_modules([str(Path(place) / "families") for place in __path__]))
 
 
 def find(name: str) -> Backbone:
@@ -50,9 +78,37 @@ def find(name: str) -> Backbone:
     Raises:
         CpgError: there is none.
     """
+    family, _, member = name.rpartition("/")
+    if family in family_names():
+        return cast(Backbone, importlib.import_module(f"{__name__}.{module_of(name)}").find(member))
     if name not in names():
-        raise unknown("backbone", name, names())
-    return cast(Backbone, importlib.import_module(f"{__name__}.{name}"))
+        raise unknown("backbone", name, [*names(), *(f"{family}/NETWORK" for family in family_names())])
+    module = importlib.import_module(f"{__name__}.{name}")
+    return Backbone(name, module.INPUT, module.build, getattr(module, "GROWABLE", True))
+
+
+def module_of(name: str) -> str:
+    """The module of this room that a backbone comes from."""
+    family, _, _ = name.rpartition("/")
+    return f"families.{family}" if family else name
+
+
+def input_of(spec: BackboneSpec) -> Input:
+    """What images a backbone takes, at the size asked for.
+
+    Raises:
+        CpgError: there is no such backbone, or it does not take that size.
+    """
+    default = find(spec.name).input
+    if spec.size is None or spec.size == default.size:
+        return default
+    if default.smallest is None:
+        raise CpgError(f"backbone {spec.name} takes images of {default.size} pixels a side alone, not {spec.size}")
+    if spec.size < default.smallest:
+        raise CpgError(
+            f"backbone {spec.name} takes images of {default.smallest} pixels a side or more, not {spec.size}"
+        )
+    return Input(default.channels, spec.size, default.smallest)
 
 
 def channels(count: int, width: float) -> int:

@@ -21,7 +21,7 @@ OMITTED: dict[str, Any] = {
     "seeds": "shared",
     "pick_train": {"picks": {"kind": "adam"}},
     "grow": {"new_weights": "all", "reserve_x": 0.0},
-    "prune": {"room_share": "exact", "min_sparsity": 0.0, "skip_empty": False},
+    "prune": {"room_share": "exact", "min_sparsity": 0.0, "recover_epochs": 0, "skip_empty": False},
     "one_shot": {"schedule": {"kind": "constant"}},
     "retrain": {"compare": "compact"},
     "compute": {"precision": "float32"},

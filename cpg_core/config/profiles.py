@@ -15,6 +15,10 @@ METHODS = "methods"
 """The key of a profile under which settings stand that differ for a method."""
 
 
+OPTION = "--set"
+"""How an override is given."""
+
+
 def profile_values(path: Path, profile: str, overrides: tuple[str, ...], method: str | None) -> dict[str, Any]:
     """The values of a profile, not yet checked; arguments and errors as of `load_settings`."""
     profiles = read_mapping(path).get("profiles")
@@ -62,21 +66,47 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def overridden(override: str) -> str:
+    """The dotted name of the setting that an override changes."""
+    return override.partition("=")[0].strip()
+
+
+def blamed(overrides: tuple[str, ...], field: str, what: str) -> str:
+    """The options behind a wrong field, or "".
+
+    Args:
+        overrides: as of `load_settings`.
+        field: its dotted name; of a group, or "" for all settings, where values do not go together.
+        what: is wrong; of a group, it names the fields.
+    """
+    of_field = [override for override in overrides if f"{field}.".startswith(f"{overridden(override)}.")]
+    in_group = [
+        override
+        for override in overrides
+        if f".{overridden(override)}".startswith(f".{field}" if field else "")
+        and overridden(override).rpartition(".")[2] in what
+    ]
+    return " ".join(f"{OPTION} {override}" for override in of_field or in_group)
+
+
 def _set(values: dict[str, Any], override: str) -> None:
-    name, separator, text = override.partition("=")
+    _, separator, text = override.partition("=")
+    name = overridden(override)
     if not separator:
-        raise CpgError(f"override {override!r}: expected NAME=VALUE, such as prune.lr=0.001")
-    *groups, field = name.strip().split(".")
+        raise CpgError(f"{OPTION} {override}: expected NAME=VALUE, such as prune.lr=0.001")
+    *groups, field = name.split(".")
     place = values
     for group in groups:
         inner = place.get(group)
         if not isinstance(inner, dict):
-            raise unknown("group of settings", group, [key for key, value in place.items() if isinstance(value, dict)])
+            groups_here = [key for key, value in place.items() if isinstance(value, dict)]
+            raise CpgError(f"{OPTION} {override}: {unknown('group of settings', group, groups_here)}")
         place[group] = dict(inner)
         place = cast(dict[str, Any], place[group])
     if field not in place:
-        raise unknown("setting", name, [".".join([*groups, key]) for key in place])
+        settings_here = [".".join([*groups, key]) for key in place]
+        raise CpgError(f"{OPTION} {override}: {unknown('setting', name, settings_here)}")
     try:
         place[field] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise CpgError(f"override {override!r}: the value is not valid YAML") from error
+        raise CpgError(f"{OPTION} {override}: the value is not valid YAML") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,12 +47,34 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return raw
 
 
-def check(raw: dict[str, Any], model: type[M], where: str, context: dict[str, Any] | None = None) -> M:
-    """`raw` as a `model`. Raises `CpgError` with a line for each wrong field, each beginning with `where`."""
+def in_the_file(field: str, what: str) -> str:  # noqa: ARG001  (as `check` asks)
+    """Every field was given where the rest was."""
+    return ""
+
+
+def check(
+    raw: dict[str, Any],
+    model: type[M],
+    where: str,
+    context: dict[str, Any] | None = None,
+    given_by: Callable[[str, str], str] = in_the_file,
+) -> M:
+    """`raw` as a `model`.
+
+    Args:
+        raw: what was read.
+        model: what it should be.
+        where: it was read from.
+        context: for the model's validators.
+        given_by: of a wrong field's dotted name, and what is wrong: the option that gave it; "" if `where` did.
+
+    Raises:
+        CpgError: with a line for each wrong field, which begins with where that was given.
+    """
     try:
         return model.model_validate(raw, context=context)
     except ValidationError as error:
-        raise CpgError("\n".join(f"{where}: {line}" for line in _explain(error, raw, model))) from error
+        raise CpgError("\n".join(_explain(error, raw, model, where, given_by))) from error
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -68,16 +90,23 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _explain(error: ValidationError, raw: dict[str, Any], model: type[BaseModel]) -> list[str]:
+def _explain(
+    error: ValidationError, raw: dict[str, Any], model: type[BaseModel], where: str, given_by: Callable[[str, str], str]
+) -> list[str]:
     """One line a mistake. One that tasks inherit from the sequence is told once, where it stands."""
     distinct = {(e["type"], e["loc"][-1:], repr(e["input"])): e for e in reversed(error.errors())}
     details = list(reversed(distinct.values()))
-    lines = [f"{_where(e, raw)}{_what(e, model)}" for e in details[:SHOWN_ERRORS]]
+    lines = []
+    for detail in details[:SHOWN_ERRORS]:
+        parts, what = _keys_to(detail, raw), _what(detail, model)
+        option = given_by(".".join(parts), what)
+        told = [option, ".".join(parts), what] if option else [where, " > ".join(parts), what]
+        lines.append(": ".join(part for part in told if part))
     left = len(details) - len(lines)
-    return [*lines, f"and {left} more"] if left else lines
+    return [*lines, f"{where}: and {left} more"] if left else lines
 
 
-def _where(error: ErrorDetails, raw: Any) -> str:  # noqa: ANN401  (anything a YAML file can hold)
+def _keys_to(error: ErrorDetails, raw: Any) -> list[str]:  # noqa: ANN401  (anything a YAML file can hold)
     """Walk down the raw YAML along the error's location; parts that name no key are pydantic's own union tags."""
     parts: list[str] = []
     for depth, part in enumerate(error["loc"]):
@@ -90,7 +119,7 @@ def _where(error: ErrorDetails, raw: Any) -> str:  # noqa: ANN401  (anything a Y
             parts.append(str(part))
         elif error["type"] == "missing" and depth == len(error["loc"]) - 1:
             parts.append(str(part))
-    return " > ".join(parts) + ": " if parts else ""
+    return parts
 
 
 def _what(error: ErrorDetails, model: type[BaseModel]) -> str:

@@ -6,17 +6,16 @@ used can be read in one place. The `paper` profile holds the published values of
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cpg_core.config.profiles import profile_values
+from cpg_core.config.numbers import Count, Fraction, Positive
+from cpg_core.config.picks import Picks
+from cpg_core.config.profiles import blamed, profile_values
 from cpg_core.config.schema import Strict, check
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 def _one_spelling(goal: float | str) -> float | str:
@@ -51,35 +50,6 @@ class Constant(Strict):
 
 STEADY = Constant(kind="constant")
 Schedule = Annotated[Steps | OneCycle | Constant, Field(discriminator="kind")]
-
-
-class ScoredPicks(Strict):
-    """Picks learned through scores: by Adam as published, or by plain gradient descent."""
-
-    kind: Literal["adam", "sgd"]
-
-
-class SignificantPicks(Strict):
-    """A weight is left out where the mean gradient of its pick exceeds `least` standard errors."""
-
-    kind: Literal["t_statistic"]
-    least: Positive
-
-
-class RandomPicks(Strict):
-    """Drawn once a task, the same share of every layer: the control of what is learned."""
-
-    kind: Literal["random"]
-    share: Fraction | dict[str, Fraction] = Field(description="Of the older weights; or a share for each layer")
-
-
-class AllPicks(Strict):
-    """Every older weight is used."""
-
-    kind: Literal["all"]
-
-
-Picks = Annotated[ScoredPicks | SignificantPicks | RandomPicks | AllPicks, Field(discriminator="kind")]
 
 
 class PickTrain(Strict):
@@ -142,6 +112,9 @@ class Prune(Strict):
     room_share: Literal["exact", "rounded"] = Field(description="rounded: 1/(tasks left + 1) rounded to 0.1")
     min_sparsity: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="The least sparsity of every task, goal met or missed"
+    )
+    recover_epochs: Annotated[int, Field(ge=0)] = Field(
+        description="In which the chosen sparsity alone trains on; kept if no worse. 0: none"
     )
     skip_empty: bool = Field(description="A task that trained no shared weight is neither pruned nor retrained")
 
@@ -294,4 +267,5 @@ def load_settings(path: Path, profile: str, overrides: tuple[str, ...] = (), met
     Raises:
         CpgError: naming the file, the profile and each field that is unknown, missing or out of range.
     """
-    return check(profile_values(path, profile, overrides, method), Settings, f"{path}, profile '{profile}'")
+    values = profile_values(path, profile, overrides, method)
+    return check(values, Settings, f"{path}, profile '{profile}'", given_by=partial(blamed, overrides))

@@ -64,7 +64,7 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
 
     def read_test() -> Split:
         streamed = streams(listings[1], len(test_rows), wanted)
-        return read_rows(listings[1], test_rows, test_labels, wanted, streams=streamed).split
+        return read_rows(listings[1], "test", test_rows, test_labels, wanted, streams=streamed).split
 
     complete = spec.model_copy(update={"classes": classes})
     notes = spec.source.unused()

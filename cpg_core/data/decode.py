@@ -8,13 +8,24 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from cpg_core.data.grey import to_8_bit
 from cpg_core.errors import CpgError
 
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
 FRAMES = "hold several pictures, of which the first stands for all"
+BROKEN_EXIF = "have EXIF data that cannot be read, and are taken as not turned"
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation, what makes an image upright."""
 STILL = frozenset({"MPO"})
 """Formats whose further pictures are previews or the other eye's view of the same photo."""
 
@@ -54,7 +65,9 @@ def examine(content: Path | bytes | Image.Image, channels: int, where: str, *, d
         why = str(error) or "no reason given"
         named = f"{type(error).__module__.removeprefix('builtins')}.{type(error).__name__}".lstrip(".")
         kind = "" if isinstance(error, OSError | ValueError) else f"{named}: "
-        raise Unreadable(f"{where}: cannot read this image ({kind}{why}); replace or remove it") from error
+        raise Unreadable(
+            f"{where}: cannot read this image ({kind}{why}); replace it, save it anew, or remove it"
+        ) from error
 
 
 def opens(file: Path) -> bool:
@@ -82,8 +95,21 @@ def to_pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
 
 def _decoded(image: Image.Image, channels: int) -> Decoded:
     several = image.format not in STILL and getattr(image, "is_animated", False)
-    pixels, remarks = _convert(ImageOps.exif_transpose(image), channels)
-    return Decoded(pixels, (FRAMES, *remarks) if several else remarks)
+    turn, odd = _turn(image)
+    pixels, remarks = _convert(image if turn is None else image.transpose(turn), channels)
+    return Decoded(pixels, (*((FRAMES,) if several else ()), *odd, *remarks))
+
+
+def _turn(image: Image.Image) -> tuple[Image.Transpose | None, tuple[str, ...]]:
+    """What makes an image upright, and a remark where its EXIF data do not tell.
+
+    `ImageOps.exif_transpose` also writes the data anew, which fails where any of them is odd: the pixels are fine.
+    """
+    image.load()
+    try:
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1)), ()
+    except Exception:  # readers of EXIF raise anything at damaged data
+        return None, (BROKEN_EXIF,)
 
 
 def _convert(image: Image.Image, channels: int) -> Decoded:

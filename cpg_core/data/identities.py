@@ -17,7 +17,7 @@ from cpg_core.data.chosen import Chosen
 from cpg_core.data.listing import Rows
 from cpg_core.data.load import choose, streams
 from cpg_core.data.pairs import FOLDS, PairList, PairsSource, list_pairs
-from cpg_core.data.reading import Wanted, read_rows
+from cpg_core.data.reading import Progress, Wanted, read_rows, silent
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
 from cpg_core.data.summary import part_of
@@ -85,13 +85,13 @@ def read_pairs_split(tested: PairList, wanted: Wanted) -> Split:
     """
     listing = tested.listing
     rows = listing.labels
-    split = read_rows(listing, rows, rows, wanted, streams=streams(listing, len(rows), wanted)).split
+    split = read_rows(listing, "test", rows, rows, wanted, streams=streams(listing, len(rows), wanted)).split
     return replace(split, pairs=tested.pairs)
 
 
-def load_pairs_split(source: PairsSource, *, image_size: int, channels: int, workers: int = 0) -> Split:
+def load_pairs_split(source: PairsSource, *, image_size: int, channels: int, progress: Progress = silent) -> Split:
     """The same from their files. Raises `CpgError` as `list_pairs` does, and for images that cannot be read."""
-    return read_pairs_split(list_pairs(source), Wanted(channels, image_size, workers))
+    return read_pairs_split(list_pairs(source), Wanted(channels, image_size, progress=progress))
 
 
 def draw_pairs(labels: Rows, held: Rows, seed: int, far: float) -> tuple[Rows, Pairs]:

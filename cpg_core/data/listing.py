@@ -42,6 +42,11 @@ class LeftOut(NamedTuple):
     counts: bool = True
 
 
+def unversioned(rows: Rows) -> str:  # noqa: ARG001  (as a Listing's `version` is called)
+    """Nothing tells whether these rows are what they were."""
+    return ""
+
+
 @dataclass(frozen=True, eq=False)
 class Listing:
     """A part of a source, before any image is decoded.
@@ -52,6 +57,8 @@ class Listing:
     read:     ascending rows -> an item a row
     files:    a path a row, if every row is a file of its own
     left_out: what is not among the rows, or has no class
+    version:  ascending rows -> a text that is another one once `read` may give other images for them; with an empty
+              one what was read of them is not kept
     """
 
     where: str
@@ -60,3 +67,4 @@ class Listing:
     read: Callable[[Rows], Iterator[Item]]
     files: tuple[Path, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    version: Callable[[Rows], str] = unversioned

@@ -56,7 +56,7 @@ def load(
     """
     rows, labels = choose(listing, classes)
     wanted = Wanted(channels, image_size, workers, progress)
-    return read_rows(listing, rows, labels, wanted, streams=streams(listing, len(rows), wanted)).split
+    return read_rows(listing, "test", rows, labels, wanted, streams=streams(listing, len(rows), wanted)).split
 
 
 def streams(listing: Listing, count: int, wanted: Wanted) -> bool:

@@ -1,30 +1,31 @@
 """Read rows of a listing: decoded into memory, or looked through where they stream. Every image is opened, and all
-that are broken are told together."""
+that are broken are told together. What was read is kept in blocks, so that the same call goes on where it was."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from PIL.Image import Image as Picture
 
 from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import Unreadable, examine
+from cpg_core.data.fields import Part
+from cpg_core.data.kept import NOTHING_KEPT, Block, Image, Keep, Levels, blocks_of
 from cpg_core.data.listing import Item, Listing, Pixels, Rows
 from cpg_core.data.resize import fit
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
 
 SHOWN_BROKEN = 50
-Levels = NDArray[np.int64]
-"""How many pixels have each value, [C, 256]."""
 Progress = Callable[[int, int], object]
 """Told how many images are read, of how many; may raise to stop between two of them."""
 
@@ -47,12 +48,16 @@ class Broken(CpgError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What images are made into: `channels` x `size` x `size`, by so many `workers` (see `Split`)."""
+    """What images are made into: `channels` x `size` x `size`, by so many `workers` (see `Split`).
+
+    `progress` is told as they are read, and `keep` is where what was read is kept and looked for.
+    """
 
     channels: int
     size: int
     workers: int = 0
     progress: Progress = silent
+    keep: Keep = NOTHING_KEPT
 
 
 class Read(NamedTuple):
@@ -62,24 +67,22 @@ class Read(NamedTuple):
     levels: Levels | None = None
 
 
-class _Image(NamedTuple):
-    """One image, read: its pixels [size, size, C], or what is kept of it where it streams; or its error."""
-
-    pixels: Pixels | None = None
-    sha256: str = ""
-    levels: Levels | None = None
-    remarks: tuple[str, ...] = ()
-    error: CpgError | None = None
-
-
 def read_rows(
-    listing: Listing, rows: Rows, labels: Rows, wanted: Wanted, *, streams: bool, sampled: frozenset[int] = frozenset()
+    listing: Listing,
+    part: Part,
+    rows: Rows,
+    labels: Rows,
+    wanted: Wanted,
+    *,
+    streams: bool,
+    sampled: frozenset[int] = frozenset(),
 ) -> Read:
     """Read these rows.
 
     Args:
         listing: where from.
-        rows: ascending rows of it, int64 [N].
+        part: what is kept of them is named after it.
+        rows: ascending rows of the listing, int64 [N].
         labels: their classes, int64 [N].
         wanted: what they are made into.
         streams: their files are looked through, and nothing but digests is kept.
@@ -89,28 +92,31 @@ def read_rows(
         Broken: naming all images that cannot be read.
     """
     shape = (wanted.channels, wanted.size, wanted.size)
-    remarks = Counter[str]()
-    if not streams:
-        images: Pixels = np.empty((len(rows), wanted.size, wanted.size, wanted.channels), dtype=np.uint8)
-        for place, image in enumerate(_each(listing, rows, wanted, lambda _, item: _into_memory(item, wanted))):
-            assert image.pixels is not None
-            images[place] = image.pixels
-            remarks.update(image.remarks)
+    images = None if streams else np.empty((len(rows), wanted.size, wanted.size, wanted.channels), dtype=np.uint8)
+
+    def read(numbered: tuple[int, Item]) -> Image:
+        place, item = numbered
+        if isinstance(item.content, CpgError):
+            return Image(error=item.content)
+        try:
+            return _through(item, wanted, count=place in sampled) if streams else _into_memory(item, wanted)
+        except Unreadable as error:
+            return Image(error=error)
+
+    blocks = blocks_of(listing, part, rows, images, (wanted.channels, wanted.size), sampled)
+    _fill(blocks, listing, rows, wanted, read)
+    remarks = sum((block.remarks for block in blocks), Counter[str]())
+    if images is not None:
         # The channels lie together in memory, as batches want them.
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
         return Read(Split(torch.from_numpy(labels), shape, pixels, remarks=remarks))
-    sha256s: list[str] = []
-    levels: Levels = np.zeros((wanted.channels, 256), dtype=np.int64)
-    for image in _each(listing, rows, wanted, lambda place, item: _through(item, wanted, count=place in sampled)):
-        sha256s.append(image.sha256)
-        remarks.update(image.remarks)
-        if image.levels is not None:
-            levels += image.levels
     files = tuple(listing.files[row] for row in rows)
+    sha256s = tuple(sha256 for block in blocks for sha256 in block.sha256s)
     split = Split(
-        torch.from_numpy(labels), shape, files=files, workers=wanted.workers, sha256s=tuple(sha256s), remarks=remarks
+        torch.from_numpy(labels), shape, files=files, workers=wanted.workers, sha256s=sha256s, remarks=remarks
     )
-    return Read(split, levels)
+    nothing: Levels = np.zeros((wanted.channels, 256), dtype=np.int64)
+    return Read(split, sum((block.levels for block in blocks if block.levels is not None), nothing))
 
 
 def count_levels(images: Pixels) -> Levels:
@@ -118,38 +124,45 @@ def count_levels(images: Pixels) -> Levels:
     return np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
 
 
-def _each(listing: Listing, rows: Rows, wanted: Wanted, work: Callable[[int, Item], _Image]) -> Iterator[_Image]:
-    """The images in order, read ahead. Once one is broken the rest are only opened, to name all that are."""
+def _fill(
+    blocks: Sequence[Block], listing: Listing, rows: Rows, wanted: Wanted, read: Callable[[tuple[int, Item]], Image]
+) -> None:
+    """Fill blocks with what is kept of them, and the others from the source, whose images are read ahead in order.
 
-    def one(numbered: tuple[int, Item]) -> _Image:
-        place, item = numbered
-        if isinstance(item.content, CpgError):
-            return _Image(error=item.content)
-        try:
-            return work(place, item)
-        except Unreadable as error:
-            return _Image(error=error)
-
-    errors: list[CpgError] = []
+    Raises:
+        Broken: naming all images that cannot be read; blocks without any are kept all the same.
+    """
+    errors, missing, done = list[CpgError](), list[Block](), 0
     wanted.progress(0, len(rows))
-    with closing(ahead(one, enumerate(listing.read(rows)), wanted.workers)) as images:
-        for done, image in enumerate(images, 1):
+    for block in blocks:
+        if block.found(wanted.keep):
+            done += len(block.places)
             wanted.progress(done, len(rows))
-            if image.error is not None:
-                errors.append(image.error)
-            elif not errors:
-                yield image
+        else:
+            missing.append(block)
+    places = [place for block in missing for place in block.places]
+    items = zip(places, listing.read(rows[places]), strict=True)
+    with closing(ahead(read, items, wanted.workers)) as images:
+        for block in missing:
+            for image in islice(images, len(block.places)):
+                done += 1
+                wanted.progress(done, len(rows))
+                block.add(image)
+                if image.error is not None:
+                    errors.append(image.error)
+            block.leave(wanted.keep)
     if errors:
         raise Broken(errors, len(rows))
 
 
-def _into_memory(item: Item, wanted: Wanted) -> _Image:
-    assert not isinstance(item.content, CpgError)
-    pixels, remarks = examine(item.content, wanted.channels, item.where)
-    return _Image(_fitted(pixels, wanted.size), remarks=remarks)
+def _into_memory(item: Item, wanted: Wanted) -> Image:
+    content = item.content
+    assert not isinstance(content, CpgError)
+    pixels, remarks = examine(content, wanted.channels, item.where)
+    return Image(_fitted(pixels, wanted.size), size=_size(content), remarks=remarks)
 
 
-def _through(item: Item, wanted: Wanted, *, count: bool) -> _Image:
+def _through(item: Item, wanted: Wanted, *, count: bool) -> Image:
     """Read a file to its end, which a draft of its pixels shows as well as all of them."""
     assert isinstance(item.content, Path)
     try:
@@ -158,7 +171,17 @@ def _through(item: Item, wanted: Wanted, *, count: bool) -> _Image:
         raise Unreadable(f"{item.where}: cannot be read ({error.strerror}); replace or remove it") from error
     pixels, remarks = examine(content, wanted.channels, item.where, draft=not count)
     levels = count_levels(_fitted(pixels, wanted.size)) if count else None
-    return _Image(None, hashlib.sha256(content).hexdigest(), levels, remarks)
+    return Image(None, hashlib.sha256(content).hexdigest(), levels, remarks, len(content))
+
+
+def _size(content: Path | bytes | Picture) -> int:
+    """Bytes of an image's file; 0 of what comes decoded."""
+    try:
+        return (
+            content.stat().st_size if isinstance(content, Path) else len(content) if isinstance(content, bytes) else 0
+        )
+    except OSError:  # removed meanwhile
+        return 0
 
 
 def _fitted(pixels: Pixels, size: int) -> Pixels:

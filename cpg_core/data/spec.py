@@ -15,7 +15,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cpg_core import objectives
-from cpg_core.config.schema import Strict, read_yaml
+from cpg_core.config.backbone import BackboneSpec
+from cpg_core.config.schema import Strict, read_mapping, read_yaml
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.fields import Augment, Normalise
 from cpg_core.data.pairs import PairsSource
@@ -83,7 +84,7 @@ class SequenceSpec(Strict):
 
     name: SafeName
     description: str = ""
-    backbone: str
+    backbone: BackboneSpec
     profile: str
     source: AnySource | None = None
     augment: Augment = Augment()
@@ -131,7 +132,13 @@ def load_sequence(name_or_path: str, folder: Path) -> SequenceSpec:
     Raises `CpgError` if there is no such file or if it says something wrong.
     """
     if name_or_path.endswith((".yaml", ".yml")):
-        return read_yaml(Path(name_or_path).expanduser(), SequenceSpec)
+        path = Path(name_or_path).expanduser()
+        if "source" in (found := read_mapping(path)) and not {"tasks", "backbone", "profile"} & found.keys():
+            raise CpgError(
+                f"{path}: this is one task, and a sequence was expected: backbone, profile and tasks; "
+                f"to learn it at the end of a run: cpg add RUN {path}"
+            )
+        return read_yaml(path, SequenceSpec)
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name_or_path not in known:
         raise CpgError(
@@ -143,7 +150,13 @@ def load_sequence(name_or_path: str, folder: Path) -> SequenceSpec:
 
 def load_task(path: Path) -> TaskSpec:
     """Read the YAML file of a single task. Raises `CpgError` if it is missing or says something wrong."""
-    return read_yaml(path.expanduser(), TaskSpec)
+    path = path.expanduser()
+    if "tasks" in read_mapping(path):
+        raise CpgError(
+            f"{path}: this is a sequence, and one task was expected: a file of that task's name, source and classes; "
+            f"to learn the whole sequence: cpg run {path}"
+        )
+    return read_yaml(path, TaskSpec)
 
 
 def select(spec: SequenceSpec, tasks: str | None = None, ordering: str = "0") -> tuple[TaskSpec, ...]:

@@ -16,10 +16,12 @@ from torch import Tensor
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.chosen import Chosen, labelled_images
 from cpg_core.data.fields import Augment, MeanStd, Normalise
-from cpg_core.data.identities import identities, load_pairs_split
+from cpg_core.data.identities import identities, read_pairs_split
+from cpg_core.data.kept import NOTHING_KEPT, Keep, Levels
 from cpg_core.data.listing import Rows
 from cpg_core.data.load import load, streams
-from cpg_core.data.reading import Broken, Levels, Progress, Read, Wanted, count_levels, read_rows, silent
+from cpg_core.data.pairs import list_pairs
+from cpg_core.data.reading import Broken, Progress, Read, Wanted, count_levels, read_rows, silent
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
@@ -90,8 +92,9 @@ def load_task_data(
     seed: int,
     workers: int = 0,
     progress: Progress = silent,
+    keep: Keep = NOTHING_KEPT,
 ) -> TaskData:
-    """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; `workers` as of `Split`.
+    """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; the others as of `Wanted`.
 
     `val_fraction` of each class is held out of the training data; the same seed and task name hold out the same
     images. With 0, only for comparison with runs that had no validation split, `val` is empty. Of a task that is tested
@@ -102,7 +105,7 @@ def load_task_data(
     """
     if not 0 <= val_fraction < 1:
         raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
-    wanted = Wanted(channels, image_size, workers, progress)
+    wanted = Wanted(channels, image_size, workers, progress, keep)
     choice = labelled_images if spec.pairs is None else identities
     chosen = choice(spec, wanted, val_fraction, seed)  # before any image is decoded
     fixed = _fixed_mean_std(spec.normalise, channels)
@@ -112,19 +115,24 @@ def load_task_data(
     return TaskData(chosen.spec, chosen.classes, train, val, mean, std, chosen.read_test, chosen.parts, chosen.notes)
 
 
-def load_test_split(spec: TaskSpec, *, image_size: int, channels: int, workers: int = 0) -> Split:
+def load_test_split(
+    spec: TaskSpec, *, image_size: int, channels: int, workers: int = 0, progress: Progress = silent
+) -> Split:
     """Read the test images of a complete task alone, as `TaskData.test` has them.
 
     Raises `CpgError` as `load_task_data` does.
     """
     if spec.pairs is not None:
-        return load_pairs_split(spec.pairs, image_size=image_size, channels=channels, workers=workers)
+        wanted = Wanted(channels, image_size, workers, progress)
+        return read_pairs_split(list_pairs(spec.pairs), wanted)
     listing = spec.source.list_part("test")
     classes = spec.classes or listing.names
-    return load(listing, classes, image_size=image_size, channels=channels, workers=workers)
+    return load(listing, classes, image_size=image_size, channels=channels, workers=workers, progress=progress)
 
 
-def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, channels: int) -> Split:
+def load_eval_split(
+    folder: Path, classes: tuple[str, ...], *, image_size: int, channels: int, progress: Progress = silent
+) -> Split:
     """Read the images of `folder/test/CLASS/*`, or of `folder/CLASS/*` if there is no `test`, to evaluate a task on.
 
     Classes may be absent; a folder that is none of the task's classes raises `CpgError`, as an unreadable image does.
@@ -137,7 +145,7 @@ def load_eval_split(folder: Path, classes: tuple[str, ...], *, image_size: int, 
             hint = did_you_mean(name, classes)
             raise CpgError(f"{listing.where}: folder '{name}' is no class of the task{hint} Classes: {list(classes)}")
     part_of(listing, listing.names)
-    split = load(listing, listing.names, image_size=image_size, channels=channels)
+    split = load(listing, listing.names, image_size=image_size, channels=channels, progress=progress)
     number = torch.tensor([classes.index(name) for name in listing.names])
     return replace(split, labels=number[split.labels])
 
@@ -150,7 +158,7 @@ def _read_train(chosen: Chosen, wanted: Wanted, counted: Rows) -> Read:
     sampled = frozenset(counted[:: -(-len(counted) // STATISTICS_FILES)].tolist()) if len(counted) else frozenset[int]()
     streamed = streams(chosen.listing, len(chosen.rows), wanted)
     try:
-        return read_rows(chosen.listing, chosen.rows, chosen.labels, wanted, streams=streamed, sampled=sampled)
+        return read_rows(chosen.listing, "train", chosen.rows, chosen.labels, wanted, streams=streamed, sampled=sampled)
     except Broken as broken:
         try:
             test = len(chosen.read_test())

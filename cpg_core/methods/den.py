@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softshrink
 
-from cpg_core.config.settings import STEADY
+from cpg_core.config.settings import STEADY, Settings
 from cpg_core.data.batches import batch_count
 from cpg_core.errors import CpgError
 from cpg_core.methods import sequential
@@ -37,6 +37,10 @@ from cpg_core.training.optimizer import TaskOptimizer
 
 class GrowOnce(NoGrowth):
     """A task that misses its goal adds `den.step_x`, once, and goes on from what it has learned (section 3.2)."""
+
+    def may_grow(self, settings: Settings) -> bool:
+        """Unless its largest budget is that which there is."""
+        return settings.grow.max_x > 1
 
     def on_miss(self, check: StageRecord, rules: Rules) -> tuple[float, int | None] | None:
         """One step, if the task has not grown yet."""
@@ -244,5 +248,6 @@ METHOD = replace(
     source="Yoon et al., Lifelong Learning with Dynamically Expandable Networks, ICLR 2018",
     stages={**STAGES, "pick_train": pick_train, "grow": grow, "split": split},
     growth=GrowOnce(),
+    chain_only=True,
     after_pruning=split_next,
 )

@@ -18,6 +18,7 @@ from cpg_core.seeds import derive
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.training.penalties.ewc import ewc_penalty, fisher
+from cpg_core.training.reporter import reading_progress
 from cpg_core.training.step import Penalty
 
 
@@ -38,7 +39,8 @@ def earlier_tasks(context: TaskContext) -> Iterator[tuple[Layers, Layers]]:
         record, added = run.record(index), run.delta(index)
         shared = assembly.add(shared, record, added)
         network = network_of(assembly, shared, record, added).to(device)
-        data, seed = run.data(index), derive(run.spec.seed, "fisher", record.name)
+        data = run.data(index, reading_progress(context.reporter, record.name))
+        seed = derive(run.spec.seed, "fisher", record.name)
         information = fisher(network, data.train, data.mean, data.std, images, seed)
         yield {name: weight.detach() for name, weight in shared_parameters(network).items()}, information
 

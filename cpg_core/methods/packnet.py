@@ -32,6 +32,10 @@ class OneShotPruning(GradualPruning):
         """What the cut left."""
         return pruned[-1].number
 
+    def recovers(self, check: StageRecord, chosen: int, rules: Rules) -> bool:  # noqa: ARG002
+        """The cut itself is followed by its recovery."""
+        return False
+
 
 def prune_once(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
     """Cut before the first step, then train what is left."""

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from cpg_core.config.settings import Settings
 from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.method_parts import released_weights
@@ -21,6 +22,10 @@ from cpg_core.stages.stage_table import STAGES
 
 class ColumnPerTask(NoGrowth):
     """Every task after the first widens the network by `progressive.column_width`."""
+
+    def may_grow(self, settings: Settings) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
     def at_start(self, rules: Rules) -> float | None:
         """Channels add up, and weights grow with their square."""

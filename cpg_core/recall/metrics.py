@@ -8,7 +8,7 @@ import pandas as pd
 
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.records import TaskRecord
-from cpg_core.storage.run import DELTA, RECALL, RECORD, Run
+from cpg_core.storage.run import RECALL, RECORD, Run
 
 MEGABYTE = 2**20
 
@@ -43,8 +43,16 @@ def row(run: Run, index: int, recall: Callable[[str], float] | None = None) -> d
         "picked %": None if record.picked is None else _percent(record.picked),
         "sparsity": round(record.sparsity, 3),
         "bytes": record.delta_bytes,
-        "seconds": round(sum(run.seconds(record.index).values()), 1),
+        "seconds": None if (spent := seconds(run, index)) is None else round(spent, 1),
     }
+
+
+def seconds(run: Run, index: int) -> float | None:
+    """Seconds that task `index` took; None where `seconds.json` cannot be read, on which no result rests."""
+    try:
+        return sum(run.seconds(index).values())
+    except Damaged:
+        return None
 
 
 def matrix(run: Run) -> pd.DataFrame:
@@ -63,6 +71,7 @@ def summary(run: Run) -> dict[str, float]:
 
     `backward_transfer` is the mean over earlier tasks of final minus freeze accuracy, `forgetting` the mean of best
     minus final (Lopez-Paz and Ranzato, 2017; Chaudhry et al., 2018). `model_mb` is everything that recall needs.
+    `seconds` leaves out tasks whose seconds are lost.
 
     Raises:
         Damaged: no task is frozen yet.
@@ -84,13 +93,13 @@ def summary(run: Run) -> dict[str, float]:
         "redundancy_x": last.redundancy_x,
         "model_mb": sum(_bytes(run, record) for record in records) / MEGABYTE,
         "goals_met": sum(record.goal_met for record in records),
-        "seconds": sum(sum(run.seconds(record.index).values()) for record in records),
+        "seconds": sum(seconds(run, record.index) or 0.0 for record in records),
     }
 
 
 def _bytes(run: Run, record: TaskRecord) -> int:
     folder = run.task_folder(record.index)
-    return sum((folder / name).stat().st_size for name in (DELTA, RECORD, RECALL))
+    return record.delta_bytes + sum((folder / name).stat().st_size for name in (RECORD, RECALL))
 
 
 def _percent(accuracy: float) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.identities import load_pairs_split
 from cpg_core.data.pairs import pairs_in
+from cpg_core.data.reading import Progress, silent
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
@@ -24,11 +25,12 @@ def device_note(run: Run) -> str | None:
     return f"run {run.spec.name} was learned with compute.device=cuda; there is no GPU here: read on the CPU"
 
 
-def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
+def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress = silent) -> float:
     """Accuracy of a frozen task on the current model, on its test split or on `folder/CLASS/*`.
 
     Of a task that is tested on pairs: on those of `folder/pairs.txt` or `folder/pairs.csv`, with images beside it.
 
+    `progress` is told as images are read, and once more as they are evaluated.
     If a later task's checkpoint is damaged, the model up to the task is used: it recalls the same bits.
 
     Raises:
@@ -44,7 +46,7 @@ def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
         load = partial(load_eval_split, folder, record.classes)
         if (pairs := run.spec.tasks[index - 1].pairs) is not None:
             load = partial(load_pairs_split, pairs_in(folder, pairs))
-        split = load(image_size=run.input.size, channels=run.input.channels)
+        split = load(image_size=run.input.size, channels=run.input.channels, progress=progress)
     with deterministic(record.machine.threads):
         try:
             shared = assembly.shared()
@@ -53,4 +55,4 @@ def evaluate(run: Run, task: str, folder: Path | None = None) -> float:
                 raise
             shared = assembly.rebuild(index)
         network = network_of(assembly, shared, record, run.delta(index, record))
-        return test_accuracy(run, network, record, split)
+        return test_accuracy(run, network, record, split, progress)

@@ -24,7 +24,7 @@ from cpg_core.model.state import Shared, TaskState, widened
 from cpg_core.objectives import Objective
 from cpg_core.stages import method_parts
 from cpg_core.stages.request import Growth, Pruning, Request, Rules
-from cpg_core.stages.source_hash import source_sha256
+from cpg_core.stages.source_hash import code_of
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.records import Epoch, StageName, StageRecord
 from cpg_core.storage.run import Run, RunSpec
@@ -73,6 +73,7 @@ class Method:
         stages: what does each stage.
         growth: when and how far the network is widened.
         pruning: how far the task is pruned.
+        chain_only: the backbone must be a chain of layers, each of which reads the one before it alone.
         overwrites: a task trains over the weights of earlier ones, so the method must fail the unforgetting law.
         independent: each task has a network of its own, so nothing is shared and nothing can be forgotten.
         trainable: of a layer, `(older, index, grown_from)` to what task `index` trains (bool, the layer's shape), where
@@ -90,6 +91,7 @@ class Method:
     stages: Mapping[StageName, Stage]
     growth: Growth
     pruning: Pruning
+    chain_only: bool = False
     overwrites: bool = False
     independent: bool = False
     trainable: Callable[[Tensor, int, int], Tensor] = method_parts.released_weights
@@ -185,11 +187,11 @@ class TaskContext:
         spec = self.run.spec
         decides = self.data.val if spec.settings.goal_split == "val" else self.data.test
         content = {
-            "code": source_sha256(methods=spec.method, backbones=spec.backbone, objectives=self.data.spec.kind),
+            "code": code_of(spec, self.data.spec.kind),
             "torch": torch.__version__,
             "settings": settings_of(spec.method, spec.settings),
             "method": spec.method,
-            "backbone": spec.backbone,
+            "backbone": spec.backbone.model_dump(mode="json"),
             "seed": spec.seed,
             "goal": self.goal,
             "task": [self.index, len(spec.tasks), self.data.train.digest, decides.digest],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 
 from cpg_core import objectives
 from cpg_core.model.state import TaskState
@@ -18,6 +19,7 @@ from cpg_core.storage import delta as deltas
 from cpg_core.storage.files import sha256, sweep, write_json
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS
+from cpg_core.training.reporter import reading_progress
 
 
 def freeze(context: TaskContext, request: Request) -> StageRecord:
@@ -31,14 +33,15 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     stages = _stages(context, request, learned.state)
     delta_sha256 = deltas.write(folder / DELTA, learned.delta)
     record = task_record(context, learned, stages, delta_sha256, (folder / DELTA).stat().st_size)
-    earlier = recheck(assembly, learned.after, context.index - 1)
+    earlier = recheck(assembly, learned.after, context.index - 1, partial(reading_progress, context.reporter))
     write_json(folder / RECALL, {"earlier": [recall.model_dump(mode="json") for recall in earlier]})
     seconds = _seconds(context, stages, began)
     write_json(folder / SECONDS, seconds)
     sweep(folder)  # what is frozen are four files: all that is in the folder goes into DVC's pointer
     write_json(folder / RECORD, record.model_dump(mode="json"))
     assembly.cache(learned.after, sha256(folder / RECORD))
-    shutil.rmtree(context.run.task_work(context.index), ignore_errors=True)
+    for work in context.run.all_work(context.index):
+        shutil.rmtree(work, ignore_errors=True)
     context.reporter.stage_done(context.name, stages[-1], list(seconds.values())[-1], reused=False)
     context.reporter.task_done(record)
     return stages[-1]

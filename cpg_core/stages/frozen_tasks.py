@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ def recalled_network(
     at, compute = width(spec.settings.base_width, budget_x), spec.settings.compute
     device = device_at_hand(compute.device)
     return loaded_network(
-        spec.backbone, at, classes, objective, weights, delta.private, device, compute.precision
+        spec.backbone.name, at, classes, objective, weights, delta.private, device, compute.precision
     ).eval()
 
 
@@ -56,34 +56,40 @@ def _probe_batch(run: Run) -> Tensor:
     return probe_images(run.input.channels, run.input.size).to(device, memory_format=torch.channels_last)
 
 
-def split_accuracy(run: Run, network: Network, split: Split, mean: Tensor, std: Tensor) -> float:
+def split_accuracy(
+    run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress = silent
+) -> float:
     """Accuracy on a split, normalised by a task's mean and standard deviation."""
-    return Evaluator(network, pairs=split.pairs)(_batches(run, network, split, mean, std))
+    return Evaluator(network, pairs=split.pairs)(_batches(run, network, split, mean, std, progress))
 
 
 def split_result(
     run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress = silent
 ) -> Result:
     """All that is found on a split, normalised by a task's mean and standard deviation."""
-    batches = counted(_batches(run, network, split, mean, std), len(split), progress)
-    return Evaluator(network, pairs=split.pairs).result(batches)
+    return Evaluator(network, pairs=split.pairs).result(_batches(run, network, split, mean, std, progress))
 
 
-def _batches(run: Run, network: Network, split: Split, mean: Tensor, std: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return eval_batches(split, mean, std, run.spec.settings.eval_batch_size, network.device)
+def _batches(
+    run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress
+) -> Iterator[tuple[Tensor, Tensor]]:
+    batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, network.device)
+    return counted(batches, len(split), progress)
 
 
-def test_accuracy(run: Run, network: Network, record: TaskRecord, split: Split | None = None) -> float:
+def test_accuracy(
+    run: Run, network: Network, record: TaskRecord, split: Split | None = None, progress: Progress = silent
+) -> float:
     """Accuracy of a recalled task on its test split, or on another split of the same classes."""
-    split = run.test_split(record.index) if split is None else split
-    return split_accuracy(run, network, split, torch.tensor(record.mean), torch.tensor(record.std))
+    split = run.test_split(record.index, progress) if split is None else split
+    return split_accuracy(run, network, split, torch.tensor(record.mean), torch.tensor(record.std), progress)
 
 
-def recheck(assembly: Assembly, shared: Shared, before: int) -> list[Recall]:
+def recheck(assembly: Assembly, shared: Shared, before: int, reading: Callable[[str], Progress]) -> list[Recall]:
     """How tasks 1 to `before` stand on the current shared weights.
 
     A task whose probe logits are the same bits as at its freeze keeps its test accuracy; one that has changed is
-    evaluated again.
+    evaluated again. `reading` gives, by a task's name, who is told as its images are read.
     """
     run = assembly.run
     found, probe = [], _probe_batch(run)
@@ -98,6 +104,6 @@ def recheck(assembly: Assembly, shared: Shared, before: int) -> list[Recall]:
         write(weights, assembly.weights(shared, record, delta))
         write(private, delta.private)
         unchanged = digest(probe_logits(network, probe)) == record.probe_sha256
-        test = record.test_accuracy if unchanged else test_accuracy(run, network, record)
+        test = record.test_accuracy if unchanged else test_accuracy(run, network, record, progress=reading(record.name))
         found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
     return found

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from cpg_core.config.settings import Settings
 from cpg_core.stages.request import Rules
 from cpg_core.storage.records import StageRecord
 
 
 class NoGrowth:
     """The network keeps its width."""
+
+    def may_grow(self, settings: Settings) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
 
     def at_start(self, rules: Rules) -> float | None:  # noqa: ARG002
         """Never."""
@@ -20,6 +25,10 @@ class NoGrowth:
 
 class GrowOnMiss(NoGrowth):
     """Widen by `grow.step_x` after each miss, up to `grow.max_x`; the task then begins anew (Algorithm 1)."""
+
+    def may_grow(self, settings: Settings) -> bool:
+        """Unless its largest budget is that which there is."""
+        return settings.grow.max_x > 1
 
     def on_miss(self, check: StageRecord, rules: Rules) -> tuple[float, int | None] | None:
         """The next budget."""

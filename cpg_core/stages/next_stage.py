@@ -31,10 +31,12 @@ def next_stage(method: Method, done: Sequence[StageRecord], rules: Rules) -> Req
             return _prune_or_finish(method, done, rules)
         case "prune":
             return _prune_or_finish(method, done, rules)
+        case "recover":
+            return _after_pruning(method, done, _kept(last), rules)
         case "split":
             return Request("freeze", number, last.number, last.budget_x)
         case "retrain":
-            return Request("freeze", number, last.number if last.kept else last.source, last.budget_x)
+            return Request("freeze", number, _kept(last), last.budget_x)
         case "freeze":
             return None
 
@@ -50,4 +52,17 @@ def _prune_or_finish(method: Method, done: Sequence[StageRecord], rules: Rules) 
         source = pruned[-1].number if pruned else check.source
         return Request("prune", number, source, budget_x, target)
     chosen = pruning.chosen(check, pruned, rules)
-    return method.after_pruning(done, chosen, rules) or Request("freeze", number, chosen, budget_x)
+    if pruning.recovers(check, chosen, rules):
+        return Request("recover", number, chosen, budget_x)
+    return _after_pruning(method, done, chosen, rules)
+
+
+def _after_pruning(method: Method, done: Sequence[StageRecord], chosen: int, rules: Rules) -> Request:
+    freeze = Request("freeze", len(done) + 1, chosen, done[-1].budget_x)
+    return method.after_pruning(done, chosen, rules) or freeze
+
+
+def _kept(last: StageRecord) -> int:
+    """The state of a stage that is kept only if better, or the one that it began from."""
+    assert last.source is not None
+    return last.number if last.kept else last.source

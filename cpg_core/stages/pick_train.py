@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cpg_core.config.settings import RandomPicks
+from cpg_core.config.picks import RandomPicks
 from cpg_core.model.ownership import count
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, Place, TaskContext

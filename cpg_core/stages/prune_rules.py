@@ -21,6 +21,10 @@ class NoPruning:
         assert check.source is not None
         return check.source
 
+    def recovers(self, check: StageRecord, chosen: int, rules: Rules) -> bool:  # noqa: ARG002
+        """Nothing was lost."""
+        return False
+
     def available(self, own: int, unowned: int) -> int:  # noqa: ARG002
         """What it holds: nothing is ever released."""
         return own
@@ -65,6 +69,10 @@ class GradualPruning(NoPruning):
         if serving:
             return serving[-1]
         return enough[0].number if least > 0 else super().chosen(check, pruned, rules)
+
+    def recovers(self, check: StageRecord, chosen: int, rules: Rules) -> bool:
+        """Where weights were released and the settings give it epochs."""
+        return rules.settings.prune.recover_epochs > 0 and chosen != check.source
 
     def available(self, own: int, unowned: int) -> int:  # noqa: ARG002
         """All that no earlier task owns, whether the task holds it or not."""

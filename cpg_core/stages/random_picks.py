@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.config.settings import AllPicks, Picks, RandomPicks
+from cpg_core.config.picks import AllPicks, Picks, RandomPicks
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.seeds import derive

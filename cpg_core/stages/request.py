@@ -41,6 +41,10 @@ class Request:
 class Growth(Protocol):
     """When and how far a task widens the network. Budgets are in units of the base network's shared weights."""
 
+    def may_grow(self, settings: Settings) -> bool:
+        """Whether any task could, under these settings."""
+        ...
+
     def at_start(self, rules: Rules) -> float | None:
         """The budget to grow to before the task is trained; None: it begins at the width that there is."""
         ...
@@ -62,6 +66,10 @@ class Pruning(Protocol):
 
     def chosen(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> int:
         """The number of the stage whose state is kept."""
+        ...
+
+    def recovers(self, check: StageRecord, chosen: int, rules: Rules) -> bool:
+        """Whether the chosen state trains on before anything else is done with it."""
         ...
 
     def available(self, own: int, unowned: int) -> int:

@@ -13,9 +13,17 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+from cpg_core.backbones import module_of
+from cpg_core.storage.run import RunSpec
+
 PACKAGE = Path(__file__).parents[1]
 EXEMPT = ("recall/",)
 """Files and rooms that cannot change what is learned: nothing that trains imports them."""
+
+
+def code_of(spec: RunSpec, objective: str) -> str:
+    """`source_sha256` of what a run's method and backbone, and the objective of one of its tasks, depend on."""
+    return source_sha256(methods=spec.method, backbones=module_of(spec.backbone.name), objectives=objective)
 
 
 @functools.cache

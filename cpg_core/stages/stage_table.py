@@ -9,6 +9,7 @@ from cpg_core.stages.context import Stage
 from cpg_core.stages.grow import grow
 from cpg_core.stages.pick_train import pick_train
 from cpg_core.stages.prune import prune
+from cpg_core.stages.recover import recover
 from cpg_core.stages.retrain import retrain
 from cpg_core.storage.records import StageName
 
@@ -17,6 +18,7 @@ STAGES: Mapping[StageName, Stage] = {
     "check": check,
     "grow": grow,
     "prune": prune,
+    "recover": recover,
     "retrain": retrain,
 }
 """`freeze` is not among them: it looks at all tasks, and is done by the leader alone."""

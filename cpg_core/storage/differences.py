@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cpg_core.config.method_settings import settings_of
+from cpg_core.config.schema import Strict
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run, RunSpec
@@ -39,8 +40,12 @@ def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
 
 
 def _fields(there: RunSpec, here: RunSpec, names: tuple[str, ...]) -> list[str]:
-    values = ((name, getattr(there, name), getattr(here, name)) for name in names)
+    values = ((name, _told(getattr(there, name)), _told(getattr(here, name))) for name in names)
     return [f"{name}: {old!r} there, {new!r} here" for name, old, new in values if old != new]
+
+
+def _told(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, Strict) else value
 
 
 def _goals(there: RunSpec, here: RunSpec) -> list[str]:

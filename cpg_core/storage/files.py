@@ -22,6 +22,7 @@ from cpg_core.model.layers import Layers
 
 M = TypeVar("M", bound=BaseModel)
 SEAL = "sealed_sha256"
+RESTORE = "bring back this file from a copy (dvc pull; run.json: git checkout)"
 LEFTOVERS = (".*.part", ".tmp??????")
 
 
@@ -39,7 +40,7 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
+        raise Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}") from error
 
 
 def write_json(path: Path, content: dict[str, Any], *, sync: bool = True) -> None:
@@ -57,11 +58,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except OSError as error:
-        raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
+        raise Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}") from error
     except ValueError as error:
-        raise Damaged(f"{path}: not valid JSON: {error}") from error
+        raise Damaged(f"{path}: not valid JSON ({error}); {RESTORE}") from error
     if not isinstance(content, dict) or content.pop(SEAL, None) != _seal(content):
-        raise Damaged(f"{path}: damaged: not the content that was written; bring back this file from a copy (dvc pull)")
+        raise Damaged(f"{path}: not the content that was written; {RESTORE}")
     return content
 
 
@@ -85,6 +86,11 @@ def write_tensors(path: Path, tensors: Layers, *, sync: bool = True) -> str:
     return sha256(path)
 
 
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file as it is."""
+    _replace(path, lambda aside: _write_bytes(aside, content), sync)
+
+
 def read_tensors(path: Path, expected_sha256: str) -> Layers:
     """The tensors in a safetensors file.
 
@@ -94,8 +100,7 @@ def read_tensors(path: Path, expected_sha256: str) -> Layers:
     found = sha256(path)
     if found != expected_sha256:
         raise Damaged(
-            f"{path}: damaged: its SHA-256 is {found[:12]}..., the record says {expected_sha256[:12]}...; "
-            "bring back this file from a copy (dvc pull)"
+            f"{path}: damaged: its SHA-256 is {found[:12]}..., the record says {expected_sha256[:12]}...; {RESTORE}"
         )
     return load_file(path)
 
@@ -124,6 +129,10 @@ def _seal(content: dict[str, Any]) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _replace(path: Path, write: Callable[[Path], None], sync: bool) -> None:
@@ -171,9 +180,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         cause = "the disk is full" if full else str(error)
-        raise CpgError(
-            f"{path}: cannot be written: {cause}. Nothing finished is lost: mend the cause and give the same command."
-        ) from error
+        raise CpgError(f"{path}: cannot be written: {cause}; mend the cause and give the same command again") from error
 
 
 def digest(tensor: torch.Tensor) -> str:

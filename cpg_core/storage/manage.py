@@ -8,8 +8,8 @@ from pathlib import Path
 from cpg_core.errors import CpgError
 from cpg_core.storage.files import disk_errors, read_record, write_json
 from cpg_core.storage.lock import locked
-from cpg_core.storage.run import RECORD, RUN, RunSpec
-from cpg_core.storage.runs import checked_name, none_of
+from cpg_core.storage.run import RUN, RunSpec
+from cpg_core.storage.runs import checked_name, is_run, none_of
 
 
 def rename(root: Path, old: str, new: str) -> None:
@@ -22,9 +22,9 @@ def rename(root: Path, old: str, new: str) -> None:
         CpgError: there is no such run, the new name is taken or none, or a process is learning the run.
     """
     source, target = _folders(root, old), _folders(root, checked_name(new))
-    if not _is_run(source[0]) and not (_is_run(target[0]) and _in_progress(source[1]) and not _in_progress(target[1])):
+    if not is_run(source[0]) and not (is_run(target[0]) and _in_progress(source[1]) and not _in_progress(target[1])):
         raise none_of(root, old)
-    if _is_run(source[0]) and target[0].exists():
+    if is_run(source[0]) and target[0].exists():
         raise CpgError(f"run {old!r} cannot be named {new!r}: {target[0]} is there already")
     with locked(source[1]), disk_errors(target[0]):
         if source[0].exists():
@@ -46,7 +46,7 @@ def remove(root: Path, name: str) -> None:
     checkpoints, work = require_run(root, name)
     gone = _removed(checkpoints)
     with locked(work), disk_errors(checkpoints):
-        if _is_run(checkpoints):
+        if is_run(checkpoints):
             if gone.exists():
                 shutil.rmtree(gone)
             checkpoints.rename(gone)
@@ -61,7 +61,7 @@ def require_run(root: Path, name: str) -> tuple[Path, Path]:
         CpgError: there is no such run, nor the rest of one.
     """
     checkpoints, work = _folders(root, name)
-    if not _is_run(checkpoints) and not _removed(checkpoints).exists():
+    if not is_run(checkpoints) and not _removed(checkpoints).exists():
         raise none_of(root, name)
     return checkpoints, work
 
@@ -85,11 +85,6 @@ def _folders(root: Path, name: str) -> tuple[Path, Path]:
 def _removed(checkpoints: Path) -> Path:
     """What a run's folder is called while it is deleted."""
     return checkpoints.with_name(f".{checkpoints.name}.removed")
-
-
-def _is_run(folder: Path) -> bool:
-    """Whether a folder is a run's, however damaged: it may be removed all the same."""
-    return (folder / RUN).exists() or any(folder.glob(f"*/{RECORD}")) or any(folder.glob("*.dvc"))
 
 
 def _in_progress(work: Path) -> bool:

@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.schema import Strict
 from cpg_core.objectives import ObjectiveSpec
 
-StageName = Literal["pick_train", "check", "grow", "prune", "retrain", "split", "freeze"]
+StageName = Literal["pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
 
 
 class Epoch(Strict):
@@ -34,7 +35,7 @@ class StageRecord(Strict):
         met: check: the goal and every gate were met; prune: the goal was met.
         gate: check and prune: the training-accuracy gate was passed; None where there is no such gate.
         drifted: pick_train of DEN: units of earlier tasks that moved further than its setting allows.
-        kept: retrain: its state is better than its source's.
+        kept: recover, retrain: its state is better than its source's.
         sparsity: released over available weights, of the state it wrote.
         own: weights that the task holds in the state it wrote.
         picked: share of earlier tasks' weights that the task uses; None where there are none.
@@ -105,7 +106,7 @@ class TaskRecord(Strict):
     released: int
     sparsity: float
     picked: float | None
-    backbone: str
+    backbone: BackboneSpec
     width: float
     classes: tuple[str, ...]
     images: dict[str, int]

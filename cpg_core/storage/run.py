@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from pydantic import field_validator
 
-from cpg_core.backbones import Input
-from cpg_core.backbones import find as find_backbone
+from cpg_core.backbones import Input, input_of
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.defaults import completed
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
+from cpg_core.data.kept import NOTHING_KEPT, Keep
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
@@ -21,7 +22,7 @@ from cpg_core.data.task import TaskData, load_task_data, load_test_split
 from cpg_core.model.network import shared_shapes, width
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
-from cpg_core.storage.files import Damaged, read_json, read_record
+from cpg_core.storage.files import RESTORE, Damaged, read_json, read_record
 from cpg_core.storage.records import Recall, TaskRecord
 
 RUN = "run.json"
@@ -38,7 +39,7 @@ class RunSpec(Strict):
     sequence: str
     ordering: str
     method: str
-    backbone: str
+    backbone: BackboneSpec
     profile: str
     seed: int
     goals: dict[str, float]
@@ -85,10 +86,10 @@ class Run:
     @cached_property
     def input(self) -> Input:
         """What images the backbone takes."""
-        return find_backbone(self.spec.backbone).INPUT
+        return input_of(self.spec.backbone)
 
-    def data(self, index: int, progress: Progress = silent) -> TaskData:
-        """The images of task `index`, read anew: always the same split of the same images."""
+    def data(self, index: int, progress: Progress = silent, keep: Keep = NOTHING_KEPT) -> TaskData:
+        """The images of task `index`, read anew but for what is kept: always the same split of the same images."""
         return load_task_data(
             self.spec.tasks[index - 1],
             image_size=self.input.size,
@@ -97,15 +98,17 @@ class Run:
             seed=self.spec.seed,
             workers=self.spec.settings.compute.workers,
             progress=progress,
+            keep=keep,
         )
 
-    def test_split(self, index: int) -> Split:
+    def test_split(self, index: int, progress: Progress = silent) -> Split:
         """The test images of task `index` alone."""
         return load_test_split(
             self.spec.tasks[index - 1],
             image_size=self.input.size,
             channels=self.input.channels,
             workers=self.spec.settings.compute.workers,
+            progress=progress,
         )
 
     def label(self, index: int) -> str:
@@ -119,6 +122,10 @@ class Run:
     def task_work(self, index: int) -> Path:
         """Where the stages of task `index` leave their states."""
         return self.work / self.label(index)
+
+    def all_work(self, index: int) -> list[Path]:
+        """The same, and that of tasks which were to be task `index` and were taken back."""
+        return list(self.work.glob(f"{index:03d}-*"))
 
     def is_frozen(self, index: int) -> bool:
         """Whether task `index` has its record."""
@@ -134,7 +141,7 @@ class Run:
         count = there.index(False) if False in there else len(there)
         if any(there[count:]):
             gone = self.task_folder(count + 1) / RECORD
-            raise Damaged(f"{gone}: missing, although a later task is frozen; bring it back from a copy (dvc pull)")
+            raise Damaged(f"{gone}: missing, although a later task is frozen; {RESTORE}")
         return count
 
     def record(self, index: int) -> TaskRecord:
@@ -167,6 +174,18 @@ class Run:
         record = record or self.record(index)
         return delta.read(self.task_folder(index) / DELTA, record.delta_sha256)
 
+    def require_delta(self, index: int) -> None:
+        """Refuse a delta that is missing or has another size than its record says. Its bytes are not read.
+
+        Raises:
+            Damaged: naming the file.
+        """
+        file, size = self.task_folder(index) / DELTA, self.record(index).delta_bytes
+        found = file.stat().st_size if file.is_file() else None
+        if found != size:
+            what = "missing" if found is None else f"{found} bytes instead of {size}"
+            raise Damaged(f"{file}: {what}; {RESTORE}")
+
     def recallable(self, index: int) -> tuple[TaskRecord, Delta]:
         """The record of frozen task `index` and its delta without its own weights, read and checked once a process.
 
@@ -185,4 +204,4 @@ class Run:
 
     def shapes(self, budget_x: float) -> dict[str, torch.Size]:
         """The shapes of the shared layers at a budget."""
-        return shared_shapes(self.spec.backbone, width(self.spec.settings.base_width, budget_x))
+        return shared_shapes(self.spec.backbone.name, width(self.spec.settings.base_width, budget_x))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.storage.differences import goes_on
 from cpg_core.storage.files import Damaged, read_record, write_json
-from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
 
 
@@ -28,9 +28,14 @@ def checked_name(name: str) -> str:
 
 
 def names(root: Path) -> list[str]:
-    """The runs in `root/checkpoints`, in alphabetical order."""
-    found = (path.parent.name for path in (root / "checkpoints").glob(f"*/{RUN}"))
+    """The runs in `root/checkpoints`, damaged ones too, in alphabetical order."""
+    found = (path.name for path in (root / "checkpoints").glob("*") if is_run(path))
     return sorted(name for name in found if not name.startswith("."))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, however damaged: it has a `run.json`, a frozen task, or one that DVC keeps."""
+    return (folder / RUN).exists() or any(folder.glob(f"*/{RECORD}")) or any(folder.glob("*.dvc"))
 
 
 def open_run(root: Path, name: str) -> Run:
@@ -43,9 +48,10 @@ def open_run(root: Path, name: str) -> Run:
         CpgError: there is none of that name, or its `run.json` is not a run's.
     """
     name = name.rstrip("/")  # as a shell completes the name of a folder
-    file = root / "checkpoints" / name / RUN
-    if "/" in name or not file.exists():
+    folder = root / "checkpoints" / name
+    if not name or "/" in name or not is_run(folder):
         raise none_of(root, name)
+    file = _run_file(folder)
     spec = read_record(file, RunSpec, context={"folder": root})
     return Run(root, spec if spec.name == name else spec.model_copy(update={"name": name}))
 
@@ -56,16 +62,12 @@ def none_of(root: Path, name: str) -> CpgError:
 
 
 def begin(root: Path, spec: RunSpec) -> Run:
-    """The run of `spec`: made now, or found on disk and gone on with.
+    """The run of `spec`: a new one, or found on disk and gone on with. Nothing is written before `written`.
 
     Raises:
         CpgError: the folder holds a run of something else, or one with frozen tasks under other settings.
     """
-    there = found(root, spec)
-    run = there or Run(root, spec)
-    if there is None or there.spec != open_run(root, spec.name).spec:
-        _write(run)
-    return run
+    return found(root, spec) or Run(root, spec)
 
 
 def found(root: Path, spec: RunSpec) -> Run | None:
@@ -74,13 +76,7 @@ def found(root: Path, spec: RunSpec) -> Run | None:
     Raises:
         CpgError: as `begin`.
     """
-    folder = Run(root, spec).folder
-    if not (folder / RUN).exists():
-        if any(folder.glob(f"*/{RECORD}")):
-            gone = folder / RUN
-            raise Damaged(
-                f"{gone}: missing, although tasks are frozen beside it; bring it back from a copy (git checkout)"
-            )
+    if not is_run(Run(root, spec).folder):
         return None
     there = open_run(root, spec.name)
     spec = goes_on(there, spec)
@@ -88,7 +84,7 @@ def found(root: Path, spec: RunSpec) -> Run | None:
 
 
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:
-    """The run with one more task at its end, `run.json` rewritten.
+    """The run with one more task at its end. Nothing is written before `written`.
 
     Raises:
         CpgError: the task's name is taken, or the run is not finished.
@@ -98,23 +94,62 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
     if task.name in run.spec.goals:
         raise CpgError(f"run {run.spec.name} has a task {task.name!r} already; name the new one otherwise")
     goals = {**run.spec.goals, task.name: goal}
-    longer = Run(run.root, run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals}))
-    _write(longer)
-    return longer
+    return Run(run.root, run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals}))
 
 
-def withdraw(run: Run) -> None:
-    """Take the last task of a run back where nothing of it was learned, so that it stands in no other task's way.
+@contextmanager
+def written(run: Run, index: int) -> Iterator[None]:
+    """Let `run.json` say what the run is, while its task `index` is learned. The run's lock must be held.
 
-    Not while another process learns it.
+    It comes after all that can be refused by itself, so that a refused command takes no name and adds no task. Where
+    the block fails before any work of the task is kept, `run.json` is as it was before. What was read of its images is
+    no such work: it stays, for a second try.
+
+    Raises:
+        CpgError: the run on disk has frozen tasks that this one does not know of.
     """
-    index = len(run.spec.tasks)
-    with suppress(CpgError), locked(run.work):
-        if index > 1 and run.frozen() == index - 1 and not any(run.task_work(index).glob("*/*")):
-            last = run.spec.tasks[-1].name
-            goals = {name: goal for name, goal in run.spec.goals.items() if name != last}
-            _write(Run(run.root, run.spec.model_copy(update={"tasks": run.spec.tasks[:-1], "goals": goals})))
+    before = write_spec(run)
+    try:
+        yield
+    except Exception:
+        if not run.is_frozen(index) and not any(run.task_work(index).glob("[0-9]*/*")):
+            with suppress(CpgError, OSError):  # the disk may be full: then the run stays, with nothing learned
+                _put_back(run, before)
+        raise
 
 
-def _write(run: Run) -> None:
-    write_json(run.folder / RUN, run.spec.stored(run.root))
+def write_spec(run: Run) -> RunSpec | None:
+    """Write `run.json`, if it does not say the same already; what it said before. The run's lock must be held.
+
+    Raises:
+        CpgError: as `written`.
+    """
+    there = open_run(run.root, run.spec.name) if is_run(run.folder) else None
+    if there is not None:
+        frozen = [task.name for task in there.spec.tasks[: there.frozen()]]
+        if frozen != [task.name for task in run.spec.tasks[: len(frozen)]]:
+            raise CpgError(f"run {run.spec.name}: another process has added a task to it; give the same command again")
+    if there is None or there.spec != run.spec:
+        write_json(run.folder / RUN, run.spec.stored(run.root))
+    return None if there is None else there.spec
+
+
+def _run_file(folder: Path) -> Path:
+    """The `run.json` of a run.
+
+    Raises:
+        Damaged: it is missing.
+    """
+    file = folder / RUN
+    if not file.exists():
+        gone = "missing, although tasks are frozen beside it"
+        raise Damaged(f"{file}: {gone}; bring it back from a copy (git checkout), or: cpg remove {folder.name}")
+    return file
+
+
+def _put_back(run: Run, spec: RunSpec | None) -> None:
+    if spec is not None:
+        write_spec(Run(run.root, spec))
+        return
+    (run.folder / RUN).unlink()
+    run.folder.rmdir()

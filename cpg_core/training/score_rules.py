@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cpg_core.config.settings import PickTrain, SignificantPicks
+from cpg_core.config.picks import SignificantPicks
+from cpg_core.config.settings import PickTrain
 from cpg_core.training.update_rules import AdaptiveRule, adam
 
 BETA1, BETA2 = 0.9, 0.999

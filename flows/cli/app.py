@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import typer
 
 from cpg_core.errors import CpgError
 from flows.cli import options, runs
+from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
 from flows.cli.reproduce import app as reproduce
 
@@ -62,23 +64,16 @@ def add(
     name: options.RunName,
     task: options.TaskFile,
     goal: options.Goal = None,
-    root: options.Root = HERE,
+    root: options.ReadRoot = HERE,
     plain: options.Plain = False,
     no_track: options.NoTrack = False,
 ) -> None:
     """Learn one more task at the end of a finished run; the tasks before it stay as they are, bit for bit."""
-    from cpg_core.storage.runs import withdraw
     from flows.cli.launch import learn
     from flows.request import added
 
     given = {"run": name, "task": str(task), "goal": goal}
-    run = added(root, name, task, goal)
-    try:
-        unrecorded = learn("add", run, given, root, plain=plain, track=not no_track)
-    except CpgError:
-        withdraw(run)
-        raise
-    _end(unrecorded)
+    _end(learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -133,28 +128,35 @@ def prepare(sequence: options.Sequence, root: options.Root = HERE) -> None:
 
 
 @app.command()
-def show(name: options.RunName, no_recall: options.NoRecall = False, root: options.Root = HERE) -> None:
+def show(name: options.RunName, no_recall: options.NoRecall = False, root: options.ReadRoot = HERE) -> None:
     """Show a run, a row a task: its accuracy at its freeze and on the model as it is now, its goal, and its size.
 
     Exit code 1: a task cannot be read or recalled.
     """
     from cpg_core.recall.recall import evaluate
     from flows.console.tables import print_table, summary_line, tasks
+    from flows.console.terminal import reading_bar
 
-    found, problems = _open(root, name), list[str]()
-    print_table(tasks(found, None if no_recall else lambda task: evaluate(found, task), problems.append))
+    found = _open(root, name)
+    with reading_bar() as reading:
+
+        def recall(task: str) -> float:
+            return evaluate(found, task, progress=partial(reading, task))
+
+        table, problems = tasks(found, None if no_recall else recall)
+    print_table(table)
     try:
-        typer.echo(summary_line(found))
+        typer.echo(summary_line(found) + (f"; damaged: {', '.join(problems)}" if problems else ""))
     except CpgError as error:
-        problems.append(f"{name}: {error}")
-    for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
+        problems[name] = str(error)
+    for what, why in problems.items():
+        typer.echo(f"error: {what}: {why}", err=True)
     if problems:
         raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command()
-def audit(name: options.RunName, root: options.Root = HERE) -> None:
+def audit(name: options.RunName, root: options.ReadRoot = HERE) -> None:
     """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not."""
     from cpg_core.recall.audit import audit as check
 
@@ -169,16 +171,20 @@ def audit(name: options.RunName, root: options.Root = HERE) -> None:
 
 @app.command("eval")
 def evaluate(
-    name: options.RunName, task: options.TaskName, data: options.Data = None, root: options.Root = HERE
+    name: options.RunName, task: options.TaskName, data: options.Data = None, root: options.ReadRoot = HERE
 ) -> None:
     """Recall one task of a run and print its accuracy, on its test split or on a folder of images."""
     from cpg_core.recall.recall import evaluate as recalled
+    from flows.console.terminal import reading_bar
 
-    typer.echo(f"{task}: accuracy {recalled(_open(root, name), task, data):.4f}")
+    run = _open(root, name)
+    with reading_bar() as reading:
+        accuracy = recalled(run, task, data, partial(reading, task))
+    typer.echo(f"{task}: accuracy {accuracy:.4f}")
 
 
 @app.command()
-def reap(root: options.Root = HERE) -> None:
+def reap(root: options.ReadRoot = HERE) -> None:
     """End flow runs whose process is gone, though the Prefect server takes them for running; then it can retry them.
 
     The server is the one that PREFECT_API_URL or Prefect's profile names.
@@ -195,6 +201,7 @@ def reap(root: options.Root = HERE) -> None:
 
 
 app.command("list")(runs.list_runs)
+app.command("backbones")(list_backbones)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")

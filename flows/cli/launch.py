@@ -12,7 +12,7 @@ from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run
 from flows.console.reporters import Listen
 from flows.console.tables import summary_line
-from flows.console.terminal import on_terminal
+from flows.console.terminal import on_terminal, starting_server
 from flows.environment import prepare, quiet
 from flows.orchestration.server import ServerNotStarted, server
 from flows.persist import Persist
@@ -71,7 +71,7 @@ def _learn_in_flow(
     listen: Listen,
 ) -> bool:
     """The same as a Prefect flow; whether a server was there for it."""
-    with server(root / ".prefect") as wait:
+    with server(root / ".prefect", starting_server) as wait:
         from flows.orchestration.outage import run_despite_outage
         from flows.orchestration.run_log import terminal_and_log
         from flows.orchestration.sequence import add_flow, sequence_flow
@@ -116,6 +116,8 @@ def learn_side_by_side(
     from flows.sweep.worker_process import learn_in_process
 
     prepare(root)
+    if dask == "":
+        raise CpgError("--dask: an empty address; give one such as tcp://10.0.0.1:8786, or leave it out")
     if plain and dask:
         raise CpgError("--dask hands runs to a cluster through Prefect: leave out --plain, or --dask")
     if dask:
@@ -138,7 +140,7 @@ def _compare_in_flow(
     wanted: Comparison, planned: list[Planned] | None, workers: int | None, dask: str | None, root: Path, *, track: bool
 ) -> Results | None:
     """The same as a Prefect flow; None if no server was there for it."""
-    with server(root / ".prefect") as wait:
+    with server(root / ".prefect", starting_server) as wait:
         from flows.orchestration.compare import compare_flow
 
         quiet()

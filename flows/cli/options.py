@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows import parameters
-from flows.parameters import Parameter, expanded
+from flows.parameters import Parameter, existing_results, expanded, results_folder
 
 
 def _help(parameter: Parameter) -> str:
@@ -32,7 +32,8 @@ def _argument(parameter: Parameter, **more: Any) -> Any:  # noqa: ANN401
 RunName = Annotated[str, _argument(parameters.LEARNED_RUN)]
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="The name that it gets.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Root = Annotated[Path, _option(parameters.ROOT, parser=expanded)]
+Root = Annotated[Path, _option(parameters.ROOT, parser=results_folder)]
+ReadRoot = Annotated[Path, _option(parameters.ROOT, parser=existing_results)]
 Goal = Annotated[str | None, _option(parameters.GOAL)]
 Plain = Annotated[bool, typer.Option("--plain", help="Learn here and now, without Prefect.")]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not record the run in MLflow.")]

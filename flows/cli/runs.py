@@ -7,12 +7,13 @@ from pathlib import Path
 import typer
 
 from flows.cli import options
+from flows.cli.errors import ExitCode
 
 HERE = Path()
 RECORDED = "What MLflow and Prefect have recorded of it stays there"
 
 
-def list_runs(root: options.Root = HERE) -> None:
+def list_runs(root: options.ReadRoot = HERE) -> None:
     """List the runs: where they are, how far they are, what they take of the disk, and how they came out."""
     from flows.console.tables import print_table, runs
 
@@ -23,7 +24,7 @@ def list_runs(root: options.Root = HERE) -> None:
         print_table(found)
 
 
-def rename(name: options.RunName, new: options.NewName, root: options.Root = HERE) -> None:
+def rename(name: options.RunName, new: options.NewName, root: options.ReadRoot = HERE) -> None:
     """Give a run another name: its checkpoints with DVC's pointer files, and its work in progress.
 
     To go on with it, give the command that made it with --run NEW.
@@ -31,17 +32,24 @@ def rename(name: options.RunName, new: options.NewName, root: options.Root = HER
     from cpg_core.storage.manage import rename as rename_run
 
     rename_run(root, name, new)
-    typer.echo(f"{name} is named {new} now. {RECORDED} under the old name; what comes is recorded under the new one.")
+    typer.echo(
+        f"{name} is named {new} now; the command that made it goes on with it if given with --run {new}.\n"
+        f"{RECORDED} under the old name; what comes is recorded under the new one."
+    )
 
 
-def remove(name: options.RunName, yes: options.Yes = False, root: options.Root = HERE) -> None:
-    """Remove a run for good: what it learned, DVC's pointer files of it, and its work in progress. Asks first."""
+def remove(name: options.RunName, yes: options.Yes = False, root: options.ReadRoot = HERE) -> None:
+    """Remove a run for good: what it learned, DVC's pointer files of it, and its work in progress. Asks first.
+
+    Exit code 1: the answer was no, and nothing is removed.
+    """
     from cpg_core.storage.manage import remove as remove_run
     from cpg_core.storage.manage import require_run, size
 
     checkpoints, work = require_run(root, name)
     megabytes = (size(checkpoints) + size(work)) / 2**20
-    if not yes:
-        typer.confirm(f"Remove {checkpoints} and {work} ({megabytes:.2f} MB) for good?", abort=True)
+    if not yes and not typer.confirm(f"Remove {checkpoints} and {work} ({megabytes:.2f} MB) for good?"):
+        typer.echo(f"{name} is not removed", err=True)
+        raise typer.Exit(ExitCode.FAILED)
     remove_run(root, name)
     typer.echo(f"removed {name} ({megabytes:.2f} MB). {RECORDED}; so do files in DVC's cache, until dvc gc")

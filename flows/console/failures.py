@@ -7,9 +7,7 @@ import json
 import sqlite3
 from concurrent.futures import BrokenExecutor
 
-from cpg_core.errors import CpgError
-
-MOST_CHARACTERS = 300
+from cpg_core.errors import CpgError, one_line
 
 ADVICE = {
     errno.ENOSPC: "no space left on the disk; free some, and give the same command again to go on",
@@ -68,4 +66,4 @@ def _of_system(error: OSError) -> str:
 
 def _short(error: BaseException) -> str:
     """The first line of a message."""
-    return (str(error).strip().splitlines() or [""])[0][:MOST_CHARACTERS]
+    return one_line((str(error).strip().splitlines() or [""])[0])

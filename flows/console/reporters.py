@@ -18,6 +18,11 @@ MANY_IMAGES = 5000
 """Read without a line that says so."""
 
 
+def reading_line(task: str, done: int, total: int) -> str | None:
+    """`images of fish: 5,000 of 16,000 read`; None in between."""
+    return f"images of {task}: {done:,} of {total:,} read" if done and done % MANY_IMAGES == 0 else None
+
+
 class Lines(Silent):
     """A line a stage and one a task; none an epoch."""
 
@@ -28,9 +33,9 @@ class Lines(Silent):
         self._before: StageRecord | None = None
 
     def reading(self, task: str, done: int, total: int) -> bool:
-        """`images of fish: 2,000 of 16,000 read`; nothing of a part that is small."""
-        if done and done % MANY_IMAGES == 0:
-            self._write(f"images of {task}: {done:,} of {total:,} read")
+        """A line for many images; nothing of a part that is small."""
+        if line := reading_line(task, done, total):
+            self._write(line)
         return self._stop.requested
 
     def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:

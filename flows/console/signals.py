@@ -18,6 +18,39 @@ def to_stderr(message: str) -> None:
         os.write(2, f"{message}\n".encode())
 
 
+@contextmanager
+def acknowledged(message: str) -> Iterator[None]:
+    """Say at once that Ctrl-C was heard, inside a block that has nothing to save and may take seconds to be left.
+
+    What is imported meanwhile may take the `KeyboardInterrupt` for an error, or for nothing (pydantic does the first).
+
+    Raises:
+        KeyboardInterrupt: however the block ends, once Ctrl-C was heard.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (how handlers are called)
+        nonlocal heard
+        if not heard:
+            to_stderr(message)
+        heard = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except BaseException:
+        if not heard:
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
+
+
 class Stop:
     """Whether somebody asked to stop.
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from cpg_core.errors import CpgError
 from cpg_core.recall import metrics
 from cpg_core.recall.metrics import MEGABYTE, summary
+from cpg_core.storage.files import Damaged
 from cpg_core.storage.manage import size
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import names, open_run
@@ -45,16 +46,18 @@ def summary_line(run: Run) -> str:
     if run.frozen() == 0:
         return f"{run.spec.name}: no task learned yet"
     found = summary(run)
+    untimed = sum(metrics.seconds(run, index) is None for index in range(1, run.frozen() + 1))
+    times = f"{found['seconds']:.0f} s" + (f" (of {untimed} tasks they are lost)" if untimed else "")
     return (
         f"{run.spec.name}: {run.frozen()} of {len(run.spec.tasks)} tasks, "
         f"average accuracy {found['average_accuracy']:.1%}, goals met {found['goals_met']:.0f}, "
         f"backward transfer {found['backward_transfer']:+.1%}, budget x{found['expansion_x']:.2f}, "
-        f"redundancy x{found['redundancy_x']:.2f}, model {found['model_mb']:.2f} MB, {found['seconds']:.0f} s"
+        f"redundancy x{found['redundancy_x']:.2f}, model {found['model_mb']:.2f} MB, {times}"
     )
 
 
-def tasks(run: Run, recall: Callable[[str], float] | None, tell: Callable[[str], None]) -> pd.DataFrame:
-    """A row a frozen task of a run; one that cannot be read or recalled leaves its cells empty, and `tell` says why."""
+def tasks(run: Run, recall: Callable[[str], float] | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A row a frozen task of a run, and why those are damaged that are: they cannot be read or recalled."""
     why: dict[str, str] = {}
 
     def recalled(task: str) -> float:
@@ -70,22 +73,26 @@ def tasks(run: Run, recall: Callable[[str], float] | None, tell: Callable[[str],
         name = run.spec.tasks[index - 1].name
         try:
             rows.append(metrics.row(run, index, recalled if recall else None))
+            run.require_delta(index)
         except CpgError as error:
             why[name] = str(error)
-            rows.append({"task": name})
-    for name, reason in why.items():
-        tell(f"{name}: {reason}")
-    return pd.DataFrame(rows)
+            if len(rows) < index:
+                rows.append({"task": name})
+    return pd.DataFrame(rows), why
 
 
 def runs(root: Path) -> pd.DataFrame:
-    """A row a run: where it is, how far it is, what it takes of the disk in MB (2^20 bytes), and how it came out."""
+    """A row a run: where it is, how far it is, what it takes of the disk in MB (2^20 bytes), and how it came out.
+
+    Of a delta its size is checked, which takes no time; `cpg audit` reads its bytes.
+    """
     return pd.DataFrame([_row(root, name) for name in names(root)])
 
 
 def _row(root: Path, name: str) -> dict[str, object]:
     place = root / "checkpoints" / name
     found: dict[str, object] = {"run": name, "place": place.relative_to(root).as_posix(), "method": None, "tasks": None}
+    average: str | None = None
     try:
         run = open_run(root, name)
         frozen, of = run.frozen(), len(run.spec.tasks)
@@ -93,10 +100,19 @@ def _row(root: Path, name: str) -> dict[str, object]:
         require_here(root, name)
         state = "finished" if frozen == of else "not finished"
         average = f"{summary(run)['average_accuracy']:.1%}" if frozen else None
-    except CpgError as error:  # one that cannot be read does not hide the others
-        state, average = f"cannot be read: {str(error).splitlines()[0]}", None
+        for index in range(1, frozen + 1):
+            run.require_delta(index)
+    except Damaged as error:  # one that is damaged does not hide the others; `cpg audit` says what to do
+        state = f"damaged: {_first_line(error, place).partition(';')[0]}"
+    except CpgError as error:
+        state = f"cannot be read: {_first_line(error, place)}"
     sizes = {"MB": _megabytes(place), "work MB": _megabytes(root / "work" / name)}
     return {**found, **sizes, "average accuracy": average, "state": state}
+
+
+def _first_line(error: CpgError, place: Path) -> str:
+    """What is wrong with a run, its files named by their places in its folder."""
+    return str(error).splitlines()[0].replace(f"{place}/", "")
 
 
 def _megabytes(folder: Path) -> float:

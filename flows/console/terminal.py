@@ -13,9 +13,14 @@ from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter, Silent
 from flows.console.reporters import Lines
-from flows.console.signals import Stop, to_stderr
+from flows.console.signals import Stop, acknowledged, to_stderr
 
 COLUMNS = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+
+STARTING = "starting the Prefect server ..."
+STOPPING = "stopping: the Prefect server is not waited for"
+ERASE = "\r\x1b[K"
+"""Takes the line that a terminal is in away."""
 
 
 @contextmanager
@@ -42,6 +47,18 @@ def reading_bar() -> Iterator[Callable[[str, int, int], object]]:
     with Progress(*COLUMNS, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         images = progress.add_task("", total=None, visible=False)
         yield lambda task, done, total: show_reading(progress, images, task, done, total)
+
+
+@contextmanager
+def starting_server() -> Iterator[None]:
+    """Says that the Prefect server starts; on a terminal the line goes once it has. Ctrl-C is acknowledged at once."""
+    console = Console(stderr=True)
+    goes = console.is_terminal and not console.is_dumb_terminal
+    print(STARTING, end="" if goes else "\n", file=sys.stderr, flush=True)
+    with acknowledged(f"{ERASE}{STOPPING}" if goes else STOPPING):
+        yield
+    if goes:
+        print(ERASE, end="", file=sys.stderr, flush=True)
 
 
 def show_reading(progress: Progress, bar: TaskID, task: str, done: int, total: int) -> None:

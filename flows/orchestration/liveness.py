@@ -12,6 +12,8 @@ from uuid import UUID
 
 from filelock import FileLock, Timeout
 
+from flows.orchestration.server_process import lock_if_possible
+
 SUFFIX = ".lock"
 
 
@@ -26,17 +28,8 @@ def liveness_lock(root: Path, flow_run: UUID | str) -> Iterator[None]:
 
     Where no lock can be made, the block runs without: `cpg reap` will not find this flow run, and that is all.
     """
-    lock = FileLock(folder(root) / f"{flow_run}{SUFFIX}")
-    try:
-        folder(root).mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except (OSError, NotImplementedError):
+    with lock_if_possible(folder(root) / f"{flow_run}{SUFFIX}"):
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def without_process(root: Path) -> set[UUID]:

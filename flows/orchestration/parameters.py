@@ -15,7 +15,7 @@ from cpg_core.config.schema import read_mapping
 from cpg_core.errors import CpgError
 from cpg_core.methods import every
 from flows import parameters
-from flows.parameters import PARAMS, Parameter, expanded
+from flows.parameters import PARAMS, Parameter, expanded, results_folder
 
 Json = dict[str, Any]
 
@@ -86,7 +86,7 @@ Seeds = Annotated[tuple[int, ...], _form(parameters.SEEDS)]
 Workers = Annotated[int | None, _form(parameters.WORKERS)]
 Dask = Annotated[str | None, _form(parameters.DASK)]
 
-Root = Annotated[str, ExpandedPath, _form(parameters.ROOT)]
+Root = Annotated[str, AfterValidator(lambda path: str(results_folder(path))), _form(parameters.ROOT)]
 Track = Annotated[bool, _form(parameters.TRACK)]
 LearnedRun = Annotated[str, _form(parameters.LEARNED_RUN)]
 TaskFile = Annotated[str, ExpandedPath, _form(parameters.TASK_FILE)]

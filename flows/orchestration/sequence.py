@@ -48,17 +48,16 @@ class ResolvedRun:
         if self._run is not None:
             return self._run.spec.name
         given: dict[str, Any] = dict(flow_run.get_parameters())
-        root = expanded(given.pop("root"))
-        given.pop("track")
+        root, _ = given.pop("root"), given.pop("track")
         given["overrides"] = tuple(given["overrides"] or ())
         try:
-            spec = self._specs[flow_run.id] = resolve(SequenceRequest(**given), root)
+            spec = self._specs[flow_run.id] = resolve(SequenceRequest(**given), expanded(root))
         except CpgError:
             return str(given["sequence"])
         return spec.name
 
     def begin(self, request: SequenceRequest, root: Path) -> Run:
-        """The run, made or gone on with.
+        """The run, new or gone on with.
 
         Raises:
             CpgError: as `begun` does.

@@ -15,11 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, one_line
 from flows.console.failures import described
 from flows.orchestration.api_address import Reply, answers, candidates, is_address, probe
 
@@ -35,7 +35,9 @@ class ServerNotStarted(CpgError):
 
 
 @contextmanager
-def server(home: Path) -> Iterator[Callable[[], None]]:
+def server(
+    home: Path, starting: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Iterator[Callable[[], None]]:
     """Set PREFECT_API_URL to a server of our own inside the block, unless it names one already.
 
     Enter it before prefect is imported, which reads its settings then; imports made inside the block pass the time
@@ -43,6 +45,7 @@ def server(home: Path) -> Iterator[Callable[[], None]]:
 
     Args:
         home: Prefect's folder; the server logs to `server.log` in it.
+        starting: entered while a server of our own starts.
 
     Returns:
         A function to call before the first flow. It waits until the server answers, or raises `ServerNotStarted`.
@@ -60,15 +63,31 @@ def server(home: Path) -> Iterator[Callable[[], None]]:
         why = _not_started(described(error) or str(error))
         yield lambda: _give_up(why)
         return
+    ready = False
+
+    def wait() -> None:
+        nonlocal ready
+        with shown:
+            _wait(url, process, lambda: _not_started(_last_error(log, begins)), there=port is not None)
+        ready = True
+
+    interrupted = False
     try:
-        with log:
+        with log, ExitStack() as shown:
+            shown.enter_context(starting())
             port = _port(process)
             # Prefect reads the address as it is imported; without a server it is never called.
             url = os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port or 0}/api"
-            yield lambda: _wait(url, process, lambda: _not_started(_last_error(log, begins)), there=port is not None)
+            yield wait
+    except KeyboardInterrupt:
+        interrupted = not ready
+        raise
     finally:
         os.environ.pop("PREFECT_API_URL", None)
-        _stop(process)
+        if interrupted:
+            _leave(process)
+        else:
+            _stop(process)
 
 
 def _named(given: str) -> str:
@@ -156,7 +175,7 @@ def _last_error(log: IO[bytes], begins: int) -> str:
     log.seek(begins)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
-    return (errors or lines or [f"it said nothing within {START_TIMEOUT:.0f} s"])[-1][:300]
+    return one_line((errors or lines or [f"it said nothing within {START_TIMEOUT:.0f} s"])[-1])
 
 
 def _port(process: subprocess.Popen[bytes]) -> int | None:
@@ -173,14 +192,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     for module, worker in (("prefect.events.worker", "EventsWorker"), ("prefect.logging.handlers", "APILogWorker")):
         if module in sys.modules:
             getattr(sys.modules[module], worker).drain_all(timeout=STOP_TIMEOUT)
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.close()
-    process.stdout.close()
+    _leave(process)
     try:
         process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    """Let the server end by itself, once it has started: it may be at work on the tables of its database."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.close()
+    process.stdout.close()
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], why: Callable[[], str], *, there: bool) -> None:

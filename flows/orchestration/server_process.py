@@ -23,15 +23,16 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Make or update the tables, and begin to serve."""
-        with one_at_a_time(Path(STARTING)):
+        with lock_if_possible(Path(STARTING)):
             await super().startup(sockets)
 
 
 @contextmanager
-def one_at_a_time(file: Path) -> Iterator[None]:
-    """Hold a lock inside the block; where the file system has none, go on without."""
+def lock_if_possible(file: Path) -> Iterator[None]:
+    """Hold a lock inside the block, waiting for it; where none can be made, the block runs without."""
     lock = FileLock(file)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except (OSError, NotImplementedError):
         yield

@@ -12,7 +12,7 @@ from flows.reproduce.result import RunResult
 from flows.reproduce.sizes import base_weights, table_3
 from flows.reproduce.tables import comparison, table
 
-PUBLISHED = Path("results/paper")
+PUBLISHED = Path("results/published")
 
 
 def frames(plan: Plan, results: Mapping[str, RunResult], root: Path) -> dict[str, pd.DataFrame]:

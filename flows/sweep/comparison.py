@@ -88,7 +88,7 @@ def plan(wanted: Comparison, root: Path, share: int, known: Iterable[str] = ()) 
 
 def listed(text: str | None) -> tuple[str, ...]:
     """`cpg,pae` as its parts."""
-    return tuple(part.strip() for part in text.split(",")) if text else ()
+    return () if text is None else tuple(part.strip() for part in text.split(","))
 
 
 def requests(wanted: Comparison) -> list[SequenceRequest]:

@@ -14,11 +14,14 @@ from typing import Literal
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.training.reporter import Interrupted, Reporter, Silent
 from flows.console.failures import described
-from flows.console.reporters import Listen, Several
-from flows.console.signals import Stop
+from flows.console.reporters import Listen, Several, reading_line
+from flows.console.signals import Stop, to_stderr
 from flows.local_runner import learn
 from flows.persist import Persist
 from flows.versioning.dvc_pointers import begin_here
+
+LOOK_EVERY = 32
+"""Images between two looks at whether somebody asks to stop."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def learn_job(job: Job, listen: Listen = to_nobody) -> Outcome:
     @contextmanager
     def watching(run: Run, stop: Stop) -> Iterator[Reporter]:
         with listen(run, stop) as reporter:
-            yield Several(reporter, StopWatcher(stop, job.stop, notes))
+            yield Several(reporter, ReadingLines(run.spec.name), StopWatcher(stop, job.stop, notes))
 
     if job.stop.exists():
         return Outcome("stopped")
@@ -77,6 +80,19 @@ def learn_job(job: Job, listen: Listen = to_nobody) -> Outcome:
     return Outcome("finished", notes=tuple(notes), unrecorded=persist.unrecorded)
 
 
+class ReadingLines(Silent):
+    """A line for many images, which a worker of this machine writes to the terminal of whoever compares."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def reading(self, task: str, done: int, total: int) -> bool:
+        """`digits-5-cpg: images of fish: 5,000 of 16,000 read`."""
+        if line := reading_line(task, done, total):
+            to_stderr(f"{self._run}: {line}")
+        return False
+
+
 class StopWatcher(Silent):
     """Stops on a signal, or once the file is there that asks for it; keeps the notes."""
 
@@ -88,6 +104,10 @@ class StopWatcher(Silent):
     def note(self, message: str) -> None:
         """Keep it."""
         self._notes.append(message)
+
+    def reading(self, task: str, done: int, total: int) -> bool:  # noqa: ARG002  (as of a Reporter)
+        """Whether a signal came; now and then whether the file, which may be on another machine, is there."""
+        return self.stop_requested() if done % LOOK_EVERY == 0 else self._stop.requested
 
     def stop_requested(self) -> bool:
         """Whether a signal came, or the file."""

@@ -15,17 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import shorten
 from urllib.parse import urlsplit
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from urllib3.exceptions import HTTPError, LocationParseError
 
+from cpg_core.errors import one_line
 from flows.tracking.address import VARIABLE, without_password
-
-MOST_CHARACTERS = 200
-"""Of an error in a message."""
 
 PASSING_ERRNO = {
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN,
@@ -91,7 +88,7 @@ def judge(error: BaseException, address: str) -> Outage | Refusal:
         address: the one that was asked.
     """
     said = str(error).strip().splitlines() or [type(error).__name__]  # SQLAlchemy's other lines are the statement
-    why = shorten(said[0], MOST_CHARACTERS, placeholder=" ...")
+    why = one_line(said[0])
     for cause in _innermost_first(error):  # the first cause knows best: MLflow calls every failed write unavailable
         if _passes(cause):
             return Outage(why)

@@ -24,6 +24,8 @@ from flows.tracking.store import RECORD, Store
 
 NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pillow", "pydantic", "pyyaml", "safetensors", "pyarrow")
 """What a served run imports."""
+MOST_TASKS = 64
+"""Told in a description: a name has 64 characters at the most."""
 
 
 def register(store: Store, run: Run, run_id: str, identity: str) -> None:
@@ -75,10 +77,17 @@ def _make_version(client: MlflowClient, run: Run, model: LoggedModel, identity: 
     client.finalize_logged_model(model.model_id, "READY")
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    tasks = ", ".join(task.name for task in run.spec.tasks)
+    about_it = described([task.name for task in run.spec.tasks])
     client.create_model_version(
-        name, place, model.source_run_id, {RECORD: identity}, description=f"Tasks: {tasks}", model_id=model.model_id
+        name, place, model.source_run_id, {RECORD: identity}, description=about_it, model_id=model.model_id
     )
+
+
+def described(tasks: list[str]) -> str:
+    """What the registry says of a version; a database takes 5000 characters, and of more a part and the number."""
+    shown = tasks[:MOST_TASKS]
+    left = len(tasks) - len(shown)
+    return f"Tasks: {', '.join(shown)}" + (f" and {left} more; run.json of its run has all" if left else "")
 
 
 def _take_back(client: MlflowClient, name: str, model: LoggedModel) -> None:

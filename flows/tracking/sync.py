@@ -161,7 +161,7 @@ def _choices(run: Run) -> dict[str, str]:
         "goal": Path(goal).stem if isinstance(goal, str) else f"{goal:g}",
         "profile": spec.profile,
         "seed": str(spec.seed),
-        "backbone": spec.backbone,
+        "backbone": str(spec.backbone),
     }
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from pydantic import TypeAdapter
 
+from cpg_core.storage.files import Damaged
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
 from flows.tracking.store import RECORD, Store
@@ -23,8 +24,8 @@ def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -
     about = {"cpg.kind": "task", "run": run.folder.name, "sequence": spec.sequence, "method": spec.method}
     run_id = store.create({**about, "task": record.name, **tags}, f"{index:03d}-{record.name}")
     store.params(run_id, {"index": str(index), "goal": f"{record.goal:g}", "width": f"{record.width:g}"})
-    seconds = run.seconds(index)
-    store.metrics(run_id, [*_epochs(record), *_figures(record, sum(seconds.values()), index)])
+    seconds = _seconds(run, index)
+    store.metrics(run_id, [*_epochs(record), *_figures(record, seconds, index)])
     store.text(run_id, "stages.csv", _stages(record, seconds).to_csv(index=False))
     store.text(run_id, "record.json", record.model_dump_json(indent=1))
     store.data(run_id, _data(record))
@@ -47,7 +48,15 @@ def _epochs(record: TaskRecord) -> list[tuple[str, int, float]]:
     ]
 
 
-def _figures(record: TaskRecord, seconds: float, index: int) -> list[tuple[str, int, float]]:
+def _seconds(run: Run, index: int) -> dict[str, float]:
+    """Of each stage; none where they are lost, since nothing rests on them."""
+    try:
+        return run.seconds(index)
+    except Damaged:
+        return {}
+
+
+def _figures(record: TaskRecord, seconds: dict[str, float], index: int) -> list[tuple[str, int, float]]:
     """What the task reached; the step is its place in the sequence."""
     figures = {
         "test_accuracy": record.test_accuracy,
@@ -58,7 +67,7 @@ def _figures(record: TaskRecord, seconds: float, index: int) -> list[tuple[str, 
         "budget_x": record.budget_x,
         "redundancy_x": record.redundancy_x,
         "delta_bytes": float(record.delta_bytes),
-        "seconds": seconds,
+        **({"seconds": sum(seconds.values())} if seconds else {}),
     }
     if record.picked is not None:
         figures["picked"] = record.picked
@@ -71,7 +80,7 @@ def _stages(record: TaskRecord, seconds: dict[str, float]) -> pd.DataFrame:
     rows = []
     for stage in record.stages:
         row = stage.model_dump(exclude={"epochs", "key", "state_sha256"})
-        rows.append(row | {"epochs": len(stage.epochs), "seconds": seconds[f"{stage.number:02d}-{stage.stage}"]})
+        rows.append(row | {"epochs": len(stage.epochs), "seconds": seconds.get(f"{stage.number:02d}-{stage.stage}")})
     return pd.DataFrame(rows)
 
 

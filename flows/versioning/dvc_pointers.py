@@ -54,7 +54,7 @@ def require_here(root: Path, name: str) -> None:
 
 
 def begin_here(root: Path, spec: RunSpec) -> Run:
-    """The run of `spec`, made now or gone on with.
+    """The run of `spec`, new or gone on with.
 
     Raises:
         CpgError: as `begin`, `require_here` and `require_lasting` do.

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from cpg_core.backbones import Input
-from cpg_core.backbones import find as find_backbone
+from cpg_core.backbones import Input, input_of
 from cpg_core.data.reading import Progress
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
@@ -76,7 +75,7 @@ def manifest(
         CpgError: the sequence, one of its sources or an image is missing or wrong.
     """
     found = load_sequence(sequence, definitions)
-    takes = find_backbone(found.backbone).INPUT
+    takes = input_of(found.backbone)
     told = set[str]()
 
     def note_once(line: str) -> None:  # tasks may share a source
@@ -84,7 +83,9 @@ def manifest(
             note(line)
         told.add(line)
 
-    return {task.name: _images(task, takes, note_once, partial(reading, task.name)) for task in found.tasks}
+    images = {task.name: _images(task, takes, note_once, partial(reading, task.name)) for task in found.tasks}
+    note("of the images to train a run holds out its validation images: val_fraction of its profile")
+    return images
 
 
 def _images(task: TaskSpec, takes: Input, note: Callable[[str], None], progress: Progress) -> dict[str, object]:

@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, TypeVar
 
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, one_line
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS, Run
 from flows.tracking.sync import Note
 from flows.versioning.dvc_pointers import pointer, versioned
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds to wait for another process that works in the same repository, such as one that pushes."""
-MOST_CHARACTERS = 600
-"""Of an error of DVC in a note: its longest ones name two paths."""
 
 TASK_FILES = {DELTA, RECORD, RECALL, SECONDS}
 HALF_WRITTEN = (".tmp*", ".*.part")
@@ -149,4 +146,4 @@ def _is_repository(root: Path) -> bool:
 
 
 def _why(error: Exception) -> str:
-    return shorten(str(error), MOST_CHARACTERS, placeholder=" ...") or type(error).__name__
+    return one_line(str(error)) or type(error).__name__

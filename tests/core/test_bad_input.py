@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.tiny import frozen_bytes, spec
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
@@ -67,7 +68,7 @@ def test_a_disk_that_fills_up_is_told_and_later_gone_on_from(
     damageable: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, full_at: str
 ) -> None:
     run = with_third_task(damageable)
-    before = frozen_bytes(run)
+    before = {name: content for name, content in frozen_bytes(run).items() if name != "run.json"}
     replace = files._replace
 
     def full(path: Path, write: Callable[[Path], None], sync: bool) -> None:
@@ -100,10 +101,10 @@ def test_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
-    [("method", "cpgg", "cpgg.*'cpg'"), ("backbone", "vgg16_bm", "vgg16_bm.*'vgg16_bn'")],
+    [("method", "cpgg", "cpgg.*'cpg'"), ("backbone", BackboneSpec(name="vgg16_bm"), "vgg16_bm.*'vgg16_bn'")],
 )
 def test_an_unknown_method_or_backbone_is_named_with_the_nearest(
-    tmp_path: Path, field: str, value: str, words: str
+    tmp_path: Path, field: str, value: object, words: str
 ) -> None:
     run = Run(tmp_path, spec(tasks="1").model_copy(update={field: value}))
     with pytest.raises(CpgError, match=words):

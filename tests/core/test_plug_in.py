@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from core.tiny import learn, spec
+from core.tiny import begun, learn, spec
 from cpg_core import backbones, methods, objectives
 from cpg_core.data import sources as data_sources
 from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence, load_task
@@ -19,7 +19,7 @@ from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
 from cpg_core.stages.source_hash import source_sha256, sources
 from cpg_core.storage.run import RunSpec
-from cpg_core.storage.runs import begin, open_run
+from cpg_core.storage.runs import open_run
 
 METHOD = '''
 """Task k trains and holds every third row, from row k on."""
@@ -231,7 +231,7 @@ def test_without_the_files_their_names_are_unknown(tmp_path: Path) -> None:
 def test_a_run_is_not_opened_without_the_file_that_it_needs(
     plugged_in: Path, monkeypatch: pytest.MonkeyPatch, room: ModuleType, said: str
 ) -> None:
-    run = begin(plugged_in, spec_of_stripes(plugged_in))
+    run = begun(plugged_in, spec_of_stripes(plugged_in))
     assert open_run(plugged_in, "tiny").spec == run.spec
     monkeypatch.setattr(room, "__path__", room.__path__[:1])
     with pytest.raises(CpgError, match=said):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.settings import Settings, load_settings
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.machine import versions
 from cpg_core.methods import every
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run, RunSpec
-from cpg_core.storage.runs import begin, open_run
+from cpg_core.storage.runs import begin, open_run, write_spec
 from cpg_core.training.reporter import Silent
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,17 @@ TINY = (
 GROWS = ("check.min_train_accuracy=1.0", "grow.first_task=false", "grow.max_x=2.0")
 """The check always fails, so every task but the first grows, x1 to x1.5 to x2."""
 
+SHORT = (*GROWS, "batch_size=128", "pick_train.epochs=1", "prune.targets=[0.5]", "retrain.epochs=1")
+DEEP: dict[str, dict[str, Any]] = {
+    "vgg16_bn": {"backbone": "vgg16_bn", "overrides": (*SHORT, "base_width=0.03")},
+    "resnet18_32": {"backbone": "resnet18_32", "overrides": (*SHORT, "base_width=0.03")},
+    "efficientnet_lite0": {
+        "backbone": {"name": "efficientnet_lite0", "size": 32},
+        "overrides": (*SHORT, "grow.step_x=1.0", "base_width=0.1", "pick_train.lr=0.002", "prune.lr=0.001"),
+    },
+}
+"""Deep networks, so narrow that two tasks take seconds: a chain, residual sums, and depthwise convolutions."""
+
 OPTIMIZERS = {
     "sgd": ("optimizer.kind=sgd",),
     "adamw": ("optimizer.kind=adamw", "pick_train.lr=0.004", "prune.lr=0.002", "optimizer.weight_decay=0.1"),
@@ -55,7 +68,7 @@ def spec(
     goal: float = 0.6,
     overrides: tuple[str, ...] = (),
     seed: int = 1,
-    backbone: str = "digits_cnn",
+    backbone: str | dict[str, Any] = "digits_cnn",
 ) -> RunSpec:
     chosen = select(load_sequence("digits-5", ROOT / "data"), tasks)
     return RunSpec(
@@ -63,7 +76,7 @@ def spec(
         sequence="digits-5",
         ordering="0",
         method=method,
-        backbone=backbone,
+        backbone=BackboneSpec.model_validate(backbone),
         profile="digits",
         seed=seed,
         goals={task.name: goal for task in chosen},
@@ -72,6 +85,13 @@ def spec(
         versions=versions(),
         git_commit=None,
     )
+
+
+def begun(root: Path, run_spec: RunSpec) -> Run:
+    """A run whose `run.json` is there, and nothing more."""
+    run = begin(root, run_spec)
+    write_spec(run)
+    return run
 
 
 def learn(root: Path, run_spec: RunSpec) -> Run:

@@ -7,14 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS
+from core.tiny import DEEP, FORGETTING, GROWS, KEEPING, OPTIMIZERS
 from core.witness import Witness, recalled
 from torch import Tensor
 
 from cpg_core.methods import assembly_of
 from cpg_core.storage.run import Run
-
-VGG = ("base_width=0.03", "batch_size=128", "pick_train.epochs=1", "prune.targets=[0.5]", "retrain.epochs=1")
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -40,8 +38,9 @@ def test_growth_changes_no_bit(new_run: Callable[..., Run], method: str) -> None
     assert witness.forgotten() == set()
 
 
-def test_a_deep_network_that_grows_keeps_every_bit(new_run: Callable[..., Run]) -> None:
-    run = new_run(tasks="1-2", backbone="vgg16_bn", overrides=(*GROWS, *VGG))
+@pytest.mark.parametrize("backbone", DEEP)
+def test_a_deep_network_that_grows_keeps_every_bit(new_run: Callable[..., Run], backbone: str) -> None:
+    run = new_run(tasks="1-2", **DEEP[backbone])
     witness = Witness().learn(run)
     assert run.record(2).budget_x == 2.0
     assert witness.forgotten() == set()

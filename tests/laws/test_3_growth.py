@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from core.tiny import GROWS, bits, random_layers
+from core.tiny import DEEP, GROWS, bits, random_layers
 from core.witness import recalled_network
 
 from cpg_core.methods import assembly_of
@@ -16,10 +16,10 @@ from cpg_core.model.network import build, shared_parameters, width
 from cpg_core.model.state import Shared, empty_shared, widened
 from cpg_core.storage.run import Run
 
-VGG = ("base_width=0.03", "batch_size=128", "pick_train.epochs=1", "prune.targets=[0.5]", "retrain.epochs=0")
 CASES = {
     "digits_cnn": {"tasks": "1-3", "overrides": GROWS},
-    "vgg16_bn": {"tasks": "1-2", "backbone": "vgg16_bn", "overrides": (*GROWS, *VGG)},
+    "vgg16_bn": {"tasks": "1-2", **DEEP["vgg16_bn"]},
+    "resnet18_32": {"tasks": "1-2", **DEEP["resnet18_32"]},
 }
 
 

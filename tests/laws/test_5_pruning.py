@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from core.tiny import GROWS, OPTIMIZERS
+from core.tiny import DEEP, GROWS, OPTIMIZERS
 from torch import Tensor
 
 from cpg_core.runner import execute, learn_sequence, learn_task
@@ -140,6 +140,15 @@ def test_every_layer_holds_exactly_what_its_target_leaves(
     pruned = counts_after_each_prune(new_run(method=method, tasks="1-2", overrides=overrides))
     assert len(pruned) >= 2
     assert [record.target for record, held in pruned if not exact(record, held)] == []
+
+
+@pytest.mark.parametrize("backbone", ["resnet18_32", "efficientnet_lite0"])
+def test_so_does_every_layer_beside_a_sum_and_every_depthwise_one(new_run: Callable[..., Run], backbone: str) -> None:
+    deep = DEEP[backbone]
+    how = {**deep, "overrides": (*deep["overrides"], "one_shot.epochs=1")}
+    pruned = counts_after_each_prune(new_run(method="packnet", tasks="1", **how))
+    assert len(pruned) == 1
+    assert all(exact(record, held) for record, held in pruned)
 
 
 def test_one_weight_more_or_less_fails_the_same_check(new_run: Callable[..., Run]) -> None:

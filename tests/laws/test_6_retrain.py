@@ -1,6 +1,7 @@
 """Law 6: what the retrain learned is kept only if it is better than what `retrain.compare` names.
 
-It is judged on the network that is frozen.
+It is judged on the network that is frozen. What the recovery of the chosen sparsity learned is kept only if it is no
+worse than that.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from core.tiny import bits
 from core.witness import recalled_network
 
+from cpg_core.config.settings import Schedule
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
 from cpg_core.model.state import TaskState
@@ -20,10 +22,10 @@ from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_state, stage_folder
 from cpg_core.stages.request import Request
-from cpg_core.stages.train_state import network_of_state
+from cpg_core.stages.train_state import network_of_state, plan_of
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
-from cpg_core.training.loop import decide_accuracy
+from cpg_core.training.loop import Plan, decide_accuracy
 from cpg_core.training.reporter import Silent
 
 RUINS = ("pick_train.epochs=6", "retrain.lr=2.0")
@@ -46,7 +48,7 @@ def keeps_whatever_comes(context: TaskContext, request: Request) -> StageRecord:
 
 
 class Seen(NamedTuple):
-    """Task 2 before its retrain and as it was frozen."""
+    """Task 2 before the stage that may be dropped and as it was frozen."""
 
     accuracy_before: float
     accuracy_frozen: float
@@ -58,20 +60,20 @@ def val_accuracy(run: Run, network: Network) -> float:
     return decide_accuracy(network, run.data(2), "val", 250)
 
 
-def watch(run: Run, do: Execute) -> Seen:
+def watch(run: Run, do: Execute, stage: str = "retrain") -> Seen:
     before: list[Network] = []
     kept: list[bool] = []
 
     def look(context: TaskContext, request: Request) -> StageRecord:
-        if request.stage == "retrain":
+        if request.stage == stage:
             assert request.source is not None
             folder = stage_folder(context.run.task_work(context.index), request.source)
             before.append(network_of_state(context, read_state(folder, context.run.shapes(request.budget_x))))
         record = do(context, request)
-        kept.extend([bool(record.kept)] if request.stage == "retrain" else [])
+        kept.extend([bool(record.kept)] if request.stage == stage else [])
         return record
 
-    learn_sequence(run, Silent(), lambda context: learn_task(context, look))
+    learn_sequence(run, Silent(), lambda context: learn_task(context, look if context.index == 2 else do))
     assert len(before) == len(kept) == 1
     frozen = recalled_network(run, 2, assembly_of(run).rebuild(2), run.delta(2))
     return Seen(
@@ -137,3 +139,33 @@ def test_the_first_task_and_a_method_that_picks_all_never_retrain(learned: Calla
     assert "retrain" not in [stage.stage for stage in learned().record(1).stages]
     assert "retrain" not in [stage.stage for stage in learned(method="pae").record(2).stages]
     assert "retrain" in [stage.stage for stage in learned().record(2).stages]
+
+
+RECOVERS = (
+    "prune.recover_epochs=4",
+    "retrain.epochs=0",
+    "prune.epochs=1",
+    "prune.targets=[0.9]",
+    "prune.min_sparsity=0.9",
+)
+
+
+def test_a_recovery_that_ruins_the_task_is_dropped_to_the_last_bit(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ruinous(context: TaskContext, request: Request, epochs: int, lr: float, schedule: Schedule) -> Plan:  # noqa: ARG001
+        return plan_of(context, request, epochs, 2.0, schedule)
+
+    monkeypatch.setattr("cpg_core.stages.recover.plan_of", ruinous)
+    seen = watch(new_run(tasks="1-2", overrides=RECOVERS), execute, "recover")
+    assert not seen.kept
+    assert seen.same_bits
+
+
+def test_a_recovery_that_is_no_worse_is_kept(new_run: Callable[..., Run]) -> None:
+    run = new_run(tasks="1-2", overrides=RECOVERS)
+    seen = watch(run, execute, "recover")
+    assert seen.kept
+    assert not seen.same_bits
+    assert seen.accuracy_before <= seen.accuracy_frozen == run.record(2).accuracy
+    assert run.record(2).sparsity == pytest.approx(0.9, abs=0.01)  # nothing more is released, nothing comes back

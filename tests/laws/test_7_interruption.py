@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from core.tiny import FORGETTING, GROWS, KEEPING, OPTIMIZERS, frozen_bytes, learn, spec
+from core.tiny import DEEP, FORGETTING, GROWS, KEEPING, OPTIMIZERS, begun, frozen_bytes, learn, spec
 
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin
 from cpg_core.training.reporter import Silent
 from laws.stopping import EPOCH, TWO_TASKS, attempt, attempts, newest
 
@@ -41,6 +40,14 @@ def test_stopped_before_every_single_batch_of_a_run_that_grows_and_retrains(
     assert frozen_bytes(run) == frozen_bytes(learned(**how))
 
 
+def test_a_residual_network_stopped_every_few_batches(learned: Callable[..., Run], new_run: Callable[..., Run]) -> None:
+    residual = DEEP["resnet18_32"]
+    how = {**TWO_TASKS, **residual, "overrides": (*residual["overrides"], "grow.max_x=1.0")}
+    run = new_run(**how)
+    assert attempts(run, batches=3) > 3
+    assert frozen_bytes(run) == frozen_bytes(learned(**how))
+
+
 def test_one_seed_gives_the_same_bytes_twice_and_another_seed_others(
     learned: Callable[..., Run], tmp_path: Path
 ) -> None:
@@ -54,8 +61,8 @@ def test_one_seed_gives_the_same_bytes_twice_and_another_seed_others(
 def test_a_stage_of_other_settings_is_never_taken_for_this_ones(tmp_path: Path, learned: Callable[..., Run]) -> None:
     """Nothing is frozen yet, so the settings may change; what stages of the old ones left must not be read."""
     grows = ("check.min_train_accuracy=1.0", "grow.first_task=true", "prune.targets=[0.3]")
-    assert attempt(begin(tmp_path, spec(overrides=grows, **TWO_TASKS)), batches=EPOCH * 3 + 2)
+    assert attempt(begun(tmp_path, spec(overrides=grows, **TWO_TASKS)), batches=EPOCH * 3 + 2)
     assert newest(tmp_path / "work", "03-*").name == "03-grow"
-    run = begin(tmp_path, spec(**TWO_TASKS))
+    run = begun(tmp_path, spec(**TWO_TASKS))
     learn_sequence(run, Silent())
     assert frozen_bytes(run) == frozen_bytes(learned(**TWO_TASKS))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from core.tiny import frozen_bytes, spec
+from core.tiny import begun, frozen_bytes, spec
 
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, open_run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Silent
 from laws.stopping import EPOCH, TWO_TASKS, attempt, newest
 
@@ -68,7 +68,7 @@ def stopped(tmp_path: Path, stopped_once: Run) -> Run:
 
 @pytest.fixture(scope="module")
 def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    run = begin(tmp_path_factory.mktemp("stopped"), spec(**TWO_TASKS))
+    run = begun(tmp_path_factory.mktemp("stopped"), spec(**TWO_TASKS))
     assert attempt(run, batches=EPOCH * 3 + EPOCH * 4 + EPOCH * 3 + 5)
     assert newest(run.work, "at-*.json").parent.name == "03-prune"
     return run

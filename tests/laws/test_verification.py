@@ -17,7 +17,6 @@ from cpg_core.data.spec import TaskSpec
 from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin
 from cpg_core.training.step import TrainStep
 from laws.stopping import attempts
 from laws.test_4_evaluation import TestSplitRead, decide_blindly
@@ -44,7 +43,7 @@ def learned_faces(root: Path, tasks: list[TaskSpec]) -> Run:
 
 
 def test_no_later_task_changes_a_bit_of_an_embedding(tmp_path: Path, tasks: list[TaskSpec]) -> None:
-    run = begin(tmp_path, people_spec(tasks, GROWS))
+    run = begun(tmp_path, people_spec(tasks, GROWS))
     witness = Witness().learn(run)
     assert [witness.trained[index].shape[1] for index in (1, 2, 3)] == [16, 2, 8]
     assert run.record(3).budget_x == 1.5
@@ -54,7 +53,7 @@ def test_no_later_task_changes_a_bit_of_an_embedding(tmp_path: Path, tasks: list
 
 
 def test_a_method_that_forgets_fails_the_same_check(tmp_path: Path, tasks: list[TaskSpec]) -> None:
-    run = begin(tmp_path, people_spec(tasks[:2], method="sequential"))
+    run = begun(tmp_path, people_spec(tasks[:2], method="sequential"))
     witness = Witness().learn(run)
     assert witness.forgotten() == {(1, 2)}
     (recall,) = run.recalls(2)
@@ -65,7 +64,7 @@ def test_a_method_that_forgets_fails_the_same_check(tmp_path: Path, tasks: list[
 def test_stopped_every_few_batches_it_ends_in_the_same_bytes(
     tmp_path: Path, tasks: list[TaskSpec], learned_faces: Run
 ) -> None:
-    run = begin(tmp_path, people_spec(tasks[:2]))
+    run = begun(tmp_path, people_spec(tasks[:2]))
     assert attempts(run, batches=4) > 3
     assert frozen_bytes(run) == frozen_bytes(learned_faces)
 
@@ -83,15 +82,15 @@ def test_were_the_steps_of_the_loss_counted_from_each_attempt_it_would_not(
     monkeypatch.setattr(TrainStep, "__call__", counted_anew)
     name, whole = "001-faces/delta.safetensors", frozen_bytes(learned_faces)
     assert frozen_bytes(learn(tmp_path / "whole", people_spec(tasks[:1])))[name] == whole[name]
-    run = begin(tmp_path / "stopped", people_spec(tasks[:1]))
+    run = begun(tmp_path / "stopped", people_spec(tasks[:1]))
     assert attempts(run, batches=5) > 1
     assert frozen_bytes(run)[name] != whole[name]
 
 
 def test_no_decision_is_made_by_a_test_pair(tmp_path: Path, tasks: list[TaskSpec]) -> None:
-    assert decide_blindly(begin(tmp_path, people_spec(tasks[:1]))).count("freeze") == 1
+    assert decide_blindly(begun(tmp_path, people_spec(tasks[:1]))).count("freeze") == 1
 
 
 def test_the_papers_protocol_fails_the_same_check(tmp_path: Path, tasks: list[TaskSpec]) -> None:
     with pytest.raises(TestSplitRead):
-        decide_blindly(begin(tmp_path, people_spec(tasks[:1], ("goal_split=test",))))
+        decide_blindly(begun(tmp_path, people_spec(tasks[:1], ("goal_split=test",))))

@@ -14,6 +14,7 @@ from cpg_core.data.decode import opens
 from cpg_core.data.fields import Part, Place
 from cpg_core.data.listing import Item, LeftOut, Listing, Rows
 from cpg_core.data.sources import Source
+from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
 
 SUFFIXES = frozenset(
@@ -81,8 +82,11 @@ def list_classes(folder: Path) -> Listing:
     def read(rows: Rows) -> Iterator[Item]:
         return (Item(str(files[row]), files[row]) for row in rows)
 
+    def version(rows: Rows) -> str:
+        return stamps((files[row] for row in rows), folder)
+
     names = tuple(home.name for home in homes)
-    return Listing(str(folder), names, np.array(labels, dtype=np.int64), read, tuple(files), tuple(left_out))
+    return Listing(str(folder), names, np.array(labels, dtype=np.int64), read, tuple(files), tuple(left_out), version)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from cpg_core.data.labels import read_labels
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.shards import others, shards
 from cpg_core.data.sources import Source
+from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
 
 ROWS_AT_ONCE = 16
@@ -65,7 +66,11 @@ class ParquetSource(Source):
         def read(rows: Rows) -> Iterator[Item]:
             return _read_images(files, self.image, rows)
 
-        return Listing(f"{folder}, {part} part", names, labels, read, left_out=left_out)
+        def version(rows: Rows) -> str:
+            found = stamps(files, folder)
+            return found and f"{found}\n{self.image} of {rows.tolist()}"
+
+        return Listing(f"{folder}, {part} part", names, labels, read, left_out=left_out, version=version)
 
     def location(self) -> Path:
         """The folder that holds the files, which are downloaded if they are nowhere."""

@@ -11,7 +11,7 @@ from flows.reproduce.report.drawing import SMALLEST_PT, figure, look
 from flows.reproduce.result import RunResult, TaskResult
 
 COLUMNS = 4
-AFTER_PRUNING = ("retrain", "split", "freeze")
+AFTER_PRUNING = ("recover", "retrain", "split", "freeze")
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,16 @@ def test_a_wider_network_is_no_smaller_in_any_dimension(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", backbones.names())
+def test_it_has_the_same_layers_where_all_channel_counts_are_rounded_to_one(name: str) -> None:
+    with torch.device("meta"):
+        least, published = build(name, 1e-4, 2), build(name, 1.0, 2)
+    assert all(value.shape[0] == 1 for value in shared_parameters(least).values())
+    assert list(least.state_dict()) == list(published.state_dict())
+
+
+@pytest.mark.parametrize("name", backbones.names())
 def test_it_takes_its_input_to_one_feature_vector_an_image(name: str) -> None:
-    inputs = backbones.find(name).INPUT
+    inputs = backbones.find(name).input
     network = build(name, 0.05, 3, "seed").eval()
     assert network(torch.zeros(2, inputs.channels, inputs.size, inputs.size)).shape == (2, 3)
 

@@ -45,6 +45,20 @@ def test_a_wrong_setting_is_named(case: str) -> None:
     with pytest.raises(CpgError) as error:
         load_settings(PARAMS, profile, overrides)
     assert [word for word in words if word not in str(error.value)] == []
+    if overrides:
+        assert all(line.startswith(f"--set {overrides[0]}: ") for line in str(error.value).splitlines())
+
+
+def test_a_mistake_of_the_file_is_not_blamed_on_an_option(tmp_path: Path) -> None:
+    content = yaml.safe_load(PARAMS.read_text())
+    content["profiles"]["digits"]["prune"]["lr"] = "fast"
+    content["profiles"]["digits"]["retrain"]["lr"] = 0.5
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(CpgError) as error:
+        load_settings(tmp_path / "params.yaml", "digits", ("prune.epochs=2", "retrain.lr=-1"))
+    one, two = str(error.value).splitlines()
+    assert one.startswith(f"{tmp_path / 'params.yaml'}, profile 'digits': prune > lr: ")
+    assert two.startswith("--set retrain.lr=-1: retrain.lr: ")
 
 
 def test_all_images_may_train_where_the_test_split_decides() -> None:

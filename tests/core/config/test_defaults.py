@@ -71,8 +71,8 @@ def test_a_run_of_before_is_audited_and_goes_on_with_another_task(damageable: Ca
 
 def test_a_setting_that_there_always_was_may_not_be_missing(damageable: Callable[..., Run]) -> None:
     run = damageable(tasks="1-2")
-    without(run, "pick_train")
-    with pytest.raises(CpgError, match="pick_train"):
+    without(run, "optimizer")
+    with pytest.raises(CpgError, match="optimizer"):
         open_run(run.root, run.spec.name)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from cpg_core.data.ahead import ahead
-from cpg_core.data.decode import decode
+from cpg_core.data.decode import BROKEN_EXIF, decode, examine
 from cpg_core.data.reading import SHOWN_BROKEN, Broken
 from cpg_core.data.resize import fit
 from cpg_core.data.sources.folder import FolderSource
@@ -47,18 +48,47 @@ def odd_exif() -> bytes:
 
 
 @SIZES
-def test_whatever_the_image_reader_raises_names_the_file(write_folder: Write, size: int, tells: Tells) -> None:
+def test_whatever_the_image_reader_raises_names_the_file(
+    write_folder: Write, size: int, tells: Tells, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_folder(COUNTS)
-    (folder / "train/cat/turned.jpg").write_bytes(odd_exif())
-    with tells(str(folder / "train/cat/turned.jpg"), "cannot read this image (struct.error: "):
+    load = PngImageFile.load
+
+    def odd(image: PngImageFile) -> object:
+        if image.size == (7, 7):
+            raise struct.error("argument out of range")
+        return load(image)
+
+    Image.new("RGB", (7, 7)).save(folder / "train/cat/3.png")
+    monkeypatch.setattr(PngImageFile, "load", odd)
+    with tells(str(folder / "train/cat/3.png"), "cannot read this image (struct.error: ", "save it anew"):
         _load(folder, size)
+
+
+def test_an_image_is_turned_though_other_exif_data_are_odd() -> None:
+    assert decode(odd_exif(), 3, "it").shape == (8, 6, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_pixels_are_taken_though_exif_data_cannot_be_read(kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6), "red").save(file, kind, exif=b"garbage")
+    pixels, remarks = examine(file.getvalue(), 3, "it")
+    assert (pixels.shape, remarks) == ((6, 8, 3), (BROKEN_EXIF,))
+
+
+@SIZES
+def test_broken_exif_data_are_counted(write_folder: Write, size: int) -> None:
+    folder = write_folder(COUNTS)
+    Image.new("RGB", (12, 12), "red").save(folder / "train/cat/0.png", exif=b"garbage")
+    assert f"pets: 1 {BROKEN_EXIF}" in _load(folder, size).summary.lines()
 
 
 @SIZES
 def test_all_broken_images_are_named_at_once_those_of_test_too(write_folder: Write, size: int) -> None:
     folder = write_folder(COUNTS)
     broken = [folder / "train/cat/1.png", folder / "train/dog/0.png", folder / "test/dog/1.png"]
-    broken[0].write_bytes(odd_exif())
+    broken[0].write_bytes(b"\x89PNG\r\n\x1a\n")
     broken[1].write_text("no image")
     content = broken[2].read_bytes()
     broken[2].write_bytes(content[: len(content) // 2])

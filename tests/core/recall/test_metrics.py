@@ -43,6 +43,7 @@ def by_hand(tmp_path: Path, learned: Callable[..., Run]) -> Run:
                 "allocated": 1000 if index < 3 else 1480,
                 "released": 1000 - 100 * index,
                 "picked": None if index == 1 else 0.25,
+                "delta_bytes": 2**20,
             }
         )
         earlier = [
@@ -52,7 +53,6 @@ def by_hand(tmp_path: Path, learned: Callable[..., Run]) -> Run:
         write_json(folder / "record.json", record.model_dump(mode="json"))
         write_json(folder / "recall.json", {"earlier": earlier})
         write_json(folder / "seconds.json", {"01-pick_train": 10.0, "02-check": 10.0})
-        (folder / "delta.safetensors").write_bytes(b"x" * 2**20)
     return run
 
 

@@ -21,7 +21,7 @@ class Case:
 
     Attributes:
         findings: of each check and prune in turn: `met`, `missed`, or `gate` for training accuracy too low; of a
-            retrain: `kept` or `dropped`; of a pick_train of DEN: `drifts`, or `none` if no unit did.
+            recover or retrain: `kept` or `dropped`; of a pick_train of DEN: `drifts`, or `none` if no unit did.
         owned_x: what earlier tasks own, over the base network.
         own: how many weights the task holds after pick_train; None: not told.
         path: the stages; `<3` says that a stage read the state of stage 3, `x1.5` its budget, `@0.5` its target.
@@ -228,6 +228,26 @@ CASES = {
         own=0,
         overrides=("prune.skip_empty=false",),
     ),
+    "the chosen sparsity alone recovers, and picks are learned again beside what is kept": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 recover<3 retrain<5 freeze<5",
+        "met met missed kept dropped",
+        overrides=("prune.recover_epochs=2",),
+    ),
+    "a recovery that is worse is dropped": Case(
+        "pick_train check<1 prune@0.5<1 prune@0.8<3 recover<4 freeze<4",
+        "met met met dropped",
+        method="pae",
+        overrides=("prune.recover_epochs=2",),
+    ),
+    "where nothing was released nothing recovers": Case(
+        "pick_train check<1 prune@0.5<1 freeze<1",
+        "met missed",
+        method="pae",
+        overrides=("prune.recover_epochs=2", "prune.misses_allowed=0"),
+    ),
+    "packnet recovers in its own way": Case(
+        "pick_train check<1 prune@0.6<1 freeze<3", "met met", method="packnet", overrides=("prune.recover_epochs=2",)
+    ),
     "packnet does not cut a task that owns nothing": Case(
         "pick_train check<1 freeze<1", "met", method="packnet", own=0, overrides=("prune.skip_empty=true",)
     ),
@@ -309,7 +329,10 @@ def walk(case: Case, given: Settings | None = None) -> str:
     path: list[str] = []
     while (request := next_stage(method, done, rules)) is not None:
         assert request.number == len(done) + 1
-        looks = request.stage in ("check", "prune", "retrain") or (case.method, request.stage) == ("den", "pick_train")
+        looks = request.stage in ("check", "prune", "recover", "retrain") or (case.method, request.stage) == (
+            "den",
+            "pick_train",
+        )
         facts: dict[str, Any] = FACTS[next(findings)] if looks else {}
         if request.stage == "pick_train":
             facts = {**facts, "own": case.own}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.tiny import learn, spec
-from cpg_core.config.settings import AllPicks, RandomPicks, ScoredPicks, SignificantPicks
+from cpg_core.config.picks import AllPicks, RandomPicks, ScoredPicks, SignificantPicks
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.stages.random_picks import drawn, learned

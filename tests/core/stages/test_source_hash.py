@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.tiny import ROOT
+from cpg_core.backbones import module_of
 from cpg_core.methods import names
 from cpg_core.stages import source_hash
 from cpg_core.stages.source_hash import EXEMPT, PACKAGE, source_sha256, sources
@@ -52,6 +53,20 @@ def test_every_file_that_training_reaches_is_hashed_but_other_methods_and_backbo
 def test_what_a_method_takes_from_another_is_part_of_it(method: str, uses: str) -> None:
     found = {name for name, _ in sources(**{**HASHED, "methods": method}) if name.startswith("methods/")}
     assert found == {"methods/__init__.py", f"methods/{method}.py", f"methods/{uses}.py"}
+
+
+@pytest.mark.parametrize(
+    ("name", "uses"),
+    [
+        ("digits_cnn", set()),
+        ("resnet18_32", {"backbones/parts/residual.py"}),
+        ("torchvision/alexnet", {"backbones/families/torchvision.py"}),
+    ],
+)
+def test_so_is_what_a_backbone_is_built_from(name: str, uses: set[str]) -> None:
+    found = {file for file, _ in sources(**{**HASHED, "backbones": module_of(name)}) if file.startswith("backbones/")}
+    own = set() if "/" in name else {f"backbones/{name}.py"}
+    assert found == {"backbones/__init__.py", *own, *uses}
 
 
 @pytest.fixture

@@ -59,8 +59,9 @@ def test_even_with_nothing_frozen_a_folder_stays_with_its_sequence_method_and_ba
 
 def test_with_nothing_frozen_the_settings_may_still_change(new_run: Callable[..., Run]) -> None:
     run = new_run(tasks="1-2")
-    wanted = spec(tasks="1-2", overrides=("pick_train.lr=0.02",), goal=0.9, seed=3)
-    begin(run.root, wanted)
+    wanted = spec(tasks="1-2", overrides=("pick_train.lr=0.02",), goal=0.5, seed=3)
+    assert begin(run.root, wanted).spec == wanted
+    learn_sequence(begin(run.root, wanted), Silent())
     assert open_run(run.root, "tiny").spec == wanted
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -10,14 +12,17 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 import typer
 from core.tiny import ROOT
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from cpg_core.errors import CpgError
 from flows.cli.app import app
-from flows.parameters import expanded
+from flows.parameters import existing_results, expanded, results_folder
 from flows.request import resolve
 from workflow.asking import parameters, tiny_request
 from workflow.listeners import silently
+
+OF_RESULTS = (results_folder, existing_results)
 
 
 @pytest.fixture
@@ -45,7 +50,8 @@ def paths_of(commands: typer.Typer) -> dict[str, Any]:
 def test_every_path_of_the_command_line_is_expanded(home: Path) -> None:
     found = paths_of(app)
     assert {"run root", "evaluate data", "add task", "reproduce learn root"} <= set(found)
-    assert {name for name, parser in found.items() if parser is not expanded} == set()
+    assert {name for name, parser in found.items() if parser not in (expanded, *OF_RESULTS)} == set()
+    assert {parser for name, parser in found.items() if name.endswith(" root")} == set(OF_RESULTS)
     assert expanded("~/runs") == home / "runs"
 
 
@@ -77,6 +83,22 @@ def test_the_parameters_of_a_deployment_are_expanded(home: Path) -> None:
     assert given["root"] == str(home / "runs")
     given = add_flow(silently).validate_parameters({"run": "tiny", "task": "~/more.yaml", "root": "~"})
     assert (given["task"], given["root"]) == (str(home / "more.yaml"), str(home))
+
+
+@pytest.mark.parametrize("read", OF_RESULTS)
+def test_a_folder_of_results_can_be_written_to(home: Path, read: Callable[[str], Path]) -> None:
+    assert read("~") == home
+    (home / "file").write_text("")
+    for path, said in ((os.fsdecode(b"bad\xff"), "not valid UTF-8"), ("~/file", "this is a file"), ("", "empty")):
+        with pytest.raises(CpgError, match=said):
+            read(path)
+
+
+def test_a_deployment_refuses_the_same_roots() -> None:
+    from flows.orchestration.parameters import Root
+
+    with pytest.raises(CpgError, match="not valid UTF-8"):
+        TypeAdapter(Root).validate_python(os.fsdecode(b"bad\xff"))
 
 
 @pytest.mark.parametrize("words", [["run", "digits-5"], ["prepare", "digits-5"], ["compare", "digits-5"]])

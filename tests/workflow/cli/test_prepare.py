@@ -25,5 +25,6 @@ def test_prepare_tells_what_is_taken_and_left_out(tmp_path: Path, write_folder: 
     assert result.exit_code == 0, result.output
     assert "images of one: 2 classes, 6 to train, 6 to test" in result.output
     assert "images of two: 2 classes" in result.output
+    assert result.output.count("of the images to train a run holds out its validation images: val_fraction") == 1
     assert result.output.count("class 'cat': 3 taken, left out: 1 not an image") == 1, "of a source that tasks share"
     assert result.output.count(f"{folder / 'val'}: not used") == 1

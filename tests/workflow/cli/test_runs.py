@@ -72,16 +72,64 @@ def test_list_has_a_row_for_each_run_even_a_broken_one(root: Path) -> None:
     assert rows["tiny"].split()[3] == "2/2"
     assert rows["tiny"].split()[-2:] == ["100.0%", "finished"]
     assert float(rows["broken"].split()[2]) > 0, "what it takes of the disk"
-    assert "cannot be read" in result.stdout
+    assert "damaged: " in rows["broken"] and "not valid JSON" in result.stdout
+
+
+def test_what_is_wrong_with_a_delta_is_told_without_reading_it(root: Path) -> None:
+    file = open_run(root, "tiny").task_folder(2) / "delta.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    for harm, said in ((file.touch, " bytes"), (file.unlink, "missing")):
+        harm()
+        listed = cpg("list", "--root", root).stdout
+        assert "damaged: " in listed and "002-two-three/delta.safetensors" in listed and said in listed
+        assert "2/2" in listed and "100.0%" in listed
+        shown = cpg("show", "tiny", "--no-recall", "--root", root)
+        assert (shown.exit_code, said in shown.stderr) == (1, True), shown.output
+        assert shown.stdout.endswith("; damaged: two-three\n")
+
+
+def test_lost_seconds_hide_nothing(root: Path) -> None:
+    (open_run(root, "tiny").task_folder(1) / "seconds.json").unlink()
+    assert cpg("list", "--root", root).stdout.rstrip().endswith("100.0%            finished")
+    shown = cpg("show", "tiny", "--no-recall", "--root", root)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert " s (of 1 tasks they are lost)" in shown.stdout
+    assert "FAIL  001-zero-one" in cpg("audit", "tiny", "--root", root).stdout
+
+
+def test_a_run_without_its_run_file_is_the_same_to_every_command(root: Path) -> None:
+    shutil.copytree(root / "checkpoints" / "tiny", root / "checkpoints" / "lost")
+    (root / "checkpoints" / "lost" / "run.json").unlink()
+    (root / "checkpoints" / "photos").mkdir()  # no run
+    listed = cpg("list", "--root", root).stdout
+    assert [line.split()[0] for line in listed.splitlines() if "checkpoints/" in line] == ["lost", "tiny"]
+    assert "damaged: " in listed
+    for command in ("show", "audit"):
+        said = cpg(command, "lost", "--root", root)
+        assert (said.exit_code, "run.json: missing" in said.stderr, "git checkout" in said.stderr) == (2, True, True)
+        assert "no run 'photos'" in cpg(command, "photos", "--root", root).stderr
+    assert "no run 'photos'" in cpg("remove", "photos", "--yes", "--root", root).stderr
+    assert cpg("rename", "lost", "found", "--root", root).exit_code == 0
+    assert cpg("remove", "found", "--yes", "--root", root).exit_code == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"name": "tiny"}'])
+def test_a_run_file_that_is_cut_is_told_with_advice(root: Path, content: str) -> None:
+    (root / "checkpoints" / "tiny" / "run.json").write_text(content)
+    said = cpg("audit", "tiny", "--root", root)
+    assert (said.exit_code, "git checkout" in said.stderr) == (2, True)
+    assert said.stderr.count("\n") == 1
 
 
 def test_rename_and_remove(root: Path) -> None:
     before = {name: found for name, found in frozen_bytes(open_run(root, "tiny")).items() if name != "run.json"}
-    assert cpg("rename", "tiny", "small", "--root", root).exit_code == 0
+    renamed = cpg("rename", "tiny", "small", "--root", root)
+    assert (renamed.exit_code, "--run small" in renamed.stdout) == (0, True)
     after = frozen_bytes(open_run(root, "small"))
     assert {name: found for name, found in after.items() if name != "run.json"} == before
     refused = cpg("remove", "small", "--root", root, answer="n\n")
     assert (refused.exit_code, open_run(root, "small").frozen()) == (1, 2)
+    assert refused.stderr.endswith("small is not removed\n")
     assert cpg("remove", "small", "--root", root, answer="y\n").exit_code == 0
     assert cpg("remove", "small", "--root", root, "--yes").exit_code == 2
     assert list((root / "checkpoints").iterdir()) == []

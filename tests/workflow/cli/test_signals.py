@@ -9,7 +9,7 @@ import pytest
 from rich.progress import Progress
 
 from cpg_core.storage.run import Run
-from flows.console.signals import ACKNOWLEDGED, Stop
+from flows.console.signals import ACKNOWLEDGED, Stop, acknowledged
 from flows.console.terminal import Bars, on_terminal
 
 
@@ -24,6 +24,27 @@ def test_a_signal_is_acknowledged_once() -> None:
         assert told == [ACKNOWLEDGED]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", ["raised", "taken for an error", "taken for nothing"])
+def test_ctrl_c_in_a_start_ends_it_whatever_becomes_of_it(end: str, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), acknowledged("heard"):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as error:
+            if end == "raised":
+                raise
+            if end == "taken for an error":
+                raise ValueError("cannot be serialized") from error
+    assert capfd.readouterr().err == "heard\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_in_a_start_stays_one(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="of another kind"), acknowledged("heard"):
+        raise ValueError("of another kind")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_worker_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from core.tiny import ROOT, frozen_bytes
@@ -20,6 +22,7 @@ from waiting import until
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.app import app
+from flows.console.terminal import ERASE, STARTING, STOPPING, starting_server
 from flows.orchestration import server_process
 from flows.orchestration.server import ServerNotStarted, _settings, server
 from flows.sweep.comparing import Results
@@ -43,6 +46,14 @@ TELLING = """
 import os, sys
 import queue
 print(os.getcwd(), sys.flags.safe_path, queue.__file__, file=sys.stderr)
+"""
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+Path("pid.part").write_text(str(os.getpid()))
+os.rename("pid.part", "pid")
+time.sleep(600)
 """
 
 
@@ -155,6 +166,7 @@ def test_learning_goes_on_without_it(unbroken: Run, instead: Callable[[str], Pat
     assert result.exit_code == 0, result.output
     assert "note: the Prefect server did not start (sqlalchemy.exc.OperationalError" in result.stderr
     assert "learning goes on without it" in result.stderr
+    assert result.stderr.startswith(f"{STARTING}\n")
     assert frozen_bytes(open_run(root, "tiny")) == frozen_bytes(unbroken)
 
 
@@ -201,5 +213,66 @@ def test_servers_start_one_after_the_other(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_where_there_are_no_locks_a_server_starts_all_the_same(tmp_path: Path) -> None:
-    with server_process.one_at_a_time(tmp_path / "no such folder" / "lock"):
+    (tmp_path / "a file").write_text("")
+    with server_process.lock_if_possible(tmp_path / "a file" / "lock"):
         pass
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Iterator[Path]:
+    """Ctrl-C once a server that never answers has begun, which then still runs; the file of its number."""
+    file = tmp_path / "results" / ".prefect" / "pid"
+
+    def press() -> None:
+        until(file.exists, "the stand-in for a server")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    yield file
+    thread.join()
+
+
+def test_ctrl_c_while_it_starts_is_heard_at_once(
+    instead: Callable[[str], Path], interrupted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is not waited for: it ends by itself. Killed while it changes its tables, it would leave them half-changed."""
+    root = instead(SLOW).parent
+    result = CliRunner().invoke(app, [*arguments(tiny_request(), root), "--no-track"])
+    assert result.exit_code == 130, result.output
+    assert result.stderr.splitlines()[0] == STARTING
+    assert result.stderr.splitlines()[-1].startswith("stopped")
+    assert capfd.readouterr().err == f"{STOPPING}\n"
+    os.kill(int(interrupted.read_text()), signal.SIGKILL)  # raises if it were gone
+
+
+def test_on_a_terminal_the_line_goes(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    with starting_server():
+        assert capfd.readouterr().err == STARTING
+    assert capfd.readouterr().err == ERASE
+    with pytest.raises(KeyboardInterrupt), starting_server():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr().err == f"{STARTING}{ERASE}{STOPPING}\n"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_one_that_is_there_is_not_said_to_start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with server(tmp_path / "home", starting_server) as wait:
+        wait()
+    assert capfd.readouterr().err == ""
+
+
+def test_without_locks_a_flow_run_goes_on(tmp_path: Path) -> None:
+    from flows.orchestration.liveness import folder, liveness_lock, without_process
+
+    folder(tmp_path).parent.mkdir()
+    folder(tmp_path).write_text("no folder")
+    with liveness_lock(tmp_path, uuid4()):
+        pass
+    folder(tmp_path).unlink()
+    flow_run = uuid4()
+    with liveness_lock(tmp_path, flow_run):
+        assert without_process(tmp_path) == set()
+    assert without_process(tmp_path) == {flow_run}

@@ -21,7 +21,7 @@ from flows.reproduce.sizes import table_3
 from flows.reproduce.tables import TABLES, comparison, table, with_differences
 from flows.versioning.prepare import manifest
 
-PUBLISHED = ROOT / "results" / "paper"
+PUBLISHED = ROOT / "results" / "published"
 
 
 def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: str = "0", seed: int = 1) -> RunResult:

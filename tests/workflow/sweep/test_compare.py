@@ -26,13 +26,14 @@ from cpg_core.methods import names
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted, Reporter, Silent
+from flows.console.reporters import MANY_IMAGES
 from flows.console.signals import Stop
 from flows.local_runner import learn
 from flows.request import SequenceRequest, begun, resolve
 from flows.sweep.comparing import Results, compare, local_pool
 from flows.sweep.comparison import Comparison, Planned, listed, plan, requests, threads_for
 from flows.sweep.fan_out import KILLED, fan_out
-from flows.sweep.job import Job, Outcome, learn_job
+from flows.sweep.job import LOOK_EVERY, Job, Outcome, ReadingLines, learn_job
 from flows.sweep.slot import Submit
 from flows.sweep.worker_process import cores
 from flows.tracking.sync import untracked
@@ -154,7 +155,7 @@ def test_a_mistake_is_told_in_words(wanted: Comparison, message: str, tmp_path: 
 
 def test_lists_are_read() -> None:
     assert listed("cpg, pae") == ("cpg", "pae")
-    assert listed(None) == listed("") == ()
+    assert listed(None) == ()
 
 
 def test_threads_are_divided_never_oversubscribed() -> None:
@@ -246,15 +247,44 @@ def test_asked_to_stop_it_begins_no_more_and_goes_on_later(tmp_path: Path, apart
     assert bytes_of(tmp_path) == apart
 
 
+def test_the_file_stops_a_run_whose_images_are_read(tmp_path: Path) -> None:
+    one, told = plan(TWO, tmp_path, 1)[1], list[int]()
+    asked = tmp_path / "stop"
+
+    class Told(Silent):
+        def reading(self, task: str, done: int, total: int) -> bool:  # noqa: ARG002
+            told.append(done)
+            if done == 2:
+                asked.touch()
+            return False
+
+    @contextmanager
+    def asking(run: Run, stop: Stop) -> Iterator[Reporter]:  # noqa: ARG001
+        yield Told()
+
+    assert learn_job(Job(tmp_path, one.spec, False, asked), asking).state == "stopped"
+    assert told[-1] == LOOK_EVERY
+
+
+def test_a_worker_writes_a_line_for_many_images(capfd: pytest.CaptureFixture[str]) -> None:
+    lines = ReadingLines("one-run")
+    for done in range(MANY_IMAGES + 2):
+        assert not lines.reading("fish", done, 16_000)
+    assert capfd.readouterr().err == "one-run: images of fish: 5,000 of 16,000 read\n"
+
+
 def test_the_file_stops_a_run_that_is_learned(tmp_path: Path) -> None:
     """What a worker on another machine hears, which no signal reaches."""
     one = plan(TWO, tmp_path, 1)[1]
     asked = tmp_path / "stop"
 
+    class Asking(Silent):
+        def stage_begins(self, task: str, stage: str, epochs: int) -> None:  # noqa: ARG002
+            asked.touch()
+
     @contextmanager
     def asking(run: Run, stop: Stop) -> Iterator[Reporter]:  # noqa: ARG001
-        asked.touch()
-        yield Silent()
+        yield Asking()
 
     assert learn_job(Job(tmp_path, one.spec, False, asked), asking).state == "stopped"
     assert learn_job(Job(tmp_path, one.spec, False, asked)).state == "stopped"

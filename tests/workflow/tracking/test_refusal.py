@@ -143,3 +143,9 @@ def test_no_password_and_no_statement_is_shown() -> None:
         text = f"{told.why} {getattr(told, 'advice', '')}"
         assert "secret" not in text and "[SQL" not in text and "\n" not in text
     assert "hunter2" not in str(judge(schema(HEAD), "postgresql://me:hunter2@h/x"))
+
+
+def test_what_mlflow_says_is_whole_or_said_to_be_cut() -> None:
+    path = "/somewhere/" + "/".join(["a-rather-long-name"] * 20)
+    assert judge(MlflowException(f"cannot use {path}"), ADDRESS).why == f"cannot use {path}"
+    assert judge(MlflowException("<p>not JSON</p> " * 500), ADDRESS).why.endswith(" ... (cut)")

@@ -238,6 +238,7 @@ def ask(run: Run, mlflow_store: str, tmp_path_factory: pytest.TempPathFactory) -
             [sys.executable, "-m", "mlflow", "models", "serve", *words],
             cwd=away,
             env={
+                **os.environ,  # with whatever says which instructions of the processor are used
                 "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
                 "HOME": str(away),
                 "PYTHONPATH": str(away),
@@ -329,3 +330,12 @@ def test_a_mistake_is_answered_in_words(ask: Ask, body: dict[str, object], messa
     assert message in reply.body["message"]
     assert len(reply.body["message"]) < 300
     assert set(reply.body) == {"error_code", "message"}
+
+
+def test_a_description_holds_what_every_database_takes() -> None:
+    from flows.tracking.registry import described
+
+    assert described(["one", "two"]) == "Tasks: one, two"
+    many = described(["n" * 64] * 3000)
+    assert len(many) < 5000
+    assert many.endswith("and 2936 more; run.json of its run has all")

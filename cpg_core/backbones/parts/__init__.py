@@ -1,0 +1,1 @@
+"""What several backbones are built from. Nothing here is a backbone."""

@@ -1,0 +1,15 @@
+"""ResNet-34 for photos, named as torchvision's: 21.3 million shared weights at width 1."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from cpg_core.backbones import Input
+from cpg_core.backbones.parts.residual import ResNet
+
+INPUT = Input(channels=3, size=224, smallest=32)
+
+
+def build(width: float) -> nn.Module:
+    """Four stages of 3, 4, 6 and 3 blocks of two 3x3 convolutions each."""
+    return ResNet("basic", (3, 4, 6, 3), width)

@@ -1,0 +1,68 @@
+"""Whether a method can learn with a backbone under its settings, told before anything is learned."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from cpg_core import backbones
+from cpg_core.config.backbone import BackboneSpec
+from cpg_core.config.settings import Settings
+from cpg_core.errors import CpgError
+from cpg_core.model.network import width
+from cpg_core.stages.context import Method
+
+
+def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
+    """Let a method learn with a backbone only if it can.
+
+    Raises:
+        CpgError: with a line for each reason why not.
+    """
+    backbone, takes = backbones.find(spec.name), backbones.input_of(spec)
+    with torch.device("meta"):
+        network = backbone.build(width(settings.base_width, 1.0))
+    problems = []
+    if not backbone.growable:
+        problems += _of_one_width(method, settings)
+    if method.chain_only and not is_chain(network):
+        problems.append(f"{method.name} needs a chain of layers, each of which reads the one before it alone")
+    if random := [name for name, module in network.named_modules() if isinstance(module, _DropoutNd) and module.p > 0]:
+        problems.append(
+            f"{random[0]} is dropout: what it draws is not saved, so a stopped run would end in other bytes"
+        )
+    problems += _of_its_features(network, takes)
+    if problems:
+        raise CpgError("\n".join(f"backbone {spec}: {problem}" for problem in problems))
+
+
+def is_chain(network: nn.Module) -> bool:
+    """Whether each layer reads the one before it alone, and all of its channels: plain layers in sequence."""
+    modules = list(network.modules())
+    in_sequence = all(isinstance(module, nn.Sequential) or not any(module.children()) for module in modules)
+    return in_sequence and all(module.groups == 1 for module in modules if isinstance(module, nn.Conv2d))
+
+
+def _of_one_width(method: Method, settings: Settings) -> list[str]:
+    problems = []
+    if settings.base_width != 1.0:
+        problems.append(f"it has one width, and base_width is {settings.base_width:g}: --set base_width=1")
+    if method.growth.may_grow(settings):
+        cure = f"--set grow.max_x=1 (it is {settings.grow.max_x:g})"
+        try_grown = settings.model_copy(update={"grow": settings.grow.model_copy(update={"max_x": 1.0})})
+        stays = not method.growth.may_grow(try_grown)
+        problems.append(f"it cannot grow, as {method.name} may: {cure if stays else 'take another method'}")
+    return problems
+
+
+def _of_its_features(network: nn.Module, takes: backbones.Input) -> list[str]:
+    """One pass without values, in which every layer looks at the shape of what it reads."""
+    images = torch.zeros(2, takes.channels, takes.size, takes.size, device="meta")
+    try:
+        features = network(images)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        return [f"it does not take images of {takes.size} pixels a side: {str(error).splitlines()[0]}"]
+    found = list(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
+    wanted = [2, getattr(network, "out_features", None)]
+    return [] if found == wanted else [f"two images give {found} where features {wanted} are expected"]

@@ -1,0 +1,21 @@
+"""Recovery of the chosen sparsity alone: the search over sparsities stays short, and its winner trains on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cpg_core.model.state import TaskState
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.request import Request
+from cpg_core.stages.train_state import accuracy_of_state, plan_of, train_own
+
+
+def recover(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+    """Train what the compact model holds on, its picks as they are; kept only if it is no worse."""
+    assert state is not None
+    config = context.settings.prune
+    before = accuracy_of_state(context, state)
+    plan = plan_of(context, request, config.recover_epochs, config.lr, config.schedule)
+    outcome = train_own(context, state, plan, place, learns_picks=False)
+    after = outcome.epochs[-1].accuracy
+    return replace(outcome, fields={**outcome.fields, "kept": after >= before})

@@ -1,0 +1,50 @@
+"""Blocks of images that were read, in a folder of the work in progress."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpg_core.errors import CpgError
+from cpg_core.storage.files import write_bytes
+
+LEAST_FREE = 2 * 2**30
+"""Bytes that stay free on the disk: what is learned needs them more."""
+
+
+@dataclass(frozen=True)
+class KeptBlocks:
+    """Keeps blocks as files, each behind the SHA-256 of itself, its key and the code that made it.
+
+    A file that is damaged, or of another key or code, is taken for none; a disk that is full or read-only keeps none.
+
+    Attributes:
+        folder: where.
+        code: the hash of the code that reads images.
+    """
+
+    folder: Path
+    code: str
+
+    def get(self, name: str, key: str) -> bytes | None:
+        """As of a `Keep`."""
+        try:
+            seal, _, content = (self.folder / name).read_bytes().partition(b"\n")
+        except OSError:
+            return None
+        return content if seal == self._seal(key, content) else None
+
+    def put(self, name: str, key: str, content: bytes) -> None:
+        """As of a `Keep`."""
+        with suppress(OSError, CpgError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(self.folder).free > LEAST_FREE + len(content):
+                write_bytes(self.folder / name, self._seal(key, content) + b"\n" + content, sync=False)
+
+    def _seal(self, key: str, content: bytes) -> bytes:
+        hasher = hashlib.sha256(f"{self.code} {key}\n".encode())
+        hasher.update(content)
+        return hasher.hexdigest().encode()

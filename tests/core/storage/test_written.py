@@ -1,0 +1,114 @@
+"""A run is on disk from its first task on: what is refused before takes no name, and adds no task."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.tiny import spec
+from cpg_core.errors import CpgError
+from cpg_core.runner import learn_sequence
+from cpg_core.storage.run import RUN, Run
+from cpg_core.storage.runs import begin, extend, names, open_run, write_spec
+from cpg_core.training.reporter import Silent
+
+HOLDER = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[None]:
+    """Another process holds the run's lock."""
+    lock = tmp_path / "work" / "tiny" / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield
+        other.stdin.close()
+
+
+def refused(run: Run) -> str:
+    with pytest.raises(CpgError) as told:
+        learn_sequence(run, Silent())
+    return str(told.value)
+
+
+REFUSED = {
+    "no GPU": (spec(tasks="1", overrides=("compute.device=cuda",)), "finds no GPU"),
+    "no such class": (
+        spec(tasks="1").model_copy(
+            update={"tasks": (spec(tasks="1").tasks[0].model_copy(update={"classes": ("1", "eleven")}),)}
+        ),
+        "eleven",
+    ),
+    "diverges": (
+        spec(tasks="1", overrides=("pick_train.lr=1.0e+30", "pick_train.schedule={kind: constant}")),
+        "too high",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refused_run_takes_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    wanted, said = REFUSED[case]
+    assert said in refused(begin(tmp_path, wanted))
+    assert not (tmp_path / "checkpoints" / "tiny").exists()
+    other = begin(tmp_path, spec(tasks="1", method="pae"))
+    learn_sequence(other, Silent())
+    assert names(tmp_path) == ["tiny"]
+
+
+def test_a_run_with_work_in_progress_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    diverges = spec(tasks="1", overrides=("prune.lr=1.0e+30", "prune.schedule={kind: constant}", "retrain.epochs=0"))
+    assert "stage prune" in refused(begin(tmp_path, diverges))
+    assert open_run(tmp_path, "tiny").frozen() == 0
+
+
+def test_a_refused_task_is_not_added(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    before = (run.folder / RUN).read_bytes()
+    task = spec(tasks="3").tasks[0]
+    assert "eleven" in refused(extend(run, task.model_copy(update={"classes": ("1", "eleven")}), 0.6))
+    assert (run.folder / RUN).read_bytes() == before
+    learn_sequence(extend(run, task, 0.6), Silent())
+    assert open_run(run.root, "tiny").frozen() == 3
+
+
+def test_a_task_that_another_process_learns_stays(
+    damageable: Callable[..., Run], request: pytest.FixtureRequest
+) -> None:
+    longer = extend(damageable(tasks="1-2"), spec(tasks="3").tasks[0], 0.6)
+    write_spec(longer)
+    before = (longer.folder / RUN).read_bytes()
+    request.getfixturevalue("held")
+    assert "another process is learning it" in refused(longer)
+    assert (longer.folder / RUN).read_bytes() == before
+
+
+@pytest.mark.usefixtures("held")
+def test_a_run_that_another_process_learns_is_not_begun(tmp_path: Path) -> None:
+    assert "another process is learning it" in refused(begin(tmp_path, spec(tasks="1")))
+    assert names(tmp_path) == []
+
+
+def test_a_task_that_was_frozen_since_is_not_written_over(damageable: Callable[..., Run]) -> None:
+    run, task = damageable(tasks="1-2"), spec(tasks="3").tasks[0]
+    late = extend(run, task.model_copy(update={"name": "late"}), 0.6)
+    learn_sequence(extend(run, task, 0.6), Silent())
+    before = (run.folder / RUN).read_bytes()
+    assert "another process has added a task" in refused(late)
+    assert (run.folder / RUN).read_bytes() == before
