@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from core.people import face_task, people_backbone, people_spec, who_task, write_faces
-from core.tiny import frozen_bytes, learn
+from core.tiny import begun, frozen_bytes, learn
 from core.witness import Witness
 from torch import Tensor
 
