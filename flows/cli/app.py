@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from cpg_core.errors import CpgError
 from flows.cli import options, runs
 from flows.cli.errors import ExitCode, OneLineErrors
+from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
-
-if TYPE_CHECKING:
-    from cpg_core.storage.run import Run
+from flows.cli.runs import opened
 
 HERE = Path()
 
@@ -141,7 +139,7 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
     from cpg_core.recall.recall import evaluate
     from flows.console.tables import print_table, summary_line, tasks
 
-    found, problems = _open(root, name), list[str]()
+    found, problems = opened(root, name), list[str]()
     print_table(tasks(found, None if no_recall else lambda task: evaluate(found, task), problems.append))
     try:
         typer.echo(summary_line(found))
@@ -158,7 +156,7 @@ def audit(name: options.RunName, root: options.Root = HERE) -> None:
     """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not."""
     from cpg_core.recall.audit import audit as check
 
-    findings = check(_open(root, name))
+    findings = check(opened(root, name))
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<20} {finding.check:<8} {finding.detail}")
     bad = sum(not finding.ok for finding in findings)
@@ -174,7 +172,7 @@ def evaluate(
     """Recall one task of a run and print its accuracy, on its test split or on a folder of images."""
     from cpg_core.recall.recall import evaluate as recalled
 
-    typer.echo(f"{task}: accuracy {recalled(_open(root, name), task, data):.4f}")
+    typer.echo(f"{task}: accuracy {recalled(opened(root, name), task, data):.4f}")
 
 
 @app.command()
@@ -194,6 +192,7 @@ def reap(root: options.Root = HERE) -> None:
     typer.echo(f"{len(ended) or 'no'} flow runs had lost their process")
 
 
+app.command()(predict)
 app.command("list")(runs.list_runs)
 app.command()(runs.rename)
 app.command()(runs.remove)
@@ -205,19 +204,6 @@ def _end(unrecorded: str | None) -> None:
     if unrecorded:
         typer.echo(f"learned, but not recorded in MLflow: {unrecorded}\nThe same command again records it.", err=True)
         raise typer.Exit(ExitCode.NOT_RECORDED)
-
-
-def _open(root: Path, name: str) -> Run:
-    """A run to read, on the device that is here."""
-    from cpg_core.recall.recall import device_note
-    from cpg_core.storage.runs import open_run
-    from flows.versioning.dvc_pointers import require_here
-
-    require_here(root, name)
-    run = open_run(root, name)
-    if (note := device_note(run)) is not None:
-        typer.echo(f"note: {note}", err=True)
-    return run
 
 
 def main() -> None:

@@ -63,4 +63,15 @@ Data = Annotated[
         parser=expanded,
     ),
 ]
+Images = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE|FOLDER|-...",
+        help="Image files, folders of them at any depth, or - for paths on standard input, a line each.",
+        parser=expanded,
+    ),
+]
+Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many classes to name of each image.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 NoRecall = Annotated[bool, typer.Option("--no-recall", help="Do not evaluate the tasks on the model as it is now.")]
