@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from cpg_core.config.profiles import profile_values
 from cpg_core.config.schema import Strict, check
+from cpg_core.config.store import Store
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -270,6 +271,7 @@ class Settings(Strict):
     lwf: Lwf
     progressive: Progressive
     den: Den
+    store: Store
     compute: Compute
 
     @model_validator(mode="after")
