@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from cpg_core.errors import CpgError
-from flows.cli import options, runs
+from flows.cli import options, runs, stored
 from flows.cli.errors import ExitCode, OneLineErrors
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
@@ -194,6 +194,8 @@ def reap(root: options.Root = HERE) -> None:
 
 app.command()(predict)
 app.command("list")(runs.list_runs)
+app.command()(stored.size)
+app.command()(stored.convert)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")

@@ -168,6 +168,19 @@ def test_help_is_complete_and_imports_nothing_that_takes_long() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == "set()\n"
     assert "Usage" in done.stdout
-    for command in ("prepare", "run", "add", "show", "audit", "eval", "predict", "list", "rename", "remove"):
+    for command in (
+        "prepare",
+        "run",
+        "add",
+        "show",
+        "audit",
+        "eval",
+        "predict",
+        "size",
+        "convert",
+        "list",
+        "rename",
+        "remove",
+    ):
         assert command in cpg("--help").stdout
         assert cpg(command, "--help").exit_code == 0
