@@ -13,7 +13,6 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit
 from torch import Tensor
 
 STEP = 0.5
@@ -42,7 +41,7 @@ def fitted_odds(mask: Tensor, places: Tensor) -> Tensor:
     added = [np.zeros(of.shape[0]), np.zeros(of.shape[1])]
     for _ in range(SWEEPS):
         for axis in (0, 1):
-            likely = expit(layer + added[0][:, None] + added[1])
+            likely = 1 / (1 + np.exp(-(layer + added[0][:, None] + added[1])))
             error = (ones - of * likely).sum(1 - axis)
             slope = (of * likely * (1 - likely)).sum(1 - axis)
             added[axis] += (error - PRIOR * added[axis]) / (slope + PRIOR)

@@ -45,20 +45,24 @@ def convert(
 ) -> None:
     """Store a frozen run otherwise, as a run of its own, and tell every task's accuracy before and after.
 
-    A task that met its goal and would miss it when rounded is stored exactly.
+    A task that met its goal and would miss it when rounded is stored exactly. Where the folder of results is under DVC,
+    so is the run that it makes; it is not recorded in MLflow.
     """
     import pandas as pd
 
     from cpg_core.config.schema import check
     from cpg_core.config.store import Store
     from cpg_core.recall.convert import convert as converted
+    from cpg_core.storage.runs import open_run
     from flows.console.tables import print_table
     from flows.console.terminal import reading_bar
+    from flows.versioning.sync import choose_version
 
     store = check({"values": values, "private": private, "masks": masks}, Store, "cpg convert")
     run = opened(root, name)
     with reading_bar() as bar:
         tasks = converted(run, to, store, lambda done, total: bar(name, done, total))
+    choose_version(root)(open_run(root, to), lambda note: typer.echo(f"note: {note}", err=True))
     print_table(
         pd.DataFrame(
             {
