@@ -16,11 +16,11 @@ from cpg_core.recall import convert as converting
 from cpg_core.recall.audit import audit
 from cpg_core.recall.convert import convert
 from cpg_core.recall.recall import evaluate
-from cpg_core.recall.sizes import by_kind, by_setting
+from cpg_core.recall.sizes import KIND_OF_GROUP, by_kind, by_setting
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.stored_delta import write_delta
 from cpg_core.storage.codecs import EXACT
-from cpg_core.storage.delta import state_of
+from cpg_core.storage.delta import entries, state_of
 from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import open_run
@@ -135,6 +135,8 @@ def test_sizes_add_up_to_the_files_and_tell_what_a_conversion_takes(damageable: 
         sizes = [(found.task_folder(index) / "delta.safetensors").stat().st_size for index in (1, 2, 3)]
         assert table["bytes"].tolist() == table.drop(columns=["task", "bytes"]).sum(axis=1).tolist() == sizes
         assert (table["rest"] > 0).all() and (table["rest"] < 3000).all()
+    groups = {key.split(":")[2] for key in entries(small.delta(2)) if key.startswith("packed:")}
+    assert groups - set(KIND_OF_GROUP) == {"shape"}
     own = [record.own for record in run.records()]
     assert by_kind(run)["values"].tolist() == [4 * count for count in own]
     ways = by_setting(run).set_index("stored")["bytes"]

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from core.tiny import bits
+from cpg_core.config.store import Store
 from cpg_core.errors import CpgError
 from cpg_core.storage import delta as deltas
-from cpg_core.storage.codecs import ENTRY, FIRST, MASKS, VALUES, Entropy, codec_of
+from cpg_core.storage.codecs import ENTRY, FIRST, MASKS, PROBABILITIES, VALUES, codec_for, codec_of
 from cpg_core.storage.files import sha256, write_tensors
 from cpg_core.storage.named_tensors import flatten, unflatten
 from cpg_core.storage.packing import packed, unpacked
@@ -84,9 +85,11 @@ def test_bits_take_what_the_densities_of_their_channels_say() -> None:
 def test_probabilities_are_those_of_the_file() -> None:
     """Another table reads the same bits otherwise: it is not one that the reader brings along."""
     mask, places = random_mask((16, 16), 0.3), torch.ones(16, 16, dtype=torch.bool)
-    stored = Entropy().encode(mask, places)
-    other = Entropy(torch.full((41,), 1 << 15, dtype=torch.int32))
-    assert not torch.equal(other.decode(stored, places), mask)
+    codec = codec_for(Store(values="float32", private="float32", masks="entropy"))
+    stored = codec.masks.encode(mask, places)
+    assert torch.equal(codec_of(codec.entries()).masks.decode(stored, places), mask)
+    other = {**codec.entries(), PROBABILITIES: torch.full((41,), 1 << 15, dtype=torch.int32)}
+    assert not torch.equal(codec_of(other).masks.decode(stored, places), mask)
 
 
 def test_packed_tensors_come_back_in_order_with_their_types() -> None:
