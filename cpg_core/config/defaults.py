@@ -25,6 +25,7 @@ OMITTED: dict[str, Any] = {
     "one_shot": {"schedule": {"kind": "constant"}},
     "retrain": {"compare": "compact"},
     "compute": {"precision": "float32"},
+    "store": {"values": "float32", "private": "float32", "masks": "zlib"},
 }
 """The same for newer settings, which `told` leaves out at that value, so that they make no finished run stale.
 

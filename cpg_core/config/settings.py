@@ -16,6 +16,7 @@ from cpg_core.config.numbers import Count, Fraction, Positive
 from cpg_core.config.picks import Picks
 from cpg_core.config.profiles import blamed, profile_values
 from cpg_core.config.schema import Strict, check
+from cpg_core.config.store import Store
 
 
 def _one_spelling(goal: float | str) -> float | str:
@@ -243,6 +244,7 @@ class Settings(Strict):
     lwf: Lwf
     progressive: Progressive
     den: Den
+    store: Store
     compute: Compute
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ Nothing is written, so that a run may be served from a place that is read only.
 from __future__ import annotations
 
 import base64
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
-from cpg_core.recall.recall import device_note
 from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import eval_mode
@@ -50,6 +48,18 @@ class Answer:
     logits: Tensor
     content: dict[str, object]
 
+    def likeliest(self, count: int) -> list[list[tuple[str, float]]]:
+        """Of each image the likeliest classes with their probabilities, so many or all there are, likeliest first.
+
+        Raises:
+            CpgError: the task has none.
+        """
+        classes, rows = self.content.get("classes"), self.content.get("probabilities")
+        if not isinstance(classes, list) or not isinstance(rows, list):
+            raise CpgError("this task tells no classes: it compares images; cpg eval and the served model do so")
+        order = self.logits.argsort(dim=1, descending=True, stable=True)[:, :count].tolist()
+        return [[(classes[k], row[k]) for k in labels] for labels, row in zip(order, rows, strict=True)]
+
 
 class Serving:
     """The frozen tasks of a run, ready to answer; may be asked from several threads.
@@ -59,8 +69,6 @@ class Serving:
     """
 
     def __init__(self, run: Run) -> None:
-        if (note := device_note(run)) is not None:
-            logging.getLogger(__name__).warning(note)
         self._run = run
         self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
         self._assembly = assembly_of(run)
@@ -74,6 +82,16 @@ class Serving:
         """The names of the tasks, in the order in which they were learned."""
         return tuple(self._tasks)
 
+    @property
+    def input(self) -> Input:
+        """What images are made into."""
+        return self._run.input
+
+    @property
+    def batch_size(self) -> int:
+        """Images that are computed together: the last bits of an answer may depend on who shares its batch."""
+        return self._run.spec.settings.eval_batch_size
+
     def answer(self, task: str, images: object) -> Answer:
         """What a task says of images.
 
@@ -85,20 +103,36 @@ class Serving:
             CpgError: there is no such task, or an image cannot be read.
             Damaged: the task's checkpoint is damaged.
         """
-        if task not in self._tasks:
-            raise unknown("task", task, self.tasks)
-        run = self._run
-        pixels = read_images(images, run.input)
-        shape = (run.input.channels, run.input.size, run.input.size)
+        self.require(task)
+        return self.answer_pixels(task, read_images(images, self.input))
+
+    def answer_pixels(self, task: str, pixels: Tensor) -> Answer:
+        """What a task says of images that were made to fit: uint8 `[N, C, size, size]`.
+
+        Raises:
+            CpgError: there is no such task.
+            Damaged: the task's checkpoint is damaged.
+        """
+        self.require(task)
+        shape = (self.input.channels, self.input.size, self.input.size)
         split = Split(torch.zeros(len(pixels), dtype=torch.int64), shape, pixels)
         with self._one_at_a_time:
             record, _ = self._assembly.recallable(self._tasks[task])
             with deterministic(record.machine.threads), eval_mode(self._network(task)) as network:
                 device = next(network.parameters()).device
                 mean, std = torch.tensor(record.mean), torch.tensor(record.std)
-                batches = eval_batches(split, mean, std, run.spec.settings.eval_batch_size, device)
+                batches = eval_batches(split, mean, std, self.batch_size, device)
                 logits = torch.cat([network(batch).cpu() for batch, _ in batches])
         return Answer(logits, objectives.of(record.objective).answer(logits, record.classes, record.figures))
+
+    def require(self, task: str) -> None:
+        """That there is such a task.
+
+        Raises:
+            CpgError: there is not.
+        """
+        if task not in self._tasks:
+            raise unknown("task", task, self.tasks)
 
     def _network(self, task: str) -> Network:
         if task not in self._networks:

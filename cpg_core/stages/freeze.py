@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import replace
 from functools import partial
 
-from cpg_core import objectives
-from cpg_core.model.state import TaskState
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_record, read_seconds, read_state, stage_folder
-from cpg_core.stages.frozen_tasks import probe_of, recalled_network, recheck, split_result
+from cpg_core.stages.frozen_tasks import recheck, tested
+from cpg_core.stages.goal import least
 from cpg_core.stages.request import Request
 from cpg_core.stages.run_stage import measures
+from cpg_core.stages.stored_delta import write_delta
 from cpg_core.stages.task_record import Learned, task_record
-from cpg_core.storage import delta as deltas
 from cpg_core.storage.files import sha256, sweep, write_json
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS
@@ -30,16 +28,15 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     began = time.monotonic()
     assembly, folder = context.assembly, context.run.task_folder(context.index)
     learned = _learned(context, request)
-    stages = _stages(context, request, learned.state)
-    delta_sha256 = deltas.write(folder / DELTA, learned.delta)
-    record = task_record(context, learned, stages, delta_sha256, (folder / DELTA).stat().st_size)
-    earlier = recheck(assembly, learned.after, context.index - 1, partial(reading_progress, context.reporter))
+    stages = _stages(context, request, learned)
+    record = task_record(context, learned, stages, (folder / DELTA).stat().st_size)
+    earlier = recheck(assembly, learned.written.after, context.index - 1, partial(reading_progress, context.reporter))
     write_json(folder / RECALL, {"earlier": [recall.model_dump(mode="json") for recall in earlier]})
     seconds = _seconds(context, stages, began)
     write_json(folder / SECONDS, seconds)
     sweep(folder)  # what is frozen are four files: all that is in the folder goes into DVC's pointer
     write_json(folder / RECORD, record.model_dump(mode="json"))
-    assembly.cache(learned.after, sha256(folder / RECORD))
+    assembly.cache(learned.written.after, sha256(folder / RECORD))
     for work in context.run.all_work(context.index):
         shutil.rmtree(work, ignore_errors=True)
     context.reporter.stage_done(context.name, stages[-1], list(seconds.values())[-1], reused=False)
@@ -48,28 +45,27 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
 
 
 def _learned(context: TaskContext, request: Request) -> Learned:
+    """The delta is written, and judged and tested as it was read back."""
     assert request.source is not None
-    run, index, overwrites = context.run, context.index, context.method.overwrites
-    state = read_state(stage_folder(run.task_work(index), request.source), run.shapes(request.budget_x))
-    before = context.shared(request.budget_x)
-    delta = deltas.make(before, state, index, overwrites=overwrites)
-    after = deltas.apply(before, delta, index, overwrites=overwrites)
-    data, assembly = context.data, context.assembly
-    classes, objective = len(data.classes), objectives.of(data.spec)
-    network = recalled_network(assembly, after, delta, index, request.budget_x, classes, objective)
-    test = split_result(run, network, data.test, data.mean, data.std, context.progress)
-    decides = data.val if len(data.val) else data.test
-    chosen = split_result(run, network, decides, data.mean, data.std).chosen if objective.compares_pairs else {}
-    return Learned(
-        state=state,
-        delta=replace(delta, probe=probe_of(run, network)),
-        after=after,
-        test_accuracy=test.score,
-        figures={**test.figures, **chosen},
+    run, data, work = context.run, context.data, context.run.task_work(context.index)
+    state = read_state(stage_folder(work, request.source), run.shapes(request.budget_x))
+    exact = read_record(work, request.source).accuracy
+    assert exact is not None
+    written = write_delta(
+        run.task_folder(context.index) / DELTA,
+        context.assembly,
+        context.shared(request.budget_x),
+        state,
+        context.index,
+        data,
+        exact,
+        least(context),
+        context.progress,
     )
+    return Learned(state, written, *tested(run, written.network, data, context.progress))
 
 
-def _stages(context: TaskContext, request: Request, state: TaskState) -> list[StageRecord]:
+def _stages(context: TaskContext, request: Request, learned: Learned) -> list[StageRecord]:
     """The records of all stages of the task, its freeze the last."""
     assert request.source is not None
     done = [read_record(context.run.task_work(context.index), number) for number in range(1, request.number)]
@@ -78,9 +74,9 @@ def _stages(context: TaskContext, request: Request, state: TaskState) -> list[St
         stage="freeze",
         source=request.source,
         budget_x=request.budget_x,
-        accuracy=done[request.source - 1].accuracy,
+        accuracy=learned.written.accuracy,
         key=context.key,
-        **measures(context, state),
+        **measures(context, learned.state),
     )
     return [*done, frozen]
 

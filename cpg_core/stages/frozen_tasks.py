@@ -11,6 +11,7 @@ from cpg_core import objectives
 from cpg_core.data.batches import counted, eval_batches
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.split import Split
+from cpg_core.data.task import TaskData
 from cpg_core.machine import device_at_hand
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, private_tensors, shared_parameters, width
@@ -68,6 +69,18 @@ def split_result(
 ) -> Result:
     """All that is found on a split, normalised by a task's mean and standard deviation."""
     return Evaluator(network, pairs=split.pairs).result(_batches(run, network, split, mean, std, progress))
+
+
+def tested(run: Run, network: Network, data: TaskData, progress: Progress = silent) -> tuple[float, dict[str, float]]:
+    """The score of a task's network on its test split, and the figures of its record.
+
+    These are what else its objective finds there, and what it chooses on the split that decides.
+    """
+    test = split_result(run, network, data.test, data.mean, data.std, progress)
+    if not objectives.of(data.spec).compares_pairs:
+        return test.score, test.figures
+    decides = data.val if len(data.val) else data.test
+    return test.score, {**test.figures, **split_result(run, network, decides, data.mean, data.std).chosen}
 
 
 def _batches(

@@ -10,6 +10,11 @@ def passes_gate(train_accuracy: float, least: float | None) -> bool | None:
     return None if least is None else train_accuracy > least
 
 
+def least(context: TaskContext) -> float:
+    """The least accuracy that reaches the goal, less its tolerance."""
+    return context.goal - context.settings.check.tolerance
+
+
 def meets_goal(context: TaskContext, accuracy: float, gate: bool | None) -> bool:
     """Whether accuracy reaches the goal, less its tolerance, and the gate is passed."""
-    return accuracy >= context.goal - context.settings.check.tolerance and gate is not False
+    return accuracy >= least(context) and gate is not False

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from cpg_core.machine import device_of, machine
 from cpg_core.model.network import width
 from cpg_core.model.ownership import size
-from cpg_core.model.state import Shared, TaskState, released_count
+from cpg_core.model.state import TaskState, released_count
 from cpg_core.stages.context import TaskContext
-from cpg_core.storage.delta import Delta
+from cpg_core.stages.goal import least
+from cpg_core.stages.stored_delta import Written
 from cpg_core.storage.files import digest
 from cpg_core.storage.records import StageRecord, TaskRecord
 
@@ -22,27 +24,23 @@ class Learned:
 
     Attributes:
         state: of the chosen stage.
-        delta: what the task adds, its probe logits included.
-        after: the shared weights with the task's own.
+        written: its delta on disk.
         test_accuracy: of its network as it will be recalled; the test split was read for it, once.
         figures: what else its objective found there, and what it chose on the split that decides.
     """
 
     state: TaskState
-    delta: Delta
-    after: Shared
+    written: Written
     test_accuracy: float
     figures: dict[str, float]
 
 
-def task_record(
-    context: TaskContext, learned: Learned, stages: list[StageRecord], delta_sha256: str, delta_bytes: int
-) -> TaskRecord:
+def task_record(context: TaskContext, learned: Learned, stages: list[StageRecord], delta_bytes: int) -> TaskRecord:
     """The record of a task whose delta is written; the last of its `stages` is its freeze."""
     spec, settings, data, frozen = context.run.spec, context.settings, context.data, stages[-1]
     assert frozen.accuracy is not None and frozen.own is not None and frozen.sparsity is not None
     count = context.method.count
-    allocated, released = count(size(learned.state.own), released_count(learned.after), context.index)
+    allocated, released = count(size(learned.state.own), released_count(learned.written.after), context.index)
     return TaskRecord(
         index=context.index,
         name=context.name,
@@ -50,7 +48,7 @@ def task_record(
         method=spec.method,
         goal=context.goal,
         goal_split=settings.goal_split,
-        goal_met=frozen.accuracy >= context.goal - settings.check.tolerance,
+        goal_met=frozen.accuracy >= least(context),
         accuracy=frozen.accuracy,
         test_accuracy=learned.test_accuracy,
         figures=learned.figures,
@@ -70,8 +68,14 @@ def task_record(
         std=tuple(data.std.tolist()),
         stages=tuple(stages),
         delta_bytes=delta_bytes,
-        delta_sha256=delta_sha256,
-        probe_sha256=digest(learned.delta.probe),
+        delta_sha256=learned.written.sha256,
+        probe_sha256=digest(learned.written.delta.probe),
         parent_sha256=context.parent,
         machine=machine(device_of(settings.compute.device), torch.get_num_threads()),
+        **format_of(learned.written),
     )
+
+
+def format_of(written: Written) -> dict[str, Any]:
+    """The fields of a record that say how its delta is stored."""
+    return {} if written.delta.codec.name is None else {"format": 2, "stored": written.stored}

@@ -65,11 +65,15 @@ class Assembly:
 
         Where tasks are independent they are the task's own model, whatever was before.
         """
+        return delta.apply(self.before(shared, record), added, record.index, overwrites=self.overwrites)
+
+    def before(self, shared: Shared, record: TaskRecord) -> Shared:
+        """What a frozen task was added to: the shared weights before it, at its width; none where it is independent."""
         if self.independent:
             shared = empty_shared(self.run.shapes(1.0))
         if record.budget_x != shared.budget_x:
             shared = widened(shared, record.budget_x, self.run.shapes(record.budget_x))
-        return delta.apply(shared, added, record.index, overwrites=self.overwrites)
+        return shared
 
     def base(self, shared: Shared, record: TaskRecord, added: Delta) -> Shared:
         """The weights that a frozen task is recalled from: the shared ones, or those of its independent network."""

@@ -1,86 +1,188 @@
-"""How a delta's values and masks become the tensors of its file, and back.
+"""How a delta's values, masks and private tensors become the tensors of its file, and back.
 
 A file names its codec in the entry `codec`. Files without one have the first codec, which writes no entry, so that
-they keep their bytes. Another codec is another member of `CODECS`: no caller changes, and old files stay readable.
+they keep their bytes. Another way to store values, masks or private tensors is another member of `VALUES`, `MASKS` or
+`PRIVATE`: no caller changes, and old files stay readable.
 """
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cpg_core.config.store import Store
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
+from cpg_core.storage import entropy
 
 ENTRY = "codec"
+PROBABILITIES = "probabilities"
+PACKED = "2"
+"""The format of every file that names a codec: the first word of the entry."""
+Parts = tuple[Tensor, ...]
+"""The tensors that a layer's values or mask are stored as."""
 
 
 class ValueCodec(Protocol):
-    """Values of weights, float32 `[n]`, to a tensor that is stored, and back."""
+    """Values of weights, float32 `[n]`, in the order of a mask of their layer, to what is stored, and back."""
 
-    def encode(self, values: Tensor) -> Tensor:
-        """What is stored."""
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The groups of the tensors that are stored."""
         ...
 
-    def decode(self, stored: Tensor) -> Tensor:
+    def encode(self, values: Tensor, own: Tensor) -> Parts:
+        """What is stored; `own` (bool, the layer's shape) says where the values lie."""
+        ...
+
+    def decode(self, stored: Parts, own: Tensor) -> Tensor:
         """The values, float32 `[n]`."""
         ...
 
 
 class MaskCodec(Protocol):
-    """Masks, bool `[n]`, to a tensor that is stored, and back."""
+    """Masks, bool of a layer's shape, that are true nowhere but in `places`, to what is stored, and back."""
 
-    def encode(self, mask: Tensor) -> Tensor:
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What the groups of the tensors that are stored are called after `where` and `pick`."""
+        ...
+
+    def encode(self, mask: Tensor, places: Tensor) -> Parts:
         """What is stored."""
         ...
 
-    def decode(self, stored: Tensor, count: int) -> Tensor:
-        """The first `count` bits, bool `[count]`."""
+    def decode(self, stored: Parts, places: Tensor) -> Tensor:
+        """The mask."""
         ...
 
 
-class Float32:
-    """Values as they are."""
+@dataclass(frozen=True)
+class Plain:
+    """Values in a floating-point type: rounded to it, to nearest, ties to even."""
 
-    def encode(self, values: Tensor) -> Tensor:
-        """The values."""
-        return values
+    dtype: torch.dtype
+    parts: tuple[str, ...] = ("value",)
 
-    def decode(self, stored: Tensor) -> Tensor:
-        """The values."""
-        return stored
+    def encode(self, values: Tensor, own: Tensor) -> Parts:  # noqa: ARG002
+        """Rounded."""
+        return (values.to(self.dtype),)
+
+    def decode(self, stored: Parts, own: Tensor) -> Tensor:  # noqa: ARG002
+        """As float32, which holds them exactly."""
+        return stored[0].float()
 
 
+@dataclass(frozen=True)
+class Int8:
+    """Whole numbers from -127 to 127, times a scale that the values of an output channel share."""
+
+    parts: tuple[str, ...] = ("value", "scale")
+
+    def encode(self, values: Tensor, own: Tensor) -> Parts:
+        """int8 `[n]`, and bfloat16 `[out]`: the least of that type with which the greatest value is at most 127."""
+        laid = torch.zeros(own.shape)
+        laid[own] = values
+        least = laid.abs().flatten(1).amax(1) / 127
+        scale = least.to(torch.bfloat16)
+        scale = torch.where(scale.float() < least, scale.view(torch.int16) + 1, scale.view(torch.int16))
+        scale = scale.view(torch.bfloat16)
+        of = _of_each(scale.float(), own)
+        whole = torch.where(of > 0, values / of, 0.0).round()  # a channel may hold nothing but zeros
+        return whole.to(torch.int8), scale
+
+    def decode(self, stored: Parts, own: Tensor) -> Tensor:
+        """The product, in float32."""
+        whole, scale = stored
+        return whole.float() * _of_each(scale.float(), own)
+
+
+@dataclass(frozen=True)
 class ZlibBits:
     """A bit a position, the first of each byte the highest, compressed by zlib: uint8 `[bytes]`."""
 
-    def encode(self, mask: Tensor) -> Tensor:
-        """Packed, then compressed."""
-        packed = np.packbits(mask.numpy()).tobytes()
-        return torch.frombuffer(bytearray(zlib.compress(packed, 6)), dtype=torch.uint8)
+    parts: tuple[str, ...] = ("",)
 
-    def decode(self, stored: Tensor, count: int) -> Tensor:
+    def encode(self, mask: Tensor, places: Tensor) -> Parts:
+        """Packed, then compressed."""
+        packed = np.packbits(mask[places].numpy()).tobytes()
+        return (torch.frombuffer(bytearray(zlib.compress(packed, 6)), dtype=torch.uint8),)
+
+    def decode(self, stored: Parts, places: Tensor) -> Tensor:
         """Decompressed, then unpacked; the bits that filled the last byte are left out."""
-        raw = np.frombuffer(zlib.decompress(stored.numpy().tobytes()), dtype=np.uint8)
-        return torch.from_numpy(np.unpackbits(raw, count=count).view(bool))
+        raw = np.frombuffer(zlib.decompress(stored[0].numpy().tobytes()), dtype=np.uint8)
+        mask = torch.zeros_like(places)
+        mask[places] = torch.from_numpy(np.unpackbits(raw, count=int(places.sum())).view(bool))
+        return mask
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """Range-coded bits, uint8 `[bytes]`, and the log odds that they are set, int8 `[1 + out + in]`."""
+
+    probabilities: Tensor = field(default_factory=lambda: torch.tensor(entropy.PROBABILITIES, dtype=torch.int32))
+    parts: tuple[str, ...] = ("", ".odds")
+
+    def encode(self, mask: Tensor, places: Tensor) -> Parts:
+        """Fitted, then coded."""
+        odds = entropy.fitted_odds(mask, places)
+        return entropy.encode(mask, places, odds, self.probabilities), odds
+
+    def decode(self, stored: Parts, places: Tensor) -> Tensor:
+        """Decoded with what stands in the file."""
+        bits, odds = stored
+        return entropy.decode(bits, places, odds, self.probabilities)
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How values and masks are stored."""
+    """How values, masks and private tensors are stored.
 
+    Attributes:
+        name: what the file says; None: nothing, and its tensors are not packed.
+        values: of weights.
+        masks: where they lie, and which earlier ones are picked.
+        private: the type of batch norm, biases and head.
+    """
+
+    name: str | None
     values: ValueCodec
     masks: MaskCodec
+    private: torch.dtype
+
+    def entries(self) -> Layers:
+        """What a file holds for its codec."""
+        found = {} if self.name is None else {ENTRY: torch.tensor(list(self.name.encode()), dtype=torch.uint8)}
+        return found | ({PROBABILITIES: self.masks.probabilities} if isinstance(self.masks, Entropy) else {})
+
+    def rounded(self, private: Mapping[str, Tensor]) -> Layers:
+        """Private tensors as they are stored; counters and the like keep their type."""
+        return {name: t.to(self.private) if t.is_floating_point() else t for name, t in private.items()}
 
 
-FIRST = Codec(Float32(), ZlibBits())
-CODECS: dict[str, Codec] = {}
-"""The codecs after the first, by the name that their files give."""
+FIRST = Codec(None, Plain(torch.float32), ZlibBits(), torch.float32)
+VALUES: dict[str, ValueCodec] = {
+    "float32": Plain(torch.float32),
+    "bfloat16": Plain(torch.bfloat16),
+    "int8": Int8(),
+}
+MASKS: dict[str, type[ZlibBits | Entropy]] = {"zlib": ZlibBits, "entropy": Entropy}
+PRIVATE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+EXACT = Store(values="float32", private="float32", masks="zlib")
+
+
+def codec_for(store: Store) -> Codec:
+    """The codec that a run's settings ask for."""
+    if store == EXACT:
+        return FIRST
+    name = f"{PACKED} {store.values} {store.private} {store.masks}"
+    return Codec(name, VALUES[store.values], MASKS[store.masks](), PRIVATE[store.private])
 
 
 def codec_of(tensors: Layers) -> Codec:
@@ -92,6 +194,19 @@ def codec_of(tensors: Layers) -> Codec:
     if ENTRY not in tensors:
         return FIRST
     name = bytes(tensors[ENTRY].tolist()).decode(errors="replace")
-    if name not in CODECS:
-        raise CpgError(f"this file is written with codec {name!r}, which this version cannot read; use a newer version")
-    return CODECS[name]
+    try:
+        version, values, private, masks = name.split(" ")
+        known = Codec(name, VALUES[values], MASKS[masks](), PRIVATE[private])
+        if version != PACKED:
+            raise KeyError(version)
+    except (KeyError, ValueError) as error:
+        told = f"this file is written with codec {name!r}, which this version cannot read; use a newer version"
+        raise CpgError(told) from error
+    if PROBABILITIES in tensors:
+        known = Codec(name, known.values, Entropy(tensors[PROBABILITIES]), known.private)
+    return known
+
+
+def _of_each(scale: Tensor, own: Tensor) -> Tensor:
+    """The scale of each value, `[n]`, from that of each output channel."""
+    return scale.view(-1, *[1] * (own.dim() - 1)).expand(own.shape)[own]

@@ -183,6 +183,11 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise CpgError(f"{path}: cannot be written: {cause}; mend the cause and give the same command again") from error
 
 
+def as_bytes(tensor: torch.Tensor) -> bytes:
+    """A tensor's bytes in standard layout, little-endian, whatever its type."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
 def digest(tensor: torch.Tensor) -> str:
     """SHA-256 of a tensor's bytes in standard layout, as hex: equal exactly when `torch.equal` and no NaN."""
-    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(as_bytes(tensor)).hexdigest()

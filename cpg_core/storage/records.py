@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.schema import Strict
+from cpg_core.config.store import Store
 from cpg_core.objectives import ObjectiveSpec
 
 StageName = Literal["pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
@@ -71,6 +72,21 @@ class Machine(Strict):
     torch: str
 
 
+FORMATS = (1, 2)
+"""Of `delta.safetensors` (`docs/format.md`): a tensor an entry, and packed."""
+
+
+class Stored(Store):
+    """How a task is stored in format 2.
+
+    Attributes:
+        missed: the accuracy of the rounded model, which missed the goal that the exact one met: so the task is stored
+            exactly; None: it is stored as the settings ask.
+    """
+
+    missed: float | None
+
+
 class TaskRecord(Strict):
     """One frozen task: `record.json` beside its `delta.safetensors`.
 
@@ -87,6 +103,8 @@ class TaskRecord(Strict):
         delta_bytes: size of `delta.safetensors`.
         probe_sha256: digest of the logits on the probe batch, on `machine`.
         parent_sha256: of the previous task's record; the chain names the whole model.
+        format: of `delta.safetensors`; left out of the file at 1, as it is in older records.
+        stored: how the task is stored; None, and left out, in format 1.
     """
 
     index: int
@@ -119,6 +137,25 @@ class TaskRecord(Strict):
     probe_sha256: str
     parent_sha256: str | None
     machine: Machine
+    format: int = 1
+    stored: Stored | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_format(cls, content: object) -> object:
+        """Told before anything that a newer format may have besides."""
+        found = content.get("format", 1) if isinstance(content, dict) else 1
+        if found not in FORMATS:
+            raise ValueError(f"format {found!r}: written by a newer version, which is needed to read it")
+        return content
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialized: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Records of format 1 have the keys that they always had, so that they keep their bytes."""
+        content: dict[str, object] = serialized(self)
+        if self.format == 1:
+            del content["format"], content["stored"]
+        return content
 
     @property
     def objective(self) -> ObjectiveSpec:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from cpg_core.errors import CpgError
-from flows.cli import options, runs
+from flows.cli import options, runs, stored
 from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
+from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
-
-if TYPE_CHECKING:
-    from cpg_core.storage.run import Run
+from flows.cli.runs import opened
 
 HERE = Path()
 
@@ -137,7 +135,7 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
     from flows.console.tables import print_table, summary_line, tasks
     from flows.console.terminal import reading_bar
 
-    found = _open(root, name)
+    found = opened(root, name)
     with reading_bar() as reading:
 
         def recall(task: str) -> float:
@@ -160,7 +158,7 @@ def audit(name: options.RunName, root: options.ReadRoot = HERE) -> None:
     """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not."""
     from cpg_core.recall.audit import audit as check
 
-    findings = check(_open(root, name))
+    findings = check(opened(root, name))
     for finding in findings:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<20} {finding.check:<8} {finding.detail}")
     bad = sum(not finding.ok for finding in findings)
@@ -177,7 +175,7 @@ def evaluate(
     from cpg_core.recall.recall import evaluate as recalled
     from flows.console.terminal import reading_bar
 
-    run = _open(root, name)
+    run = opened(root, name)
     with reading_bar() as reading:
         accuracy = recalled(run, task, data, partial(reading, task))
     typer.echo(f"{task}: accuracy {accuracy:.4f}")
@@ -200,8 +198,11 @@ def reap(root: options.ReadRoot = HERE) -> None:
     typer.echo(f"{len(ended) or 'no'} flow runs had lost their process")
 
 
+app.command()(predict)
 app.command("list")(runs.list_runs)
 app.command("backbones")(list_backbones)
+app.command()(stored.size)
+app.command()(stored.convert)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")
@@ -212,19 +213,6 @@ def _end(unrecorded: str | None) -> None:
     if unrecorded:
         typer.echo(f"learned, but not recorded in MLflow: {unrecorded}\nThe same command again records it.", err=True)
         raise typer.Exit(ExitCode.NOT_RECORDED)
-
-
-def _open(root: Path, name: str) -> Run:
-    """A run to read, on the device that is here."""
-    from cpg_core.recall.recall import device_note
-    from cpg_core.storage.runs import open_run
-    from flows.versioning.dvc_pointers import require_here
-
-    require_here(root, name)
-    run = open_run(root, name)
-    if (note := device_note(run)) is not None:
-        typer.echo(f"note: {note}", err=True)
-    return run
 
 
 def main() -> None:

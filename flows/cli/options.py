@@ -64,4 +64,21 @@ Data = Annotated[
         parser=expanded,
     ),
 ]
+Images = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE|FOLDER|-...",
+        help="Image files, folders of them at any depth, or - for paths on standard input, a line each.",
+        parser=expanded,
+    ),
+]
+Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many classes to name of each image.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+ConvertedRun = Annotated[str, typer.Option("--to", metavar="NAME", help="The name of the run that it makes.")]
+Values = Annotated[
+    str, typer.Option(metavar="TYPE", help="Of the tasks' own weights. One of float32, bfloat16, int8 (with scales).")
+]
+Private = Annotated[str, typer.Option(metavar="TYPE", help="Of batch norm, biases and heads: float32 or bfloat16.")]
+Masks = Annotated[str, typer.Option(metavar="CODEC", help="Of positions and picks: entropy or zlib; both are exact.")]
 NoRecall = Annotated[bool, typer.Option("--no-recall", help="Do not evaluate the tasks on the model as it is now.")]

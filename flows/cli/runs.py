@@ -1,16 +1,37 @@
-"""The commands that keep order among runs: list, rename, remove."""
+"""Runs on disk: how a command opens one, and the commands that keep order among them: list, rename, remove."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from flows.cli import options
 from flows.cli.errors import ExitCode
 
+if TYPE_CHECKING:
+    from cpg_core.storage.run import Run
+
 HERE = Path()
 RECORDED = "What MLflow and Prefect have recorded of it stays there"
+
+
+def opened(root: Path, name: str) -> Run:
+    """A run to read, on the device that is here.
+
+    Raises:
+        CpgError: there is none of that name, or its files are not here.
+    """
+    from cpg_core.recall.recall import device_note
+    from cpg_core.storage.runs import open_run
+    from flows.versioning.dvc_pointers import require_here
+
+    require_here(root, name)
+    run = open_run(root, name)
+    if (note := device_note(run)) is not None:
+        typer.echo(f"note: {note}", err=True)
+    return run
 
 
 def list_runs(root: options.ReadRoot = HERE) -> None:

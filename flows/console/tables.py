@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cpg_core.errors import CpgError
 from cpg_core.recall import metrics
@@ -34,7 +35,7 @@ def table_text(frame: pd.DataFrame) -> str:
     for name in frame.columns:
         out.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
     for row in frame.itertuples(index=False):
-        out.add_row(*("" if pd.isna(cell) else str(cell) for cell in row))
+        out.add_row(*(Text("" if pd.isna(cell) else str(cell)) for cell in row))  # no markup: a cell may be a path
     console = Console(width=max(Console().width, NARROWEST))
     with console.capture() as captured:
         console.print(out)

@@ -22,7 +22,18 @@ from cpg_core.storage.run import Run
 from flows.tracking.address import local_folder
 from flows.tracking.store import RECORD, Store
 
-NEEDED = ("mlflow", "torch", "torchvision", "numpy", "pillow", "pydantic", "pyyaml", "safetensors", "pyarrow")
+NEEDED = (
+    "mlflow",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "pyarrow",
+    "constriction",
+)
 """What a served run imports."""
 MOST_TASKS = 64
 """Told in a description: a name has 64 characters at the most."""

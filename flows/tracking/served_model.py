@@ -5,6 +5,7 @@ runs it where the model is loaded: nothing else of the project is there.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from mlflow.telemetry import set_telemetry_client
 
 from cpg_core.errors import CpgError
 from cpg_core.recall.predictor import Serving
+from cpg_core.recall.recall import device_note
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.run import RUN
 from cpg_core.storage.runs import open_run
@@ -49,7 +51,10 @@ class RunModel(PythonModel):
         SUPPORTED_LLM_FORMATS.add("task")
         root = Path(context.artifacts["root"])
         (found,) = (root / "checkpoints").glob(f"*/{RUN}")
-        self._serving = Serving(open_run(root, found.parent.name))
+        run = open_run(root, found.parent.name)
+        if (note := device_note(run)) is not None:
+            logging.getLogger(__name__).warning(note)
+        self._serving = Serving(run)
 
     # MLflow would read a type of `model_input` as a schema, and it has two: a list, and a body that came whole.
     def predict(self, context, model_input, params: dict[str, Any] | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002

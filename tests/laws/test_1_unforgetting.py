@@ -66,10 +66,11 @@ def test_one_flipped_pick_shows(learned: Callable[..., Run]) -> None:
     shared, delta = assembly_of(run).rebuild(2), run.delta(2)
     older = shared.owner["0.weight"] == 1
     masks = delta.codec.masks
-    bits = masks.decode(delta.pick["0.weight"], int(older.sum()))
-    place = largest(shared.weight["0.weight"][older])
+    mask = masks.decode(delta.pick["0.weight"], older)
+    bits, place = mask[older], largest(shared.weight["0.weight"][older])
     bits[place] = ~bits[place]
-    changed = replace(delta, pick={**delta.pick, "0.weight": masks.encode(bits)})
+    mask[older] = bits
+    changed = replace(delta, pick={**delta.pick, "0.weight": masks.encode(mask, older)})
     assert not torch.equal(recalled(run, 2, delta=changed), recalled(run, 2))
 
 

@@ -52,6 +52,9 @@ NOT_AS_BEFORE: dict[str, Any] = {
     "one_shot.schedule": {"kind": "steps", "at_epochs": [1], "factor": 0.1},
     "retrain.compare": "reset",
     "compute.precision": "tf32",
+    "store.values": "int8",
+    "store.private": "bfloat16",
+    "store.masks": "entropy",
 }
 
 
@@ -94,7 +97,7 @@ def test_what_stands_for_new_settings_is_of_their_kind() -> None:
 def test_a_newer_setting_is_told_only_where_it_is_not_what_was_in_effect_before(name: str) -> None:
     def value_of(values: dict[str, Any]) -> object:
         group, _, field = name.partition(".")
-        return values[group].get(field) if field else values.get(group)
+        return values.get(group, {}).get(field) if field else values.get(group)
 
     before, other = value_of(OMITTED), NOT_AS_BEFORE[name]
     assert value_of(settings_of("packnet", tiny.settings(f"{name}={json.dumps(before)}"))) is None

@@ -1,4 +1,6 @@
-"""A run that an earlier version learned (tests/fixtures/run_0_1, two tasks of digits-5 by cpg): readable for ever.
+"""Runs that earlier versions wrote, two tasks of digits-5 by cpg: readable for ever.
+
+`run_0_1` was learned before there was another format than 1; `run_0_2` is it in format 2, by `cpg convert`.
 
 Its probe logits are the same bits on the processor that learned it, and agree on any other: `audit` knows both.
 """
@@ -18,13 +20,13 @@ from cpg_core.storage.run import Run
 from cpg_core.storage.runs import extend, open_run
 from cpg_core.training.reporter import Silent
 
-OLDER = ROOT / "tests" / "fixtures" / "run_0_1"
+FIXTURES = ROOT / "tests" / "fixtures"
 
 
-@pytest.fixture
-def older(tmp_path: Path) -> Run:
+@pytest.fixture(params=["run_0_1", "run_0_2"])
+def older(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
     """A copy, under another name than its own."""
-    shutil.copytree(OLDER, tmp_path / "checkpoints" / "older")
+    shutil.copytree(FIXTURES / request.param, tmp_path / "checkpoints" / "older")
     return open_run(tmp_path, "older")
 
 

@@ -50,6 +50,7 @@ MISTAKES = {
     "no run to show": (["show", "nobody"], "no run 'nobody'"),
     "no run to audit": (["audit", "nobody"], "no run 'nobody'"),
     "no run to evaluate": (["eval", "nobody", "--task", "fish"], "no run 'nobody'"),
+    "no run to predict with": (["predict", "nobody", "--task", "fish", "a.png"], "no run 'nobody'"),
     "no run to add to": (["add", "nobody", "task.yaml"], "no run 'nobody'"),
 }
 
@@ -167,6 +168,20 @@ def test_help_is_complete_and_imports_nothing_that_takes_long() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == "set()\n"
     assert "Usage" in done.stdout
-    for command in ("prepare", "run", "add", "show", "audit", "eval", "list", "backbones", "rename", "remove"):
+    for command in (
+        "prepare",
+        "run",
+        "add",
+        "show",
+        "audit",
+        "eval",
+        "predict",
+        "size",
+        "convert",
+        "list",
+        "backbones",
+        "rename",
+        "remove",
+    ):
         assert command in cpg("--help").stdout
         assert cpg(command, "--help").exit_code == 0
