@@ -16,7 +16,7 @@ from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_at_hand, machine
 from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
-from cpg_core.stages.frozen_tasks import recheck
+from cpg_core.stages.frozen_tasks import recheck, tested
 from cpg_core.stages.stored_delta import write_delta
 from cpg_core.stages.task_record import format_of
 from cpg_core.storage.assembly import Assembly
