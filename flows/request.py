@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from cpg_core.backbones import find as find_backbone
 from cpg_core.config.goals import resolve as resolve_goals
 from cpg_core.config.profiles import overridden
 from cpg_core.config.settings import Settings, load_settings
@@ -52,7 +51,6 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     home = definitions(root)
     sequence = load_sequence(str(expanded(request.sequence)), home / "data")
     method = find_method(request.method)
-    find_backbone(sequence.backbone.name)
     profile = sequence.profile if request.profile is None else request.profile
     # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
     goal = () if request.goal is None else (f"goal={_without_tilde(request.goal)}",)

@@ -18,6 +18,7 @@ from cpg_core.data.listing import Rows
 from cpg_core.data.load import choose, streams
 from cpg_core.data.pairs import FOLDS, PairList, PairsSource, list_pairs
 from cpg_core.data.reading import Progress, Wanted, read_rows, silent
+from cpg_core.data.shards import some
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
 from cpg_core.data.summary import part_of
@@ -29,7 +30,6 @@ EACH = 20
 """Validation pairs of one person, at the most: somebody with many pictures shall not outweigh the others."""
 LEAST_PEOPLE = 4
 """Two folds of two people, held out."""
-SHOWN = 6
 
 
 def identities(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: int) -> Chosen:
@@ -44,9 +44,8 @@ def identities(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: int) -
     rows, labels = choose(listing, people)
     part = part_of(listing, people)
     if alone := [name for name, count in part.taken.items() if count == 1]:
-        more = f" and {len(alone) - SHOWN} more" if alone[SHOWN:] else ""
         raise CpgError(
-            f"{listing.where}: one picture of {', '.join(alone[:SHOWN])}{more}; a person needs two or more to be told "
+            f"{listing.where}: one picture of {some(alone)}; a person needs two or more to be told "
             "from others: add pictures, remove the folder, or list the classes without it"
         )
     trained, held = hold_out(np.zeros(len(people), dtype=np.int64), val_fraction, derive(seed, "validation", spec.name))
@@ -89,9 +88,11 @@ def read_pairs_split(tested: PairList, wanted: Wanted) -> Split:
     return replace(split, pairs=tested.pairs)
 
 
-def load_pairs_split(source: PairsSource, *, image_size: int, channels: int, progress: Progress = silent) -> Split:
+def load_pairs_split(
+    source: PairsSource, *, image_size: int, channels: int, workers: int = 0, progress: Progress = silent
+) -> Split:
     """The same from their files. Raises `CpgError` as `list_pairs` does, and for images that cannot be read."""
-    return read_pairs_split(list_pairs(source), Wanted(channels, image_size, progress=progress))
+    return read_pairs_split(list_pairs(source), Wanted(channels, image_size, workers, progress))
 
 
 def draw_pairs(labels: Rows, held: Rows, seed: int, far: float) -> tuple[Rows, Pairs]:
@@ -154,6 +155,5 @@ def _notes(spec: TaskSpec, tested: PairList, pairs: Pairs, held: int) -> tuple[s
         )
     people = spec.classes or ()
     if known := sorted(tested.people.intersection(people)):
-        more = f" and {len(known) - SHOWN} more" if known[SHOWN:] else ""
-        lines.append(f"{spec.name}: in the test pairs and in training alike: {', '.join(known[:SHOWN])}{more}")
+        lines.append(f"{spec.name}: in the test pairs and in training alike: {some(known)}")
     return (*lines, *spec.source.unused())

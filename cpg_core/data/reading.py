@@ -176,10 +176,12 @@ def _through(item: Item, wanted: Wanted, *, count: bool) -> Image:
 
 def _size(content: Path | bytes | Picture) -> int:
     """Bytes of an image's file; 0 of what comes decoded."""
+    if isinstance(content, Picture):
+        return 0
+    if isinstance(content, bytes):
+        return len(content)
     try:
-        return (
-            content.stat().st_size if isinstance(content, Path) else len(content) if isinstance(content, bytes) else 0
-        )
+        return content.stat().st_size
     except OSError:  # removed meanwhile
         return 0
 

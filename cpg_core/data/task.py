@@ -16,11 +16,10 @@ from torch import Tensor
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.chosen import Chosen, labelled_images
 from cpg_core.data.fields import Augment, MeanStd, Normalise
-from cpg_core.data.identities import identities, read_pairs_split
+from cpg_core.data.identities import identities, load_pairs_split
 from cpg_core.data.kept import NOTHING_KEPT, Keep, Levels
 from cpg_core.data.listing import Rows
 from cpg_core.data.load import load, streams
-from cpg_core.data.pairs import list_pairs
 from cpg_core.data.reading import Broken, Progress, Read, Wanted, count_levels, read_rows, silent
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
@@ -65,6 +64,10 @@ class TaskData:
     def test(self) -> Split:
         """The test split; no decision may depend on it."""
         return self.read_test()
+
+    def deciding(self, goal_split: str) -> Split:
+        """The split that decisions may look at: `val`, or `test` in the paper's protocol."""
+        return self.val if goal_split == "val" else self.test
 
     @cached_property
     def summary(self) -> Summary:
@@ -123,8 +126,9 @@ def load_test_split(
     Raises `CpgError` as `load_task_data` does.
     """
     if spec.pairs is not None:
-        wanted = Wanted(channels, image_size, workers, progress)
-        return read_pairs_split(list_pairs(spec.pairs), wanted)
+        return load_pairs_split(
+            spec.pairs, image_size=image_size, channels=channels, workers=workers, progress=progress
+        )
     listing = spec.source.list_part("test")
     classes = spec.classes or listing.names
     return load(listing, classes, image_size=image_size, channels=channels, workers=workers, progress=progress)

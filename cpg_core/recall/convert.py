@@ -76,7 +76,7 @@ def _task(
     with deterministic(record.machine.threads):
         written = write_delta(folder / DELTA, new, before, state, index, data, record.accuracy, least, progress)
         test_accuracy, figures = tested(run, written.network, data, progress)
-        earlier = recheck(new, written.after, index - 1, lambda _: silent)
+        earlier = recheck(new, written.after, index - 1, lambda _: progress)
         changed: dict[str, Any] = {
             "accuracy": written.accuracy,
             "goal_met": written.accuracy >= least,

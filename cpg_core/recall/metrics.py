@@ -47,12 +47,18 @@ def row(run: Run, index: int, recall: Callable[[str], float] | None = None) -> d
     }
 
 
-def seconds(run: Run, index: int) -> float | None:
-    """Seconds that task `index` took; None where `seconds.json` cannot be read, on which no result rests."""
+def stage_seconds(run: Run, index: int) -> dict[str, float]:
+    """Seconds of each stage of task `index`; none where `seconds.json` cannot be read, on which no result rests."""
     try:
-        return sum(run.seconds(index).values())
+        return run.seconds(index)
     except Damaged:
-        return None
+        return {}
+
+
+def seconds(run: Run, index: int) -> float | None:
+    """Seconds that task `index` took; None where they are lost."""
+    found = stage_seconds(run, index)
+    return sum(found.values()) if found else None
 
 
 def matrix(run: Run) -> pd.DataFrame:

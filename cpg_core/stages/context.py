@@ -185,7 +185,7 @@ class TaskContext:
     def key(self) -> str:
         """A hash of everything that any stage of this task depends on, besides the state that it reads."""
         spec = self.run.spec
-        decides = self.data.val if spec.settings.goal_split == "val" else self.data.test
+        decides = self.data.deciding(spec.settings.goal_split)
         content = {
             "code": code_of(spec, self.data.spec.kind),
             "torch": torch.__version__,

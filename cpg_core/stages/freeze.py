@@ -27,8 +27,9 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     """
     began = time.monotonic()
     assembly, folder = context.assembly, context.run.task_folder(context.index)
-    learned = _learned(context, request)
-    stages = _stages(context, request, learned)
+    done = [read_record(context.run.task_work(context.index), number) for number in range(1, request.number)]
+    learned = _learned(context, request, done)
+    stages = [*done, _frozen(context, request, learned)]
     record = task_record(context, learned, stages, (folder / DELTA).stat().st_size)
     earlier = recheck(assembly, learned.written.after, context.index - 1, partial(reading_progress, context.reporter))
     write_json(folder / RECALL, {"earlier": [recall.model_dump(mode="json") for recall in earlier]})
@@ -44,12 +45,12 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     return stages[-1]
 
 
-def _learned(context: TaskContext, request: Request) -> Learned:
+def _learned(context: TaskContext, request: Request, done: list[StageRecord]) -> Learned:
     """The delta is written, and judged and tested as it was read back."""
     assert request.source is not None
     run, data, work = context.run, context.data, context.run.task_work(context.index)
     state = read_state(stage_folder(work, request.source), run.shapes(request.budget_x))
-    exact = read_record(work, request.source).accuracy
+    exact = done[request.source - 1].accuracy
     assert exact is not None
     written = write_delta(
         run.task_folder(context.index) / DELTA,
@@ -65,11 +66,9 @@ def _learned(context: TaskContext, request: Request) -> Learned:
     return Learned(state, written, *tested(run, written.network, data, context.progress))
 
 
-def _stages(context: TaskContext, request: Request, learned: Learned) -> list[StageRecord]:
-    """The records of all stages of the task, its freeze the last."""
-    assert request.source is not None
-    done = [read_record(context.run.task_work(context.index), number) for number in range(1, request.number)]
-    frozen = StageRecord(
+def _frozen(context: TaskContext, request: Request, learned: Learned) -> StageRecord:
+    """The record of the freeze itself."""
+    return StageRecord(
         number=request.number,
         stage="freeze",
         source=request.source,
@@ -78,7 +77,6 @@ def _stages(context: TaskContext, request: Request, learned: Learned) -> list[St
         key=context.key,
         **measures(context, learned.state),
     )
-    return [*done, frozen]
 
 
 def _seconds(context: TaskContext, stages: list[StageRecord], began: float) -> dict[str, float]:

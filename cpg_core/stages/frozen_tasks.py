@@ -74,13 +74,14 @@ def split_result(
 def tested(run: Run, network: Network, data: TaskData, progress: Progress = silent) -> tuple[float, dict[str, float]]:
     """The score of a task's network on its test split, and the figures of its record.
 
-    These are what else its objective finds there, and what it chooses on the split that decides.
+    These are what else its objective finds there, and what it chooses on the validation split, or where there is none
+    on the test split.
     """
     test = split_result(run, network, data.test, data.mean, data.std, progress)
     if not objectives.of(data.spec).compares_pairs:
         return test.score, test.figures
-    decides = data.val if len(data.val) else data.test
-    return test.score, {**test.figures, **split_result(run, network, decides, data.mean, data.std).chosen}
+    held_out = data.val if len(data.val) else data.test
+    return test.score, {**test.figures, **split_result(run, network, held_out, data.mean, data.std).chosen}
 
 
 def _batches(

@@ -24,8 +24,9 @@ def pick_train_at(lr: float, context: TaskContext, request: Request, state: Task
     """The same at another learning rate of the weights."""
     config, method = context.settings.pick_train, context.method
     state = state or first_state(context, request.budget_x, context.settings.released_init)
-    learns_picks = method.learns_picks(context.index) and learned(config.picks)
-    if method.learns_picks(context.index) and isinstance(config.picks, RandomPicks):
+    picks_some = method.learns_picks(context.index)
+    learns_picks = picks_some and learned(config.picks)
+    if picks_some and isinstance(config.picks, RandomPicks):
         state = replace(state, pick=random_picks(context, state.pick, config.picks))
     plan = replace(
         plan_of(context, request, config.epochs, lr, config.schedule),

@@ -54,7 +54,8 @@ def sources(**chosen: str) -> list[tuple[str, Path]]:
 def _file_name(part: str, path: Path) -> str:
     """Of a module of a room, `losses.cosface`, in that room; a package is its `__init__.py`."""
     inner = part.replace(".", "/")
-    return f"{inner}/{path.name}" if path.name == "__init__.py" != f"{inner}.py" else f"{inner}.py"
+    is_package = path.name == "__init__.py" and part != "__init__"
+    return f"{inner}/__init__.py" if is_package else f"{inner}.py"
 
 
 def _with_imports(room: str, module: str) -> dict[str, Path]:

@@ -65,7 +65,7 @@ def write_delta(
         least: the accuracy that meets the goal.
         progress: told as images are read.
     """
-    store, settings = assembly.run.spec.settings.store, assembly.run.spec.settings
+    settings = assembly.run.spec.settings
 
     def written(store: Store) -> Written:
         delta = deltas.make(before, state, index, overwrites=assembly.overwrites, codec=codec_for(store))
@@ -77,13 +77,13 @@ def write_delta(
         if not deltas.same(delta, deltas.read(path, sha256)):
             raise Damaged(f"{path}: what is read back is not what was written; give the same command again")
         if _rounds(store):
-            decides = data.val if settings.goal_split == "val" else data.test
+            decides = data.deciding(settings.goal_split)
             accuracy = split_accuracy(assembly.run, network, decides, data.mean, data.std, progress)
         return Written(delta, sha256, after, network, accuracy, Stored(**store.model_dump(), missed=None))
 
-    found = written(store)
+    found = written(settings.store)
     if exact >= least > found.accuracy:
-        exactly = written(Store(values="float32", private="float32", masks=store.masks))
+        exactly = written(Store(values="float32", private="float32", masks=settings.store.masks))
         found = replace(exactly, stored=exactly.stored.model_copy(update={"missed": found.accuracy}))
     return found
 

@@ -36,7 +36,7 @@ class StageRecord(Strict):
         met: check: the goal and every gate were met; prune: the goal was met.
         gate: check and prune: the training-accuracy gate was passed; None where there is no such gate.
         drifted: pick_train of DEN: units of earlier tasks that moved further than its setting allows.
-        kept: recover, retrain: its state is better than its source's.
+        kept: its state is taken rather than its source's; retrain: it is better; recover: it is no worse.
         sparsity: released over available weights, of the state it wrote.
         own: weights that the task holds in the state it wrote.
         picked: share of earlier tasks' weights that the task uses; None where there are none.

@@ -60,7 +60,7 @@ class Plan:
 def decide_accuracy(
     network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = SINGLE_PROCESS
 ) -> float:
-    """Accuracy on the split that decisions may look at: `val`, or `test` in the paper's protocol."""
+    """Accuracy on the split that decides (`TaskData.deciding`)."""
     return evaluation_of(network, data, split, batch_size, ranks)()
 
 
@@ -68,7 +68,7 @@ def evaluation_of(
     network: Network, data: TaskData, split: str, batch_size: int, ranks: Ranks = SINGLE_PROCESS
 ) -> Callable[[], float]:
     """`decide_accuracy`, to be asked again and again while the network is trained."""
-    images = data.val if split == "val" else data.test
+    images = data.deciding(split)
     evaluate = Evaluator(network, ranks, pairs=images.pairs)
     return lambda: evaluate(eval_batches(images, data.mean, data.std, batch_size, network.device, ranks.share))
 

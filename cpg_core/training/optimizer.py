@@ -16,8 +16,10 @@ from cpg_core.model.network import Network, shared_parameters
 from cpg_core.training.compiler import compile_error
 from cpg_core.training.score_rules import ScoreRule
 from cpg_core.training.update_rules import (
+    BETA2,
     Rule,
     adam,
+    adam_rates,
     encode_fixed,
     is_trainable,
     mark_trainable,
@@ -26,7 +28,6 @@ from cpg_core.training.update_rules import (
     weights_pass,
 )
 
-BETA2 = 0.999
 COMPILE_FROM = 1_000_000
 EAGER_CHUNK = 1 << 16
 """Weights a trip in the eager pass: small enough for its temporaries to stay in the processor's cache."""
@@ -172,14 +173,11 @@ class TaskOptimizer:
     def _weight_rates(self, lr: float) -> list[float]:
         if self.config.kind == "sgd":
             return [lr, self.config.momentum, self.config.weight_decay]
-        return self._adam_rates(lr, self.config.momentum, self.config.weight_decay)
+        return adam_rates(lr, self.config.momentum, self.config.weight_decay, self.steps)
 
     def _score_rates(self, lr: float) -> list[float]:
         """The numbers of the score rule, and the threshold."""
         return [] if self._scores is None else [*self._scores.rates(lr, self.steps), self._scores.threshold]
-
-    def _adam_rates(self, lr: float, beta1: float, decay: float) -> list[float]:
-        return [lr, beta1, decay, BETA2, 1 - beta1**self.steps, 1 - BETA2**self.steps]
 
     @torch.no_grad()
     def freeze_picks(self) -> None:

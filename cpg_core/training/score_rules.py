@@ -13,9 +13,9 @@ from torch import Tensor
 
 from cpg_core.config.picks import SignificantPicks
 from cpg_core.config.settings import PickTrain
-from cpg_core.training.update_rules import AdaptiveRule, adam
+from cpg_core.training.update_rules import AdaptiveRule, adam, adam_rates
 
-BETA1, BETA2 = 0.9, 0.999
+BETA1 = 0.9
 MEMORY = 0.99
 """Of the running mean and variance of the gradients of a score: about a hundred steps."""
 SMALLEST = 1e-30
@@ -38,22 +38,17 @@ class ScoreRule:
     threshold: float
 
 
-def score_rule_of(config: PickTrain) -> ScoreRule | None:
-    """The rule that the settings name; None: no score is learned."""
+def score_rule_of(config: PickTrain) -> ScoreRule:
+    """The rule that the settings name, where picks are learned."""
     if isinstance(config.picks, SignificantPicks):
         return t_scores(config.picks.least)
-    rules = {"adam": adam_scores, "sgd": sgd_scores}
-    make = rules.get(config.picks.kind)
-    return None if make is None else make(config.score_init, config.score_threshold)
+    make = {"adam": adam_scores, "sgd": sgd_scores}[config.picks.kind]
+    return make(config.score_init, config.score_threshold)
 
 
 def adam_scores(init: float, threshold: float) -> ScoreRule:
     """Adam, as published: its steps have the same length whatever the size of the gradient."""
-
-    def rates(lr: float, step: int) -> list[float]:
-        return [lr, BETA1, 0.0, BETA2, 1 - BETA1**step, 1 - BETA2**step]
-
-    return ScoreRule(adam, rates, init, threshold)
+    return ScoreRule(adam, lambda lr, step: adam_rates(lr, BETA1, 0.0, step), init, threshold)
 
 
 def sgd_scores(init: float, threshold: float) -> ScoreRule:

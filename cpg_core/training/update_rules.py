@@ -22,6 +22,7 @@ AdaptiveRule = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, 
 """The same of one that has a buffer of squares."""
 
 EPSILON = 1e-8
+BETA2 = 0.999
 
 
 def encode_fixed(trainable: Tensor, values: Tensor) -> Tensor:
@@ -61,6 +62,11 @@ def adam(
     exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad * grad
     step = (exp_avg / correction1) / ((exp_avg_sq / correction2).sqrt() + EPSILON)
     return value * (1 - rate * decay) - rate * step, exp_avg, exp_avg_sq
+
+
+def adam_rates(lr: float, beta1: float, decay: float, step: int) -> list[float]:
+    """The `hyper` of `adam` at a step, counted from 1."""
+    return [lr, beta1, decay, BETA2, 1 - beta1**step, 1 - BETA2**step]
 
 
 def weights_pass(

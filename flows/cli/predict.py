@@ -31,7 +31,7 @@ def predict(
     top: options.Top = 1,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
-    root: options.Root = HERE,
+    root: options.ReadRoot = HERE,
 ) -> None:
     """Tell the class of images, as a task of a run has learned it.
 

@@ -12,7 +12,7 @@ from flows.cli.runs import opened
 HERE = Path()
 
 
-def size(name: options.RunName, root: options.Root = HERE) -> None:
+def size(name: options.RunName, root: options.ReadRoot = HERE) -> None:
     """Tell where the bytes of a run are, by task and kind, and what each setting of `store` would save."""
     import pandas as pd
 
@@ -41,7 +41,7 @@ def convert(
     values: options.Values = "float32",
     private: options.Private = "float32",
     masks: options.Masks = "entropy",
-    root: options.Root = HERE,
+    root: options.ReadRoot = HERE,
 ) -> None:
     """Store a frozen run otherwise, as a run of its own, and tell every task's accuracy before and after.
 

@@ -9,7 +9,7 @@ import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from pydantic import TypeAdapter
 
-from cpg_core.storage.files import Damaged
+from cpg_core.recall.metrics import stage_seconds
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
 from flows.tracking.store import RECORD, Store
@@ -24,7 +24,7 @@ def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -
     about = {"cpg.kind": "task", "run": run.folder.name, "sequence": spec.sequence, "method": spec.method}
     run_id = store.create({**about, "task": record.name, **tags}, f"{index:03d}-{record.name}")
     store.params(run_id, {"index": str(index), "goal": f"{record.goal:g}", "width": f"{record.width:g}"})
-    seconds = _seconds(run, index)
+    seconds = stage_seconds(run, index)
     store.metrics(run_id, [*_epochs(record), *_figures(record, seconds, index)])
     store.text(run_id, "stages.csv", _stages(record, seconds).to_csv(index=False))
     store.text(run_id, "record.json", record.model_dump_json(indent=1))
@@ -46,14 +46,6 @@ def _epochs(record: TaskRecord) -> list[tuple[str, int, float]]:
             ("stage", stage),
         )
     ]
-
-
-def _seconds(run: Run, index: int) -> dict[str, float]:
-    """Of each stage; none where they are lost, since nothing rests on them."""
-    try:
-        return run.seconds(index)
-    except Damaged:
-        return {}
 
 
 def _figures(record: TaskRecord, seconds: dict[str, float], index: int) -> list[tuple[str, int, float]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from core.tiny import TINY
+from typer.testing import CliRunner, Result
 
+from flows.cli.app import app
 from flows.request import SequenceRequest
 
 
@@ -26,3 +28,8 @@ def arguments(request: SequenceRequest, root: Path) -> list[str]:
     named = {"tasks": request.tasks, "goal": request.goal, "run": request.run, "method": request.method, "root": root}
     options = [text for name, value in named.items() for text in (f"--{name}", str(value))]
     return ["run", request.sequence, *options, *(text for item in request.overrides for text in ("--set", item))]
+
+
+def cpg(*words: object, answer: str | None = None) -> Result:
+    """A command, run in this process; `answer` is what is typed."""
+    return CliRunner().invoke(app, [str(word) for word in words], input=answer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,25 +10,12 @@ from pathlib import Path
 
 import pytest
 from core.tiny import ROOT, frozen_bytes
-from typer.testing import CliRunner, Result
 from waiting import HANG
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
-from flows.cli.app import app
 from flows.console.signals import ACKNOWLEDGED
-from workflow.asking import arguments, tiny_request
-
-
-def cpg(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-@pytest.fixture
-def copied(unbroken: Run, tmp_path: Path) -> Run:
-    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "tiny")
-    return open_run(tmp_path, "tiny")
-
+from workflow.asking import arguments, cpg, tiny_request
 
 MISTAKES = {
     "unknown sequence": (["run", "digits-6"], "did you mean 'digits-5'"),

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from typer.testing import CliRunner, Result
-
-from flows.cli.app import app
-
-
-def cpg(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
+from workflow.asking import cpg
 
 
 def test_prepare_tells_what_is_taken_and_left_out(tmp_path: Path, write_folder: Callable[..., Path]) -> None:

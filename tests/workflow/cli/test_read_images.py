@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from cpg_core.storage.run import Run
-from flows.cli.app import app
+from workflow.asking import cpg
 
 Told = list[tuple[str, int, int]]
 
@@ -26,10 +25,6 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
     monkeypatch.setattr("flows.console.terminal.reading_bar", bar)
     return counts
-
-
-def cpg(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def test_eval_tells_of_test_images(unbroken: Run, told: Told) -> None:

@@ -6,18 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run
-from flows.cli.app import app
 from flows.request import resolve
 from flows.sweep.comparison import listed
-from workflow.asking import arguments, tiny_request
-
-
-def cpg(*words: object, answer: str | None = None) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words], input=answer)
+from workflow.asking import arguments, cpg, tiny_request
 
 
 def mistake(*words: object) -> str:
@@ -40,6 +34,9 @@ READING = {
     "show": ["show", "tiny"],
     "audit": ["audit", "tiny"],
     "eval": ["eval", "tiny", "--task", "zero-one"],
+    "predict": ["predict", "tiny", "--task", "zero-one", "image.png"],
+    "size": ["size", "tiny"],
+    "convert": ["convert", "tiny", "--to", "small"],
     "rename": ["rename", "tiny", "small"],
     "remove": ["remove", "tiny", "--yes"],
     "reap": ["reap"],

@@ -8,15 +8,10 @@ from pathlib import Path
 
 import pytest
 from core.tiny import frozen_bytes
-from typer.testing import CliRunner, Result
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
-from flows.cli.app import app
-
-
-def cpg(*words: object, answer: str | None = None) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words], input=answer)
+from workflow.asking import cpg
 
 
 @pytest.fixture

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
-from typer.testing import CliRunner, Result
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import names, open_run
-from flows.cli.app import app
-
-
-def cpg(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-@pytest.fixture
-def copied(unbroken: Run, tmp_path: Path) -> Run:
-    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "tiny")
-    return open_run(tmp_path, "tiny")
+from workflow.asking import cpg
 
 
 def test_a_run_is_converted_and_measured(copied: Run) -> None:

@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING
 import pytest
 from core.tiny import ROOT, frozen_bytes
 from PIL import Image
-from typer.testing import CliRunner, Result
 from waiting import HANG
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
-from flows.cli.app import app
 from flows.local_runner import learn
 from flows.persist import Persist
 from flows.request import begun
 from flows.versioning.sync import choose_version, patiently, sync, unversioned, version, version_data
-from workflow.asking import arguments, parameters, tiny_request
+from workflow.asking import arguments, cpg, parameters, tiny_request
 from workflow.listeners import Keeping, at, silently
 from workflow.versioning.project import changed, clone, commit, git, pointers, repo_of
 
@@ -35,10 +33,6 @@ if TYPE_CHECKING:
 
 A_TASK = 5
 """Files that DVC moves for a task: four, and the list of them."""
-
-
-def cpg(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def more(root: Path, name: str = "more", classes: str = "'4', '9'") -> Path:
