@@ -140,10 +140,10 @@ class TaskContext:
         """The task's name."""
         return self.data.name
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
-        """The run's settings."""
-        return self.run.spec.settings
+        """The task's settings: the run's, but for its own."""
+        return self.run.settings(self.index)
 
     @property
     def goal(self) -> float:
@@ -185,11 +185,11 @@ class TaskContext:
     def key(self) -> str:
         """A hash of everything that any stage of this task depends on, besides the state that it reads."""
         spec = self.run.spec
-        decides = self.data.deciding(spec.settings.goal_split)
+        decides = self.data.deciding(self.settings.goal_split)
         content = {
             "code": code_of(spec, self.data.spec.kind),
             "torch": torch.__version__,
-            "settings": settings_of(spec.method, spec.settings),
+            "settings": settings_of(spec.method, self.settings),
             "method": spec.method,
             "backbone": spec.backbone.model_dump(mode="json"),
             "seed": spec.seed,

@@ -64,7 +64,9 @@ def train_state(
         scores=score_rule_of(settings.pick_train) if learns_picks else None,
         compiled=compiles(settings.compute.compile, device, size(shared.owner)),
     )
-    epochs, seconds, kept = train(network, optimizer, context.data, plan, place.snapshots, context.reporter, context.ranks)
+    epochs, seconds, kept = train(
+        network, optimizer, context.data, plan, place.snapshots, context.reporter, context.ranks
+    )
     weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
     private = {name: value.detach().cpu() for name, value in private_tensors(network).items()}
     # The loss of the last step was computed before it: look at what the step left.
