@@ -34,6 +34,8 @@ from cpg_core.training.reporter import Reporter, reading_progress
 from cpg_core.training.step import Penalty, no_penalty
 
 Fields = dict[str, float | bool | None]
+NOT_IN_KEY = {"name", "source", "classes", "pairs", "goal", "settings"}
+"""Of a task: what its digests, goal and settings tell of it. What is left says how its images are made and judged."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class TaskContext:
             "seed": spec.seed,
             "goal": self.goal,
             "task": [self.index, len(spec.tasks), self.data.train.digest, decides.digest],
+            "images": self.data.spec.model_dump(mode="json", exclude=NOT_IN_KEY),
             "parent": self.parent,
         }
         return hash_of(content)
