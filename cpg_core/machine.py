@@ -112,6 +112,6 @@ def _processor() -> str:
 
 def device_seconds() -> float:
     """Seconds of a clock that never goes back, once all that was sent to a GPU is done."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.monotonic()
