@@ -66,6 +66,8 @@ def confusion_picture(title: str, classes: Sequence[str], confusion: Tensor) -> 
         for row, column in confusion.nonzero().tolist():
             dark = shares[row, column] > 0.5
             number = int(confusion[row, column])
-            axes.text(column, row, str(number), ha="center", va="center", fontsize=7, color="white" if dark else "black")
+            axes.text(
+                column, row, str(number), ha="center", va="center", fontsize=7, color="white" if dark else "black"
+            )
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the class")
     return figure
