@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from cpg_core.model.network import build, private_tensors, width
-from cpg_core.stages.context import Method, TaskContext, without_penalty
+from cpg_core.stages.context import Method, TaskContext
 from cpg_core.stages.next_stage import next_stage
 from cpg_core.stages.request import Request, Rules
 from cpg_core.storage.records import StageRecord
@@ -46,12 +46,9 @@ def longest_way(method: Method, rules: Rules) -> list[Request]:
 
 
 def forecast(context: TaskContext) -> Forecast | None:
-    """What this task and those after it take at the most; None where the method cannot say.
-
-    A penalty on a later task makes its steps dearer than those that are measured, by an amount that is not known.
-    """
+    """What this task and those after it take at the most; None where later steps cost more than those measured."""
     method, run, data = context.method, context.run, context.data
-    if method.epochs is None or method.penalty is not without_penalty:
+    if not method.steps_alike:
         return None
     rules, images, deltas = context.rules, 0.0, 0
     decides = len(data.deciding(context.settings.goal_split))
@@ -106,7 +103,6 @@ def _way(method: Method, rules: Rules, *, met: bool) -> list[Request]:
 
 
 def _epochs(method: Method, rules: Rules, request: Request) -> int:
-    assert method.epochs is not None
     return method.epochs(request.stage, rules.settings)
 
 
