@@ -10,7 +10,7 @@ import pytest
 
 from core import tiny
 from cpg_core.config.defaults import OMITTED, SINCE, completed
-from cpg_core.config.method_settings import settings_of
+from cpg_core.config.method_settings import READ_BY, settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
@@ -101,8 +101,9 @@ def test_a_newer_setting_is_told_only_where_it_is_not_what_was_in_effect_before(
         return values.get(group, {}).get(field) if field else values.get(group)
 
     before, other = value_of(OMITTED), NOT_AS_BEFORE[name]
-    assert value_of(settings_of("packnet", tiny.settings(f"{name}={json.dumps(before)}"))) is None
-    assert value_of(settings_of("packnet", tiny.settings(f"{name}={json.dumps(other)}"))) == other
+    method = READ_BY.get(name.partition(".")[0], "cpg")
+    assert value_of(settings_of(method, tiny.settings(f"{name}={json.dumps(before)}"))) is None
+    assert value_of(settings_of(method, tiny.settings(f"{name}={json.dumps(other)}"))) == other
 
 
 def test_settings_that_were_always_told_are_told_still() -> None:
