@@ -30,6 +30,7 @@ OMITTED: dict[str, Any] = {
         "keep": "last",
     },
     "one_shot": {"schedule": {"kind": "constant"}},
+    "finetune": {"init_from": "random"},
     "retrain": {"compare": "compact"},
     "compute": {"precision": "float32"},
     "store": {"values": "float32", "private": "float32", "masks": "zlib"},

@@ -164,6 +164,7 @@ class Finetune(Strict):
     """A model apart that begins from an earlier task's: as `pick_train`, at another rate."""
 
     lr: Positive
+    init_from: Literal["random", "first"] = Field(description="Which earlier task's: a random one's, or the first's")
 
 
 class Ewc(Strict):
