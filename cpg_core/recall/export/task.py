@@ -156,9 +156,9 @@ def _require(found: Checked, path: Path) -> None:
     """
     if not found.apart <= MOST_APART or found.others:
         raise CpgError(
-            f"{path}: not exported: what was written answers otherwise than recall. Logits differ by {found.apart:.1e} of "
-            f"the largest of an image; {MOST_APART:.0e} is allowed. {found.others} of {found.images} images get another "
-            f"class"
+            f"{path}: not exported: what was written answers otherwise than recall. Logits differ by "
+            f"{found.apart:.1e} of the largest of an image; {MOST_APART:.0e} is allowed. {found.others} of "
+            f"{found.images} images get another class"
         )
 
 
