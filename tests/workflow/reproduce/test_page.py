@@ -11,6 +11,7 @@ from tiny_results import tiny_plan
 
 from flows.reproduce.claims import claims
 from flows.reproduce.frames import frames
+from flows.reproduce.report.bytes_by_task import bytes_by_task
 from flows.reproduce.report.figures import accuracy_and_size
 from flows.reproduce.report.page import page, sections
 from flows.reproduce.report.prune_curves import curve
@@ -162,3 +163,16 @@ def test_seeds_are_points_of_one_mark(results: dict[str, RunResult]) -> None:
     assert [line.get_label() for line in both] == [line.get_label() for line in one]
     assert [len(line.get_xdata()) for line in both] == [2 * len(line.get_xdata()) for line in one]
     assert sum(len(line.get_xdata()) for line in one) == len(results)
+
+
+def test_bytes_by_task_are_those_of_the_deltas_as_a_mean_over_seeds(results: dict[str, RunResult]) -> None:
+    first = results["cpg-avg"]
+    larger = [task.model_copy(update={"delta_bytes": task.delta_bytes + 2 * 2**20}) for task in first.tasks]
+    other = first.model_copy(update={"seed": 2, "tasks": tuple(larger)})
+    drawn = bytes_by_task({**results, "cpg-avg-s2": other})
+    assert drawn is not None
+    scratch, cpg = drawn.axes[0].lines
+    assert list(scratch.get_ydata()) == [task.delta_bytes / 2**20 for task in results["scratch"].tasks]
+    assert list(cpg.get_ydata()) == pytest.approx([task.delta_bytes / 2**20 + 1 for task in first.tasks])
+    assert list(drawn.axes[1].lines[1].get_ydata()) == pytest.approx([100 * t.final_accuracy for t in first.tasks])
+    assert bytes_by_task({key: result for key, result in results.items() if key != "scratch"}) is None
