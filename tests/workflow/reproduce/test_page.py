@@ -20,6 +20,7 @@ from flows.reproduce.result import RunResult, StageResult
 
 TITLES = [
     "Accuracy and size",
+    "What each task adds",
     "What the numbers carry",
     "Forgetting",
     "Accuracy of every task after every task",
@@ -50,7 +51,7 @@ def test_every_section_has_its_pictures(results: dict[str, RunResult]) -> None:
     assert list(found) == TITLES
     assert len(found["Accuracy of every task after every task"]) == len(results)
     assert len(found["What each task picks of each earlier one"]) == 4
-    assert [len(found[title]) for title in (*TITLES[:3], "Goals and orderings")] == [1, 1, 1, 2]
+    assert [len(found[title]) for title in (*TITLES[:4], "Goals and orderings")] == [1, 1, 1, 1, 2]
     sharing = [key for key, result in results.items() if result.owned]
     assert len(found["Where each task's weights live"]) == len(sharing) == 8
 
