@@ -32,6 +32,7 @@ EXTRAS = {
     "prefect": "workflow",
     "fastapi": "workflow",
     "mlflow": "workflow",
+    "sqlalchemy": "workflow",  # MLflow brings it
     "dvc": "workflow",
     "scipy": "workflow",
     "matplotlib": "workflow",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,7 +21,11 @@ from PIL import Image
 from cpg_core.storage.run import Run
 from flows.console.failures import EXTRAS
 
-ABSENT = ("prefect", "mlflow", "dvc", "fastapi", "matplotlib", "jinja2", "onnx", "onnxruntime", "onnxscript")
+ABSENT = (
+    *("prefect", "mlflow", "dvc", "fastapi", "uvicorn", "sqlalchemy", "urllib3", "requests"),
+    *("matplotlib", "jinja2", "onnx", "onnxruntime", "onnxscript"),
+)
+"""Packages of the extras, and some that they bring."""
 COMMANDS = """
 import json, sys
 
@@ -41,6 +46,7 @@ class Ended(NamedTuple):
 
 
 def commands(run: Run, folder: Path) -> dict[str, list[str]]:
+    shutil.copytree(run.folder, folder / "checkpoints" / run.spec.name)  # one that may be written beside
     image = folder / "image.png"
     pixels = run.data(2).test.images
     assert pixels is not None
@@ -59,7 +65,9 @@ def commands(run: Run, folder: Path) -> dict[str, list[str]]:
         "export": ["export", *task, "--to", str(folder / "task.pt2")],
         "run": ["run", *learn, "--plain", "--no-track"],
         "export to onnx": ["export", *task, "--to", str(folder / "task.onnx")],
-        "run in a flow": ["run", *learn],
+        "convert": ["convert", run.spec.name, "--to", "converted", "--root", str(folder)],
+        "tracked": ["run", *learn, "--plain"],
+        "run in a flow": ["run", *learn, "--no-track"],
         "reap": ["reap", *root],
         "reproduce": ["reproduce", "tables", "--root", str(ROOT)],
     }
@@ -87,6 +95,7 @@ def ended(unbroken: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ("list", "finished"),
         ("export", "as recall on 72 test images"),
         ("run", "1 of 1 tasks"),
+        ("convert", "converted: "),
     ],
 )
 def test_what_the_light_install_does(command: str, says: str, ended: dict[str, Ended]) -> None:
@@ -99,6 +108,7 @@ def test_what_the_light_install_does(command: str, says: str, ended: dict[str, E
     [
         ("export to onnx", "onnx", "onnx"),
         ("run in a flow", "prefect", "workflow"),
+        ("tracked", "sqlalchemy", "workflow"),
         ("reap", "prefect", "workflow"),
         ("reproduce", "matplotlib", "workflow"),
     ],
