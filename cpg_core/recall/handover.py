@@ -1,4 +1,4 @@
-"""Who owns what once a task is forgotten: what later tasks use of it goes to the first of them, the rest is released."""
+"""Who owns what once a task is forgotten: what later tasks use goes to the first of them, the rest is released."""
 
 from __future__ import annotations
 

@@ -64,9 +64,11 @@ def _without_forgotten(there: RunSpec, wanted: RunSpec) -> RunSpec:
     gone = {task.name for task in forgotten_of(there, (task.name for task in wanted.tasks))}
     left = tuple(task for task in wanted.tasks if task.name not in gone)
     if gone and not left:
+        names = ", ".join(task.name for task in wanted.tasks)
         raise CpgError(
-            f"run {there.name}: all of these tasks were forgotten ({', '.join(sorted(filter(None, gone)))}), and are not "
-            f"learned again by themselves; to learn one: cpg add {there.name} TASK.yaml; to begin anew: --run NEW"
+            f"run {there.name}: all of these tasks were forgotten: {names}; "
+            f"they are not learned again by themselves; to learn one: cpg add {there.name} TASK.yaml; "
+            "to begin anew: --run NEW"
         )
     return wanted.model_copy(update={"tasks": left})
 

@@ -6,19 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from core.tiny import FORGETTING, GROWS, KEEPING, ROOT, bits
-from cpg_core.config.store import Store
-from cpg_core.data.spec import select, load_sequence
-from cpg_core.errors import CpgError
+from core.tiny import GROWS, KEEPING, bits
 from cpg_core.methods import assembly_of
 from cpg_core.recall.audit import audit
-from cpg_core.recall.convert import convert
 from cpg_core.recall.forget import carry_out, plan
-from cpg_core.runner import learn_sequence
 from cpg_core.stages.frozen_tasks import network_of, probe_of
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import extend, open_run
-from cpg_core.training.reporter import Silent
 
 NAMES = ("zero-one", "two-three", "four-five")
 Answers = dict[str, dict[str, bytes]]
@@ -45,7 +38,9 @@ def others(before: Answers, task: str) -> Answers:
 
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("how", [{"method": method} for method in KEEPING] + [{"overrides": GROWS}])
-def test_every_other_task_is_recalled_to_the_bit(damageable: Callable[..., Run], how: dict[str, object], task: str) -> None:
+def test_every_other_task_is_recalled_to_the_bit(
+    damageable: Callable[..., Run], how: dict[str, object], task: str
+) -> None:
     run = damageable(**how)
     before = answers(run)
     after = forget(run, task)
