@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from cpg_core.errors import CpgError
+from cpg_core.storage.exchange import settle
 from cpg_core.storage.files import disk_errors, read_record, write_json
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RUN, RunSpec
@@ -79,6 +80,7 @@ def _folders(root: Path, name: str) -> tuple[Path, Path]:
         raise none_of(root, name)
     if folder.is_symlink():
         raise CpgError(f"{folder} is a link to another folder; rename or remove the link by hand")
+    settle(folder, root / "work" / name)
     return folder, root / "work" / name
 
 

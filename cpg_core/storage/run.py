@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from cpg_core.backbones import Input, input_of
@@ -27,6 +27,7 @@ from cpg_core.objectives.measures.confusion import from_rows
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import RESTORE, Damaged, read_json, read_record
+from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.records import Recall, TaskRecord
 
 RUN = "run.json"
@@ -37,7 +38,11 @@ DELTA = "delta.safetensors"
 
 
 class RunSpec(Strict):
-    """What a run is, resolved: enough to do it again, or to add to it."""
+    """What a run is, resolved: enough to do it again, or to add to it.
+
+    Attributes:
+        forgotten: the tasks that it had and has no longer, in the order in which they were forgotten.
+    """
 
     name: str
     sequence: str
@@ -51,6 +56,7 @@ class RunSpec(Strict):
     tasks: tuple[TaskSpec, ...]
     versions: dict[str, str]
     git_commit: str | None
+    forgotten: tuple[Forgotten, ...] = Field(default=(), exclude_if=lambda forgotten: not forgotten)
 
     def stored(self, root: Path) -> dict[str, object]:
         """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.storage.differences import goes_on
+from cpg_core.storage.exchange import interrupted, settle
 from cpg_core.storage.files import Damaged, read_record, write_json
 from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
 
@@ -29,8 +30,9 @@ def checked_name(name: str) -> str:
 
 def names(root: Path) -> list[str]:
     """The runs in `root/checkpoints`, damaged ones too, in alphabetical order."""
-    found = (path.name for path in (root / "checkpoints").glob("*") if is_run(path))
-    return sorted(name for name in found if not name.startswith("."))
+    checkpoints = root / "checkpoints"
+    found = (path.name for path in checkpoints.glob("*") if is_run(path))
+    return sorted({name for name in found if not name.startswith(".")} | set(interrupted(checkpoints)))
 
 
 def is_run(folder: Path) -> bool:
@@ -42,13 +44,16 @@ def open_run(root: Path, name: str) -> Run:
     """A run that is on disk.
 
     The folder's name is the run's, whatever `run.json` calls it: a run that was copied, or moved by hand, is a run
-    of its own, and nothing of the one that it came from is read or written.
+    of its own, and nothing of the one that it came from is read or written. A task that was being forgotten when the
+    process was killed is forgotten now, or nothing of it is.
 
     Raises:
         CpgError: there is none of that name, or its `run.json` is not a run's.
     """
     name = name.rstrip("/")  # as a shell completes the name of a folder
     folder = root / "checkpoints" / name
+    if name and "/" not in name:
+        settle(folder, root / "work" / name)
     if not name or "/" in name or not is_run(folder):
         raise none_of(root, name)
     file = _run_file(folder)
@@ -76,11 +81,11 @@ def found(root: Path, spec: RunSpec) -> Run | None:
     Raises:
         CpgError: as `begin`.
     """
-    if not is_run(Run(root, spec).folder):
+    if spec.name not in names(root):
         return None
     there = open_run(root, spec.name)
     spec = goes_on(there, spec)
-    return Run(root, spec) if there.frozen() else None
+    return Run(root, spec) if there.frozen() or there.spec.forgotten else None
 
 
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:
@@ -128,7 +133,7 @@ def write_spec(run: Run) -> RunSpec | None:
     if there is not None:
         frozen = [task.name for task in there.spec.tasks[: there.frozen()]]
         if frozen != [task.name for task in run.spec.tasks[: len(frozen)]]:
-            raise CpgError(f"run {run.spec.name}: another process has added a task to it; give the same command again")
+            raise CpgError(f"run {run.spec.name}: another process has changed its tasks; give the same command again")
     if there is None or there.spec != run.spec:
         write_json(run.folder / RUN, run.spec.stored(run.root))
     return None if there is None else there.spec

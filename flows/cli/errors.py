@@ -27,6 +27,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     MISTAKE = 2
     NOT_RECORDED = 3
+    LEFT = 3
     INTERRUPTED = 130
 
 

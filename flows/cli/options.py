@@ -56,6 +56,13 @@ Dask = Annotated[str | None, _option(parameters.DASK)]
 
 TaskFile = Annotated[Path, _argument(parameters.TASK_FILE, parser=expanded)]
 TaskName = Annotated[str, typer.Option("--task", metavar="NAME", help="Which task of the run.")]
+ForgottenTask = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help="Which task of the run; otherwise what is left of others.")
+]
+Pushed = Annotated[bool, typer.Option("--remote", help="Erase from DVC's default remote too.")]
+EraseName = Annotated[
+    bool, typer.Option("--erase-name", help="Keep neither its name nor its accuracies, but when a task was forgotten.")
+]
 Data = Annotated[
     Path | None,
     typer.Option(
