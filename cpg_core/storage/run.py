@@ -204,4 +204,4 @@ class Run:
 
     def shapes(self, budget_x: float) -> dict[str, torch.Size]:
         """The shapes of the shared layers at a budget."""
-        return shared_shapes(self.spec.backbone.name, width(self.spec.settings.base_width, budget_x))
+        return shared_shapes(self.spec.backbone, width(self.spec.settings.base_width, budget_x))
