@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from cpg_core.backbones import Input, input_of
 from cpg_core.config.backbone import BackboneSpec
@@ -32,8 +32,25 @@ SECONDS = "seconds.json"
 DELTA = "delta.safetensors"
 
 
+class Base(Strict):
+    """Frozen tasks that a run has of another one, which its own tasks are built on.
+
+    Attributes:
+        run: the other run, beside this one in `checkpoints`.
+        tasks: tasks 1 to this one are those of the other run, or of a base that stands before this one in the list.
+        record_sha256: of the record of that task, whose chain names the whole model up to it.
+    """
+
+    run: str
+    tasks: int = Field(ge=1)
+    record_sha256: str
+
+
 class RunSpec(Strict):
-    """What a run is, resolved: enough to do it again, or to add to it."""
+    """What a run is, resolved: enough to do it again, or to add to it.
+
+    A run that was branched from others names them in `base`, the one with the earliest tasks first.
+    """
 
     name: str
     sequence: str
@@ -47,6 +64,7 @@ class RunSpec(Strict):
     tasks: tuple[TaskSpec, ...]
     versions: dict[str, str]
     git_commit: str | None
+    base: tuple[Base, ...] = Field(default=(), exclude_if=lambda base: not base)
 
     def stored(self, root: Path) -> dict[str, object]:
         """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""
@@ -116,8 +134,9 @@ class Run:
         return f"{index:03d}-{self.spec.tasks[index - 1].name}"
 
     def task_folder(self, index: int) -> Path:
-        """Where task `index` (from 1) is frozen."""
-        return self.folder / self.label(index)
+        """Where task `index` (from 1) is frozen: in this run's folder, or in that of the base that it is of."""
+        home = next((base.run for base in self.spec.base if index <= base.tasks), self.spec.name)
+        return self.root / "checkpoints" / home / self.label(index)
 
     def task_work(self, index: int) -> Path:
         """Where the stages of task `index` leave their states."""

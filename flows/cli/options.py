@@ -76,6 +76,8 @@ Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many cl
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 ConvertedRun = Annotated[str, typer.Option("--to", metavar="NAME", help="The name of the run that it makes.")]
+After = Annotated[str, typer.Option("--after", metavar="TASK", help="The frozen task that the branch goes on from.")]
+BranchRun = Annotated[str, typer.Option("--run", metavar="NAME", help="The name of the branch.")]
 Values = Annotated[
     str, typer.Option(metavar="TYPE", help="Of the tasks' own weights. One of float32, bfloat16, int8 (with scales).")
 ]
