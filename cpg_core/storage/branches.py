@@ -56,6 +56,14 @@ def branches(root: Path, name: str) -> list[str]:
     return [branch for branch, bases in _all(root) if name in bases]
 
 
+def bases(folder: Path) -> list[str]:
+    """The runs that the run in a folder was branched from, as its `run.json` names them; none if it cannot be read."""
+    try:
+        return [str(base["run"]) for base in read_json(folder / RUN).get("base", ())]
+    except (CpgError, KeyError, TypeError):
+        return []
+
+
 def require_no_branches(root: Path, name: str) -> None:
     """Refuse a run whose frozen tasks others rest on.
 
