@@ -73,3 +73,17 @@ def test_without_the_package_the_command_says_how_to_get_it(
     code, printed = run(pictures, "--to", tmp_path / "out")
     assert code == 2
     assert "pip install --no-deps facenet-pytorch" in " ".join(printed.split())
+
+
+def test_stopped_it_says_that_the_same_command_goes_on(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped_at_the_second(pixels: Pixels) -> Sequence[Face]:
+        if pixels.mean() < 100:
+            raise KeyboardInterrupt
+        return bright_half_is_a_face(pixels)
+
+    monkeypatch.setattr(detector, "mtcnn", lambda: stopped_at_the_second)
+    code, printed = run(pictures, "--to", tmp_path / "out", "--size", 28)
+    assert (code, printed) == (130, "stopped; what was aligned is saved. Give the same command again to go on.\n")
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["ann_0001.png"]
