@@ -9,6 +9,7 @@ import typer
 
 from cpg_core.errors import CpgError
 from flows.cli import options, runs, stored
+from flows.cli.align import align
 from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
 from flows.cli.export import export
@@ -215,11 +216,13 @@ def reap(root: options.ReadRoot = HERE) -> None:
 
 app.command()(predict)
 app.command()(export)
+app.command()(align)
 app.command("list")(runs.list_runs)
 app.command("backbones")(list_backbones)
 app.command()(stored.size)
 app.command()(stored.convert)
 app.command()(forget)
+app.command()(runs.branch)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")

@@ -89,6 +89,8 @@ ExportTask = Annotated[str | None, typer.Option("--task", metavar="NAME", help="
 ExportAll = Annotated[bool, typer.Option("--all", help="Every task, as FOLDER/TASK.onnx.")]
 ExportFormat = Annotated[str, typer.Option("--format", metavar="NAME", help="Of the files of --all: onnx or pt2.")]
 ConvertedRun = Annotated[str, typer.Option("--to", metavar="NAME", help="The name of the run that it makes.")]
+After = Annotated[str, typer.Option("--after", metavar="TASK", help="The frozen task that the branch goes on from.")]
+BranchRun = Annotated[str, typer.Option("--run", metavar="NAME", help="The name of the branch.")]
 Values = Annotated[
     str, typer.Option(metavar="TYPE", help="Of the tasks' own weights. One of float32, bfloat16, int8 (with scales).")
 ]
