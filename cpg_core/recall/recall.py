@@ -12,8 +12,10 @@ from cpg_core.data.reading import Progress, silent
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
+from cpg_core.model.network import Network
 from cpg_core.stages.frozen_tasks import network_of, test_accuracy
 from cpg_core.storage.files import Damaged
+from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
 
 
@@ -25,12 +27,9 @@ def device_note(run: Run) -> str | None:
     return f"run {run.spec.name} was learned with compute.device=cuda; there is no GPU here: read on the CPU"
 
 
-def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress = silent) -> float:
-    """Accuracy of a frozen task on the current model, on its test split or on `folder/CLASS/*`.
+def recalled(run: Run, task: str) -> tuple[TaskRecord, Network]:
+    """The record of a frozen task and its network on the current model, on the device at hand.
 
-    Of a task that is tested on pairs: on those of `folder/pairs.txt` or `folder/pairs.csv`, with images beside it.
-
-    `progress` is told as images are read, and once more as they are evaluated.
     If a later task's checkpoint is damaged, the model up to the task is used: it recalls the same bits.
 
     Raises:
@@ -41,18 +40,31 @@ def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress
         raise unknown("task", task, frozen)
     index = frozen[task]
     record, assembly = run.record(index), assembly_of(run)
+    try:
+        shared = assembly.shared()
+    except Damaged:
+        if assembly.overwrites:
+            raise
+        shared = assembly.rebuild(index)
+    return record, network_of(assembly, shared, record, run.delta(index, record))
+
+
+def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress = silent) -> float:
+    """Accuracy of a frozen task on the current model, on its test split or on `folder/CLASS/*`.
+
+    Of a task that is tested on pairs: on those of `folder/pairs.txt` or `folder/pairs.csv`, with images beside it.
+
+    `progress` is told as images are read, and once more as they are evaluated.
+
+    Raises:
+        CpgError: as `recalled`.
+    """
+    record, network = recalled(run, task)
     split = None
     if folder is not None:
         load = partial(load_eval_split, folder, record.classes)
-        if (pairs := run.spec.tasks[index - 1].pairs) is not None:
+        if (pairs := run.spec.tasks[record.index - 1].pairs) is not None:
             load = partial(load_pairs_split, pairs_in(folder, pairs))
         split = load(image_size=run.input.size, channels=run.input.channels, progress=progress)
     with deterministic(record.machine.threads):
-        try:
-            shared = assembly.shared()
-        except Damaged:
-            if assembly.overwrites:
-                raise
-            shared = assembly.rebuild(index)
-        network = network_of(assembly, shared, record, run.delta(index, record))
         return test_accuracy(run, network, record, split, progress)

@@ -11,6 +11,7 @@ from cpg_core.errors import CpgError
 from flows.cli import options, runs, stored
 from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
+from flows.cli.export import export
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
 from flows.cli.runs import opened
@@ -199,6 +200,7 @@ def reap(root: options.ReadRoot = HERE) -> None:
 
 
 app.command()(predict)
+app.command()(export)
 app.command("list")(runs.list_runs)
 app.command("backbones")(list_backbones)
 app.command()(stored.size)
