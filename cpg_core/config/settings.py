@@ -99,6 +99,9 @@ class Grow(Strict):
 class Prune(Strict):
     """Gradual pruning (Zhu and Gupta, 2018) towards rising sparsity targets."""
 
+    unit: Literal["weight", "channel"] = Field(
+        description="What is released, and picked: single weights, or whole output channels (docs/channels.md)"
+    )
     targets: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
     epochs: Count = Field(description="Per target, the pruning epochs included")
     prune_epochs: Count

@@ -46,6 +46,7 @@ NOT_AS_BEFORE: dict[str, Any] = {
     "seeds": "per_method",
     "grow.new_weights": "border",
     "grow.reserve_x": 0.1,
+    "prune.unit": "channel",
     "prune.room_share": "rounded",
     "prune.min_sparsity": 0.5,
     "prune.skip_empty": True,
