@@ -38,7 +38,7 @@ def smallest_units(units: Units, norms: Tensor, held: Tensor, available: Tensor,
         bool `[units]`: the smallest of each pool, ties going to the lower number.
     """
     chosen = torch.zeros_like(held)
-    for pool in range(int(units.pool.max()) + 1):
+    for pool in sorted(set(units.pool[held & available].tolist())):
         inside = units.pool == pool
         free = int((available & inside).sum())
         candidates = held & available & inside

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from cpg_core.model.channels.units import Units
 from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, build, private_tensors, shared_parameters, width
 from cpg_core.model.state import TaskState
 from cpg_core.seeds import seeded
+from cpg_core.stages.channels import units_of
 from cpg_core.stages.context import TaskContext
 
 LINEAR_STD = 0.01
@@ -58,6 +60,10 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
         for name, value in context.previous.items():
             if not name.startswith("head."):
                 copy_leading_block(private[name], value)
+    channels = units_of(context, budget_x)
+    if channels is not None:
+        start = fresh_channels(channels, older, start, fresh)
+        reset_channels(channels, older, private, private_tensors(network))
     return TaskState(
         budget_x=budget_x,
         own=own,
@@ -65,6 +71,25 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
         pick={name: mask & ~own[name] for name, mask in older.items()},
         private=private,
     )
+
+
+def fresh_channels(units: Units, older: Layers, start: Layers, fresh: Layers) -> Layers:
+    """`start`, with `fresh` weights in channels in which no earlier task owns a weight (`older`, bool).
+
+    A channel that is 0 throughout, with a shift of 0, is not trained: its ReLU has no gradient there.
+    """
+    free = ~units.having(older)
+    return {
+        name: torch.where(units.weights(name, free, weight.dim()), fresh[name], weight)
+        for name, weight in start.items()
+    }
+
+
+def reset_channels(units: Units, older: Layers, private: Layers, fresh: Layers) -> None:
+    """Give the shifts and running statistics of such channels fresh values, in place."""
+    free = ~units.having(older)
+    for name, places in units.private.items():
+        private[name].copy_(torch.where(free[places], fresh[name], private[name]))
 
 
 def _bordered(start: Layers, fresh: Layers, before: Layers) -> Layers:
