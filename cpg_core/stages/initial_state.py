@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cpg_core.model.channels.units import Units
 from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, build, private_tensors, shared_parameters, width
 from cpg_core.model.state import TaskState
@@ -44,7 +43,8 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
         context: the task.
         budget_x: the width to begin at.
         released_init: `random`: released weights as in a fresh network; `zero`: as released; `border`: as released
-            in the leading block that the network was before this task, and random around it. Task 1 is always random.
+            in the leading block that the network was before this task, and random around it. Task 1 is always random,
+            and, where channels are pruned, so is one that would be 0: its ReLU would have no gradient.
     """
     method, index = context.method, context.index
     network = fresh_network(context, budget_x)
@@ -62,8 +62,14 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
                 copy_leading_block(private[name], value)
     channels = units_of(context, budget_x)
     if channels is not None:
-        start = fresh_channels(channels, older, start, fresh)
-        reset_channels(channels, older, private, private_tensors(network))
+        free = ~channels.having({name: mask | (start[name] != 0) for name, mask in older.items()})
+        start = {
+            name: torch.where(channels.weights(name, free, weight.dim()), fresh[name], weight)
+            for name, weight in start.items()
+        }
+        untrained = private_tensors(network)
+        for name, places in channels.private.items():
+            private[name] = torch.where(free[places], untrained[name], private[name])
     return TaskState(
         budget_x=budget_x,
         own=own,
@@ -71,25 +77,6 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
         pick={name: mask & ~own[name] for name, mask in older.items()},
         private=private,
     )
-
-
-def fresh_channels(units: Units, older: Layers, start: Layers, fresh: Layers) -> Layers:
-    """`start`, with `fresh` weights in channels in which no earlier task owns a weight (`older`, bool).
-
-    A channel that is 0 throughout, with a shift of 0, is not trained: its ReLU has no gradient there.
-    """
-    free = ~units.having(older)
-    return {
-        name: torch.where(units.weights(name, free, weight.dim()), fresh[name], weight)
-        for name, weight in start.items()
-    }
-
-
-def reset_channels(units: Units, older: Layers, private: Layers, fresh: Layers) -> None:
-    """Give the shifts and running statistics of such channels fresh values, in place."""
-    free = ~units.having(older)
-    for name, places in units.private.items():
-        private[name].copy_(torch.where(free[places], fresh[name], private[name]))
 
 
 def _bordered(start: Layers, fresh: Layers, before: Layers) -> Layers:
