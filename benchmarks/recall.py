@@ -133,7 +133,7 @@ def main() -> None:
         tasks = open_run(root, given.run).frozen()
     rows = [
         {"what": what, "ms": round(found[what], 3), "over": over, "its ms": round(found[over], 3),
-         "ratio": round(found[what] / found[over], 2)}
+         "ratio": round(found[what] / found[over], 4)}
         for what, over in OVER.items()
     ]  # fmt: skip
     figures = {"tasks": tasks, **{row["what"].replace(" ", "_"): row["ratio"] for row in rows}}
