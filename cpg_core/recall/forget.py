@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
@@ -75,7 +74,7 @@ def plan(run: Run, task: str) -> Plan:
     """
     names = [known.name for known in run.spec.tasks]
     if task not in names:
-        raise unknown("task", task, names)
+        raise run.unknown_task(task, names)
     index = names.index(task) + 1
     if not run.is_frozen(index):
         raise CpgError(f"task {task!r} is not learned yet; there is nothing to forget")

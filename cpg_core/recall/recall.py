@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from cpg_core.config.suggestions import unknown
 from cpg_core.data.identities import load_pairs_split
 from cpg_core.data.pairs import pairs_in
 from cpg_core.data.reading import Progress, silent
@@ -38,7 +37,7 @@ def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress
     """
     frozen = {spec.name: index for index, spec in enumerate(run.spec.tasks, 1) if run.is_frozen(index)}
     if task not in frozen:
-        raise unknown("task", task, frozen)
+        raise run.unknown_task(task, list(frozen))
     index = frozen[task]
     record, assembly = run.record(index), assembly_of(run)
     split = None

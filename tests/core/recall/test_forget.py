@@ -17,6 +17,7 @@ from cpg_core.recall.audit import audit
 from cpg_core.recall.copies import runs_with_task
 from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.handover import Handover
+from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.frozen_tasks import network_of, probe_of
 from cpg_core.storage.lock import locked
@@ -172,6 +173,8 @@ def test_the_run_says_that_a_task_was_forgotten(damageable: Callable[..., Run], 
     (gone,) = after.spec.forgotten
     assert (gone.index, gone.name) == (2, "two-three" if keep_name else None)
     assert gone.test_accuracy == (test_accuracy if keep_name else None)
+    with pytest.raises(CpgError, match="was forgotten on" if keep_name else "unknown task"):
+        evaluate(after, "two-three")
     said = "".join(path.read_text() for path in after.folder.rglob("*.json"))
     assert ("two-three" in said) == keep_name
 
