@@ -22,18 +22,16 @@ from cpg_core.backbones import Input
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.decode import decode, to_pixels
 from cpg_core.data.reading import Broken
-from cpg_core.data.resize import fit
+from cpg_core.data.resize import Resize, fit
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
+from cpg_core.recall.network_cache import MOST_BYTES, NetworkCache
 from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import eval_mode
-
-NETWORKS = 4
-"""Networks kept ready; that of another task is put together again from the shared weights."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +61,20 @@ class Answer:
 class Serving:
     """The frozen tasks of a run, ready to answer; may be asked from several threads.
 
+    Args:
+        run: what is frozen of it.
+        most_bytes: of networks that stay ready; that of another task is put together again from the shared weights.
+
     Raises:
         Damaged: naming the checkpoint file that is damaged or missing.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, most_bytes: int = MOST_BYTES) -> None:
         self._run = run
         self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
         self._assembly = assembly_of(run)
         self._shared = self._assembly.rebuild(run.frozen())
-        self._networks: dict[str, Network] = {}
+        self._networks = NetworkCache(most_bytes)
         # The number of torch's threads is one for the whole process.
         self._one_at_a_time = threading.Lock()
 
@@ -103,7 +105,7 @@ class Serving:
             Damaged: the task's checkpoint is damaged.
         """
         self.require(task)
-        return self.answer_pixels(task, read_images(images, self.input))
+        return self.answer_pixels(task, read_images(images, self.input, self.resize(task)))
 
     def answer_pixels(self, task: str, pixels: Tensor) -> Answer:
         """What a task says of images that were made to fit: uint8 `[N, C, size, size]`.
@@ -124,6 +126,15 @@ class Serving:
                 logits = torch.cat([network(batch).cpu() for batch, _ in batches])
         return Answer(logits, objectives.of(record.objective).answer(logits, record.classes, record.figures))
 
+    def resize(self, task: str) -> Resize:
+        """How a task's images are made square.
+
+        Raises:
+            CpgError: there is no such task.
+        """
+        self.require(task)
+        return self._run.spec.tasks[self._tasks[task] - 1].augment.resize
+
     def require(self, task: str) -> None:
         """That there is such a task.
 
@@ -133,22 +144,32 @@ class Serving:
         if task not in self._tasks:
             raise self._run.unknown_task(task, self.tasks)
 
+    def switch(self, task: str) -> None:
+        """Put the network of a task together, unless it is ready: what `answer` does first.
+
+        Raises:
+            CpgError: there is no such task.
+            Damaged: the task's checkpoint is damaged.
+        """
+        self.require(task)
+        with self._one_at_a_time:
+            self._network(task)
+
     def _network(self, task: str) -> Network:
-        if task not in self._networks:
-            while len(self._networks) >= NETWORKS:
-                self._networks.pop(next(iter(self._networks)))
-            recallable = self._assembly.recallable(self._tasks[task])
-            self._networks[task] = network_of(self._assembly, self._shared, *recallable)
-        return self._networks[task]
+        def make() -> Network:
+            return network_of(self._assembly, self._shared, *self._assembly.recallable(self._tasks[task]))
+
+        return self._networks.get(task, make)
 
 
-def read_images(images: object, wanted: Input) -> Tensor:
+def read_images(images: object, wanted: Input, resize: Resize = "crop") -> Tensor:
     """Images of any size as uint8 `[N, C, size, size]`, made to fit as the images of a data set are.
 
     Args:
         images: a list of images, each height x width x channels (1 grey, 3 RGB, 4 RGBA) whole numbers from 0 to 255,
             as nested lists or an array, or the base64 text of an image file; or one such image alone.
         wanted: what the backbone takes.
+        resize: how they are made square.
 
     Raises:
         CpgError: naming every image that cannot be read, counted from 1.
@@ -161,7 +182,7 @@ def read_images(images: object, wanted: Input) -> Tensor:
     for number, image in enumerate(images, 1):
         try:
             pixels = _pixels(image, wanted.channels, f"image {number}")
-            fitted.append(fit(torch.from_numpy(pixels).permute(2, 0, 1), wanted.size))
+            fitted.append(fit(torch.from_numpy(pixels).permute(2, 0, 1), wanted.size, resize))
         except CpgError as error:
             errors.append(error)
     if errors:

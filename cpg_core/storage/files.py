@@ -91,6 +91,11 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
     _replace(path, lambda aside: _write_bytes(aside, content), sync)
 
 
+def write_by(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file by a function that is given a place aside; where it raises, nothing is left of it."""
+    _replace(path, write, sync=True)
+
+
 def read_tensors(path: Path, expected_sha256: str) -> Layers:
     """The tensors in a safetensors file.
 

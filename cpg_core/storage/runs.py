@@ -9,9 +9,11 @@ from pathlib import Path
 
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
+from cpg_core.storage.branches import branch_of, resolved
 from cpg_core.storage.differences import goes_on
 from cpg_core.storage.exchange import interrupted, settle
 from cpg_core.storage.files import Damaged, read_record, write_json
+from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
 
 
@@ -48,7 +50,8 @@ def open_run(root: Path, name: str) -> Run:
     process was killed is forgotten now, or nothing of it is.
 
     Raises:
-        CpgError: there is none of that name, or its `run.json` is not a run's.
+        CpgError: there is none of that name, its `run.json` is not a run's, or a base that it was branched from is
+            not there.
     """
     name = name.rstrip("/")  # as a shell completes the name of a folder
     folder = root / "checkpoints" / name
@@ -58,7 +61,7 @@ def open_run(root: Path, name: str) -> Run:
         raise none_of(root, name)
     file = _run_file(folder)
     spec = read_record(file, RunSpec, context={"folder": root})
-    return Run(root, spec if spec.name == name else spec.model_copy(update={"name": name}))
+    return Run(root, resolved(root, spec if spec.name == name else spec.model_copy(update={"name": name})))
 
 
 def none_of(root: Path, name: str) -> CpgError:
@@ -86,6 +89,20 @@ def found(root: Path, spec: RunSpec) -> Run | None:
     there = open_run(root, spec.name)
     spec = goes_on(there, spec)
     return Run(root, spec) if there.frozen() or there.spec.forgotten else None
+
+
+def branch(run: Run, after: str, name: str) -> Run:
+    """Write a run of the tasks of another up to `after`, which go on to lie where they are, for others to be added.
+
+    Raises:
+        CpgError: there is no such frozen task, or a run of that name.
+    """
+    made = branch_of(run, after, checked_name(name))
+    with locked(made.work):
+        if is_run(made.folder) or made.folder.exists():
+            raise CpgError(f"{made.folder} is there already; give the branch another name")
+        write_spec(made)
+    return made
 
 
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:

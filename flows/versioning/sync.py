@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cpg_core.errors import CpgError, one_line
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS, Run
-from flows.tracking.sync import Note
 from flows.versioning.dvc_pointers import pointer, versioned
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+    from flows.tracking.sync import Note
 
 PATIENCE = 30.0
 """Seconds to wait for another process that works in the same repository, such as one that pushes."""
@@ -31,7 +32,7 @@ HALF_WRITTEN = (".tmp*", ".*.part")
 """Files that safetensors, and we, write to before they are renamed."""
 
 T = TypeVar("T")
-Version = Callable[[Run, Note], None]
+Version = Callable[[Run, "Note"], None]
 """Puts a run under DVC as far as it is on disk; tells a person what goes wrong, and never raises."""
 
 
