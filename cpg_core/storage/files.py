@@ -173,6 +173,14 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path, depth: int = -1) -> None:
+    """Bring the entries of a folder to disk, and those of the folders in it; with depth 0 its own alone."""
+    for inner in folder.iterdir() if depth else ():
+        if inner.is_dir() and not inner.is_symlink():
+            sync_tree(inner, depth - 1)
+    _sync(folder)
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Tell a fault of the disk inside the block in words.
