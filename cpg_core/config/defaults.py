@@ -19,9 +19,16 @@ SINCE: dict[str, Any] = {
 OMITTED: dict[str, Any] = {
     "linear_init": "kaiming",
     "seeds": "shared",
-    "pick_train": {"picks": {"kind": "adam"}},
+    "pick_train": {"picks": {"kind": "adam"}, "keep": "last"},
     "grow": {"new_weights": "all", "reserve_x": 0.0},
-    "prune": {"room_share": "exact", "min_sparsity": 0.0, "recover_epochs": 0, "skip_empty": False},
+    "prune": {
+        "share": None,
+        "room_share": "exact",
+        "min_sparsity": 0.0,
+        "recover_epochs": 0,
+        "skip_empty": False,
+        "keep": "last",
+    },
     "one_shot": {"schedule": {"kind": "constant"}},
     "finetune": {"init_from": "random"},
     "retrain": {"compare": "compact"},

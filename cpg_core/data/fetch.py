@@ -69,7 +69,7 @@ def _batch(split: Split, order: Order) -> Tensor:
         return split.images[rows]
     images, size = (_image(split, row) for row in rows.tolist()), split.shape[-1]
     if crop_seed is None:
-        return torch.stack([fit(image, size) for image in images])
+        return torch.stack([fit(image, size, split.resize) for image in images])
     places = order.places().tolist()
     return torch.stack(
         [random_resized_crop(image, size, crop_seed, k) for k, image in zip(places, images, strict=True)]

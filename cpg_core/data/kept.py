@@ -128,7 +128,7 @@ class Block:
 
 
 def blocks_of(
-    listing: Listing, part: Part, rows: Rows, images: Pixels | None, fit: tuple[int, int], sampled: frozenset[int]
+    listing: Listing, part: Part, rows: Rows, images: Pixels | None, fit: tuple[int, int, str], sampled: frozenset[int]
 ) -> list[Block]:
     """Empty blocks of a part's rows, in order.
 
@@ -140,7 +140,7 @@ def blocks_of(
         part: what the blocks are named after.
         rows: ascending, int64 [N].
         images: uint8 [N, size, size, C], to be filled; None where files stream.
-        fit: channels and size that images are made into.
+        fit: channels and size that images are made into, and how they are resized.
         sampled: places in `rows` whose grey levels are counted.
     """
     by = [*(version(package) for package in DECODERS), torch.backends.cpu.get_cpu_capability()]

@@ -21,7 +21,7 @@ from cpg_core.data.decode import Unreadable, examine
 from cpg_core.data.fields import Part
 from cpg_core.data.kept import NOTHING_KEPT, Block, Image, Keep, Levels, blocks_of
 from cpg_core.data.listing import Item, Listing, Pixels, Rows
-from cpg_core.data.resize import fit
+from cpg_core.data.resize import Resize, fit
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
 
@@ -48,7 +48,7 @@ class Broken(CpgError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What images are made into: `channels` x `size` x `size`, by so many `workers` (see `Split`).
+    """What images are made into: `channels` x `size` x `size`, as `resize` says, by so many `workers` (see `Split`).
 
     `progress` is told as they are read, and `keep` is where what was read is kept and looked for.
     """
@@ -58,6 +58,7 @@ class Wanted:
     workers: int = 0
     progress: Progress = silent
     keep: Keep = NOTHING_KEPT
+    resize: Resize = "crop"
 
 
 class Read(NamedTuple):
@@ -103,17 +104,23 @@ def read_rows(
         except Unreadable as error:
             return Image(error=error)
 
-    blocks = blocks_of(listing, part, rows, images, (wanted.channels, wanted.size), sampled)
+    blocks = blocks_of(listing, part, rows, images, (wanted.channels, wanted.size, wanted.resize), sampled)
     _fill(blocks, listing, rows, wanted, read)
     remarks = sum((block.remarks for block in blocks), Counter[str]())
     if images is not None:
         # The channels lie together in memory, as batches want them.
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return Read(Split(torch.from_numpy(labels), shape, pixels, remarks=remarks))
+        return Read(Split(torch.from_numpy(labels), shape, pixels, remarks=remarks, resize=wanted.resize))
     files = tuple(listing.files[row] for row in rows)
     sha256s = tuple(sha256 for block in blocks for sha256 in block.sha256s)
     split = Split(
-        torch.from_numpy(labels), shape, files=files, workers=wanted.workers, sha256s=sha256s, remarks=remarks
+        torch.from_numpy(labels),
+        shape,
+        files=files,
+        workers=wanted.workers,
+        sha256s=sha256s,
+        remarks=remarks,
+        resize=wanted.resize,
     )
     nothing: Levels = np.zeros((wanted.channels, 256), dtype=np.int64)
     return Read(split, sum((block.levels for block in blocks if block.levels is not None), nothing))
@@ -159,7 +166,7 @@ def _into_memory(item: Item, wanted: Wanted) -> Image:
     content = item.content
     assert not isinstance(content, CpgError)
     pixels, remarks = examine(content, wanted.channels, item.where)
-    return Image(_fitted(pixels, wanted.size), size=_size(content), remarks=remarks)
+    return Image(_fitted(pixels, wanted), size=_size(content), remarks=remarks)
 
 
 def _through(item: Item, wanted: Wanted, *, count: bool) -> Image:
@@ -170,7 +177,7 @@ def _through(item: Item, wanted: Wanted, *, count: bool) -> Image:
     except OSError as error:
         raise Unreadable(f"{item.where}: cannot be read ({error.strerror}); replace or remove it") from error
     pixels, remarks = examine(content, wanted.channels, item.where, draft=not count)
-    levels = count_levels(_fitted(pixels, wanted.size)) if count else None
+    levels = count_levels(_fitted(pixels, wanted)) if count else None
     return Image(None, hashlib.sha256(content).hexdigest(), levels, remarks, len(content))
 
 
@@ -186,7 +193,8 @@ def _size(content: Path | bytes | Picture) -> int:
         return 0
 
 
-def _fitted(pixels: Pixels, size: int) -> Pixels:
+def _fitted(pixels: Pixels, wanted: Wanted) -> Pixels:
     """uint8 [H, W, C] as [size, size, C]."""
-    fitted: Pixels = fit(torch.from_numpy(pixels).permute(2, 0, 1), size).permute(1, 2, 0).numpy()
+    image = torch.from_numpy(pixels).permute(2, 0, 1)
+    fitted: Pixels = fit(image, wanted.size, wanted.resize).permute(1, 2, 0).numpy()
     return fitted

@@ -16,8 +16,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cpg_core import objectives
 from cpg_core.config.backbone import BackboneSpec
+from cpg_core.config.numbers import Fraction
 from cpg_core.config.schema import Strict, read_mapping, read_yaml
 from cpg_core.config.suggestions import did_you_mean
+from cpg_core.config.task_settings import require_may_differ
 from cpg_core.data.fields import Augment, Normalise
 from cpg_core.data.pairs import PairsSource
 from cpg_core.data.sources import AnySource
@@ -43,7 +45,8 @@ SafeName = Annotated[str, AfterValidator(_is_safe_name)]
 class TaskSpec(ObjectiveSpec):
     """One task, complete: everything needed to read its images again.
 
-    `classes=None` means all of the source's. `pairs` are what a task of kind verification is tested on.
+    `classes=None` means all of the source's. `pairs` are what a task of kind verification is tested on. `settings` are
+    those that differ from its run's, by group, and `goal` the accuracy that it must reach in place of its run's.
     """
 
     name: SafeName
@@ -52,6 +55,14 @@ class TaskSpec(ObjectiveSpec):
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
     pairs: PairsSource | None = Field(default=None, exclude_if=lambda pairs: pairs is None)
+    goal: Fraction | None = Field(default=None, exclude_if=lambda goal: goal is None)
+    settings: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda settings: not settings)
+
+    @field_validator("settings")
+    @classmethod
+    def _that_may_differ(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        require_may_differ(settings)
+        return settings
 
     @model_validator(mode="after")
     def _settings_of_the_kind(self) -> TaskSpec:

@@ -46,7 +46,8 @@ def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress
         load = partial(load_eval_split, folder, record.classes)
         if (pairs := run.spec.tasks[index - 1].pairs) is not None:
             load = partial(load_pairs_split, pairs_in(folder, pairs))
-        split = load(image_size=run.input.size, channels=run.input.channels, progress=progress)
+        how = run.spec.tasks[index - 1].augment.resize
+        split = load(image_size=run.input.size, channels=run.input.channels, progress=progress, resize=how)
     with deterministic(record.machine.threads):
         try:
             shared = assembly.shared()

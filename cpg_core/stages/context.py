@@ -34,6 +34,8 @@ from cpg_core.training.reporter import Reporter, reading_progress
 from cpg_core.training.step import Penalty, no_penalty
 
 Fields = dict[str, float | bool | None]
+NOT_IN_KEY = {"name", "source", "classes", "pairs", "goal", "settings"}
+"""Of a task: what its digests, goal and settings tell of it. What is left says how its images are made and judged."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,10 @@ class TaskContext:
         """The task's name."""
         return self.data.name
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
-        """The run's settings."""
-        return self.run.spec.settings
+        """The task's settings: the run's, but for its own."""
+        return self.run.settings(self.index)
 
     @property
     def goal(self) -> float:
@@ -185,16 +187,17 @@ class TaskContext:
     def key(self) -> str:
         """A hash of everything that any stage of this task depends on, besides the state that it reads."""
         spec = self.run.spec
-        decides = self.data.deciding(spec.settings.goal_split)
+        decides = self.data.deciding(self.settings.goal_split)
         content = {
             "code": code_of(spec, self.data.spec.kind),
             "torch": torch.__version__,
-            "settings": settings_of(spec.method, spec.settings),
+            "settings": settings_of(spec.method, self.settings),
             "method": spec.method,
             "backbone": spec.backbone.model_dump(mode="json"),
             "seed": spec.seed,
             "goal": self.goal,
             "task": [self.index, len(spec.tasks), self.data.train.digest, decides.digest],
+            "images": self.data.spec.model_dump(mode="json", exclude=NOT_IN_KEY),
             "parent": self.parent,
         }
         return hash_of(content)

@@ -14,6 +14,7 @@ from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.defaults import completed
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
+from cpg_core.config.task_settings import task_settings
 from cpg_core.data.kept import NOTHING_KEPT, Keep
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.spec import TaskSpec
@@ -110,6 +111,20 @@ class Run:
             workers=self.spec.settings.compute.workers,
             progress=progress,
         )
+
+    def settings(self, index: int) -> Settings:
+        """The settings of task `index`: the run's, but for those that the task has of its own.
+
+        Raises:
+            CpgError: what `run.json` says of them is wrong.
+        """
+        task = self.spec.tasks[index - 1]
+        return task_settings(self.spec.settings, task.settings, f"{self.folder / RUN}: settings of task '{task.name}'")
+
+    def least(self, task: str) -> float:
+        """The accuracy that meets a task's goal: the goal, less the task's tolerance."""
+        index = 1 + [each.name for each in self.spec.tasks].index(task)
+        return self.spec.goals[task] - self.settings(index).check.tolerance
 
     def label(self, index: int) -> str:
         """The folder name of a task: `002-fish`."""

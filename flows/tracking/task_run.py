@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from cpg_core.recall.metrics import stage_seconds
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
+from flows.tracking.flat import flat
 from flows.tracking.store import RECORD, Store
 
 
@@ -24,6 +25,7 @@ def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -
     about = {"cpg.kind": "task", "run": run.folder.name, "sequence": spec.sequence, "method": spec.method}
     run_id = store.create({**about, "task": record.name, **tags}, f"{index:03d}-{record.name}")
     store.params(run_id, {"index": str(index), "goal": f"{record.goal:g}", "width": f"{record.width:g}"})
+    store.params(run_id, {name: str(value) for name, value in flat(spec.tasks[index - 1].settings).items()})
     seconds = stage_seconds(run, index)
     store.metrics(run_id, [*_epochs(record), *_figures(record, seconds, index)])
     store.text(run_id, "stages.csv", _stages(record, seconds).to_csv(index=False))
