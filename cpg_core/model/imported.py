@@ -34,8 +34,8 @@ def imported(tensors: Mapping[str, Tensor], network: Network, head: str, where: 
     classes = len(wanted["head.weight"]) if "head.weight" in wanted else None
     if outputs is not None and classes is not None and len(outputs) != classes:
         raise CpgError(
-            f"{where}: its {head} tells {len(outputs)} classes apart, and task 1 has {classes}; let task 1 be what these "
-            "weights were trained for: its own images as the first task, or any images with cpg import"
+            f"{where}: its {head} tells {len(outputs)} classes apart, and task 1 has {classes}; task 1 must "
+            "be the problem that these weights were trained for"
         )
     missing = [name for name in wanted if name not in found and not name.endswith(COUNTER)]
     surplus = [name for name in found if name not in wanted]
@@ -53,7 +53,9 @@ def imported(tensors: Mapping[str, Tensor], network: Network, head: str, where: 
     ]
     if problems:
         raise CpgError("\n".join(f"{where}: {problem}" for problem in problems))
-    return {name: found.get(name, torch.zeros_like(value, device="cpu")).to(value.dtype) for name, value in wanted.items()}
+    return {
+        name: found.get(name, torch.zeros_like(value, device="cpu")).to(value.dtype) for name, value in wanted.items()
+    }
 
 
 def _named(what: str, names: Sequence[str]) -> list[str]:

@@ -129,4 +129,3 @@ def classes_of(spec: BackboneSpec) -> int:
     if outputs is None:
         raise CpgError(f"{file}: it has no {head}.weight, the classifier of backbone {spec.name}")
     return len(outputs)
-

@@ -41,9 +41,7 @@ def find(name: str) -> Backbone:
     weights = models.get_model_weights(name).DEFAULT
     takes = Input(3, weights.transforms().crop_size[0], smallest=weights.meta["min_size"][0])
     made = partial(build, name)
-    return Backbone(
-        f"torchvision/{name}", takes, made, False, _head_of(name), partial(torchvision_weights, name)
-    )
+    return Backbone(f"torchvision/{name}", takes, made, False, _head_of(name), partial(torchvision_weights, name))
 
 
 def build(name: str, width: float) -> nn.Module:  # noqa: ARG001  (as every backbone)

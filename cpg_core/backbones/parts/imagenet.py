@@ -24,7 +24,10 @@ def torchvision_weights(network: str) -> Mapping[str, Pretrained]:
     for name, weights in models.get_model_weights(network).__members__.items():
         transforms = weights.transforms()
         found[name] = Pretrained(
-            partial(_downloaded, weights), tuple(transforms.mean), tuple(transforms.std), tuple(weights.meta["categories"])
+            partial(_downloaded, weights),
+            tuple(transforms.mean),
+            tuple(transforms.std),
+            tuple(weights.meta["categories"]),
         )
     return MappingProxyType(found)
 
@@ -47,6 +50,6 @@ def _downloaded(weights: WeightsEnum) -> Path:
             torch.hub.download_url_to_file(weights.url, str(file), hash_prefix=file.stem.rpartition("-")[2])
         except Exception as error:  # of the net, of the disk, or of a file that is not what its name says
             raise CpgError(
-                f"{weights.url}: cannot be fetched ({type(error).__name__}: {error}); put the file to {file}, or give its path"
+                f"{weights.url}: cannot be fetched ({type(error).__name__}: {error}); save it as {file}"
             ) from error
     return file

@@ -1,4 +1,4 @@
-"""Task 1 from a weight file: the network's own logits, pruned as any task, picked from by later ones; bad files told."""
+"""Task 1 from a weight file: the network's own logits, pruned as any task, picked from later; bad files told."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from core import tiny
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
+from core import tiny
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of, every
@@ -45,7 +45,7 @@ def resnet_file(tmp_path: Path) -> Path:
     return file
 
 
-def learned(root: Path, **wanted: Any) -> Run:
+def learned(root: Path, **wanted: Any) -> Run:  # noqa: ANN401  (as `tiny.spec`)
     return tiny.learn(root / "root", tiny.spec(**wanted))
 
 
@@ -82,7 +82,9 @@ def test_every_method_begins_from_it(resnet_file: Path, tmp_path: Path, method: 
 
 
 def test_a_missed_goal_does_not_grow_it(resnet_file: Path, tmp_path: Path) -> None:
-    run = learned(tmp_path, tasks="1", backbone=of_file(resnet_file), goal=1.0, overrides=(*SHORT, "grow.first_task=true"))
+    run = learned(
+        tmp_path, tasks="1", backbone=of_file(resnet_file), goal=1.0, overrides=(*SHORT, "grow.first_task=true")
+    )
     assert (run.record(1).budget_x, run.record(1).goal_met) == (1.0, False)
 
 
@@ -152,5 +154,5 @@ def test_the_classes_must_be_those_of_task_1(tmp_path: Path) -> None:
 def test_unknown_weights_are_told_with_those_there_are() -> None:
     with pytest.raises(CpgError, match="IMAGENET1K_V1"):
         checked(BackboneSpec(name="resnet18", weights="IMAGENET1K_V9"), 1.0)
-    with pytest.raises(CpgError, match="no published classifier|weights of backbone"):
+    with pytest.raises(CpgError, match=r"no published classifier|weights of backbone"):
         checked(BackboneSpec(name="vgg16_bn", weights="IMAGENET1K_V1"), 1.0)
