@@ -9,6 +9,7 @@ A backbone file defines
   width, and it draws nothing at random when it is trained, such as dropout: a stopped run could not end in the same
   bytes;
 - `GROWABLE = False`, where it has one width alone;
+- `SIZED = True`, where the number of features depends on the size of the images: it is then `build(width, size)`;
 - `HEAD`, the name that its published classifier has in weight files, and `WEIGHTS`, a function to the `Pretrained` by
   their names: where there are weights that a run can begin from.
 
@@ -77,14 +78,16 @@ class Backbone:
         input: the images that it takes, at its default size.
         build: a width to the network with its channel counts times that; of one width: whatever is asked for.
         growable: whether it can be built at any width.
+        sized: whether `build` also takes the size of the images; if it is not given, the default one.
         head: the name of the classifier in weight files; None: there are none.
         weights: the published ones by their names.
     """
 
     name: str
     input: Input
-    build: Callable[[float], nn.Module]
+    build: Callable[..., nn.Module]
     growable: bool = True
+    sized: bool = False
     head: str | None = None
     weights: Callable[[], Mapping[str, Pretrained]] = no_weights
 
@@ -115,9 +118,10 @@ def find(name: str) -> Backbone:
         name,
         module.INPUT,
         module.build,
-        getattr(module, "GROWABLE", True),
-        getattr(module, "HEAD", None),
-        getattr(module, "WEIGHTS", no_weights),
+        growable=getattr(module, "GROWABLE", True),
+        sized=getattr(module, "SIZED", False),
+        head=getattr(module, "HEAD", None),
+        weights=getattr(module, "WEIGHTS", no_weights),
     )
 
 
@@ -143,6 +147,16 @@ def input_of(spec: BackboneSpec) -> Input:
             f"backbone {spec.name} takes images of {default.smallest} pixels a side or more, not {spec.size}"
         )
     return Input(default.channels, spec.size, default.smallest)
+
+
+def build(spec: BackboneSpec, width: float) -> nn.Module:
+    """The network of a backbone at a width, for images of the size asked for.
+
+    Raises:
+        CpgError: as `input_of`.
+    """
+    backbone = find(spec.name)
+    return backbone.build(width, input_of(spec).size) if backbone.sized else backbone.build(width)
 
 
 def channels(count: int, width: float) -> int:

@@ -248,6 +248,7 @@ METHOD = replace(
     source="Yoon et al., Lifelong Learning with Dynamically Expandable Networks, ICLR 2018",
     stages={**STAGES, "pick_train": pick_train, "grow": grow, "split": split},
     growth=GrowOnce(),
+    steps_alike=False,
     chain_only=True,
     after_pruning=split_next,
 )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cpg_core import backbones
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.model.layers import Layers
 from cpg_core.model.precision import activations, products
 from cpg_core.objectives import Objective
@@ -23,7 +24,7 @@ class Network(nn.Module):
     def __init__(self, backbone: nn.Module, classes: int, objective: Objective) -> None:
         super().__init__()
         self.backbone = backbone
-        self.objective = objective
+        self.objective = objective.of_classes(classes)
         self.head = objective.head(cast(int, backbone.out_features), classes)
         self.precision = "float32"
 
@@ -54,14 +55,15 @@ def width(base_width: float, budget_x: float) -> float:
 
 
 def build(
-    backbone: str, width: float, classes: int, *seed: int | str, objective: Objective = CLASSIFICATION
+    backbone: BackboneSpec | str, width: float, classes: int, *seed: int | str, objective: Objective = CLASSIFICATION
 ) -> Network:
-    """A freshly initialised network; the same seed words give the same weights."""
+    """A freshly initialised network; the same seed words give the same weights. A name is the backbone as it is."""
+    spec = BackboneSpec(name=backbone) if isinstance(backbone, str) else backbone
     with seeded(*seed):
-        return Network(backbones.find(backbone).build(width), classes, objective)
+        return Network(backbones.build(spec, width), classes, objective)
 
 
-def empty(backbone: str, width: float, classes: int, objective: Objective) -> Network:
+def empty(backbone: BackboneSpec, width: float, classes: int, objective: Objective) -> Network:
     """A network whose tensors hold nothing yet: all of them are to be written by `cpg_core.model.state.install`."""
     with torch.device("meta"):
         network = build(backbone, width, classes, objective=objective)
@@ -77,7 +79,7 @@ def shared_parameters(network: Network) -> dict[str, nn.Parameter]:
     }
 
 
-def shared_shapes(backbone: str, width: float) -> dict[str, torch.Size]:
+def shared_shapes(backbone: BackboneSpec, width: float) -> dict[str, torch.Size]:
     """The shapes of the shared layers at a width, with no weight made."""
     with torch.device("meta"):
         network = build(backbone, width, 2)

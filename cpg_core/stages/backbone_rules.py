@@ -22,7 +22,7 @@ def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
     """
     backbone, takes = backbones.find(spec.name), backbones.input_of(spec)
     with torch.device("meta"):
-        network = backbone.build(width(settings.base_width, 1.0))
+        network = backbones.build(spec, width(settings.base_width, 1.0))
     problems = []
     if not backbone.growable:
         problems += _of_one_width(method, settings)

@@ -85,6 +85,8 @@ class Method:
         learns_picks: whether task `index` learns which weights of earlier tasks it uses; otherwise it uses all.
         penalty: what is added to the loss of a task after the first, given the state that it starts from.
         after_pruning: `(stages done, number of the chosen one, rules)` to the stage before the freeze; None: none.
+        epochs: `(stage, settings)` to how long it trains at the most.
+        steps_alike: a step of a later task costs what one of the first costs, so that a forecast may rest on it.
         count: `(weights of the network, released ones, index)` to those allocated and those released, over all tasks.
     """
 
@@ -102,6 +104,8 @@ class Method:
     learns_picks: Callable[[int], bool] = method_parts.picks_nothing
     penalty: Callable[[TaskContext, TaskState], Penalty] = without_penalty
     after_pruning: Callable[[Sequence[StageRecord], int, Rules], Request | None] = method_parts.freeze_next
+    epochs: Callable[[StageName, Settings], int] = method_parts.most_epochs
+    steps_alike: bool = True
     count: Callable[[int, int, int], tuple[int, int]] = method_parts.weights_of_one_network
 
     def assembly(self, run: Run) -> Assembly:

@@ -19,7 +19,7 @@ def fresh_network(context: TaskContext, budget_x: float) -> Network:
     spec = context.run.spec
     at = width(spec.settings.base_width, budget_x)
     words = (*spec.seed_words, "network", context.name, str(budget_x))
-    network = build(spec.backbone.name, at, len(context.data.classes), *words, objective=context.objective)
+    network = build(spec.backbone, at, len(context.data.classes), *words, objective=context.objective)
     if spec.settings.linear_init == "normal":
         with seeded(*words, "linear"):
             draw_linear(network)

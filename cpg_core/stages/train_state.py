@@ -110,7 +110,7 @@ def network_of_state(context: TaskContext, state: TaskState) -> Network:
     """The network that computes with a state, on its device."""
     spec = context.run.spec
     return loaded_network(
-        spec.backbone.name,
+        spec.backbone,
         width(spec.settings.base_width, state.budget_x),
         len(context.data.classes),
         context.objective,

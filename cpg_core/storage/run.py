@@ -7,13 +7,15 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import field_validator
+from pydantic import Field, field_validator
+from torch import Tensor
 
 from cpg_core.backbones import Input, input_of
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.defaults import completed
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
+from cpg_core.config.suggestions import unknown
 from cpg_core.config.task_settings import task_settings
 from cpg_core.data.kept import NOTHING_KEPT, Keep
 from cpg_core.data.reading import Progress, silent
@@ -21,9 +23,11 @@ from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData, load_task_data, load_test_split
 from cpg_core.model.network import shared_shapes, width
+from cpg_core.objectives.measures.confusion import from_rows
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import RESTORE, Damaged, read_json, read_record
+from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.records import Recall, TaskRecord
 
 RUN = "run.json"
@@ -33,8 +37,28 @@ SECONDS = "seconds.json"
 DELTA = "delta.safetensors"
 
 
+class Base(Strict):
+    """Frozen tasks that a run has of another one, which its own tasks are built on.
+
+    Attributes:
+        run: the other run, beside this one in `checkpoints`.
+        tasks: tasks 1 to this one are those of the other run, or of a base that stands before this one in the list.
+        record_sha256: of the record of that task, whose chain names the whole model up to it.
+    """
+
+    run: str
+    tasks: int = Field(ge=1)
+    record_sha256: str
+
+
 class RunSpec(Strict):
-    """What a run is, resolved: enough to do it again, or to add to it."""
+    """What a run is, resolved: enough to do it again, or to add to it.
+
+    A run that was branched from others names them in `base`, the one with the earliest tasks first.
+
+    Attributes:
+        forgotten: the tasks that it had and has no longer, in the order in which they were forgotten.
+    """
 
     name: str
     sequence: str
@@ -48,6 +72,8 @@ class RunSpec(Strict):
     tasks: tuple[TaskSpec, ...]
     versions: dict[str, str]
     git_commit: str | None
+    forgotten: tuple[Forgotten, ...] = Field(default=(), exclude_if=lambda forgotten: not forgotten)
+    base: tuple[Base, ...] = Field(default=(), exclude_if=lambda base: not base)
 
     def stored(self, root: Path) -> dict[str, object]:
         """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""
@@ -121,9 +147,23 @@ class Run:
         task = self.spec.tasks[index - 1]
         return task_settings(self.spec.settings, task.settings, f"{self.folder / RUN}: settings of task '{task.name}'")
 
+    def task(self, name: str) -> TaskSpec:
+        """A task by its name.
+
+        Raises:
+            CpgError: there is none.
+        """
+        return self.spec.tasks[self._index(name) - 1]
+
+    def _index(self, task: str) -> int:
+        names = [each.name for each in self.spec.tasks]
+        if task not in names:
+            raise unknown("task", task, names)
+        return 1 + names.index(task)
+
     def least(self, task: str) -> float:
         """The accuracy that meets a task's goal: the goal, less the task's tolerance."""
-        index = 1 + [each.name for each in self.spec.tasks].index(task)
+        index = self._index(task)
         return self.spec.goals[task] - self.settings(index).check.tolerance
 
     def label(self, index: int) -> str:
@@ -131,8 +171,9 @@ class Run:
         return f"{index:03d}-{self.spec.tasks[index - 1].name}"
 
     def task_folder(self, index: int) -> Path:
-        """Where task `index` (from 1) is frozen."""
-        return self.folder / self.label(index)
+        """Where task `index` (from 1) is frozen: in this run's folder, or in that of the base that it is of."""
+        home = next((base.run for base in self.spec.base if index <= base.tasks), self.spec.name)
+        return self.root / "checkpoints" / home / self.label(index)
 
     def task_work(self, index: int) -> Path:
         """Where the stages of task `index` leave their states."""
@@ -175,6 +216,14 @@ class Run:
         """How the earlier tasks stood once task `index` was frozen."""
         content = read_json(self.task_folder(index) / RECALL)
         return [Recall.model_validate(item) for item in content["earlier"]]
+
+    def confusion(self, index: int) -> Tensor | None:
+        """How often task `index` took each class of its test split for each other one: int64 `[classes, classes]`.
+
+        None where there are no classes to tell apart, and of runs that did not write it down yet.
+        """
+        rows = read_json(self.task_folder(index) / RECALL).get("confusion")
+        return None if rows is None else from_rows(rows)
 
     def seconds(self, index: int) -> dict[str, float]:
         """Seconds of each stage of task `index`, by `01-pick_train` and so on."""
@@ -219,4 +268,4 @@ class Run:
 
     def shapes(self, budget_x: float) -> dict[str, torch.Size]:
         """The shapes of the shared layers at a budget."""
-        return shared_shapes(self.spec.backbone.name, width(self.spec.settings.base_width, budget_x))
+        return shared_shapes(self.spec.backbone, width(self.spec.settings.base_width, budget_x))

@@ -34,7 +34,7 @@ def factor(
         case Steps(at_epochs=at_epochs, factor=by):
             return by ** sum(epoch >= at for at in at_epochs)
         case Plateau(factor=by, patience=patience, at_most=at_most):
-            return by ** min(plateaus(scores, patience, better).count, at_most)
+            return by ** min(plateaus(scores, patience, better).times, at_most)
         case OneCycle(warmup=warmup, final=final):
             done = epoch / epochs
             if done < warmup:
@@ -47,11 +47,11 @@ class Plateaus(NamedTuple):
     """What scores say of their progress.
 
     Attributes:
-        count: how often they did not improve for as many epochs as the patience, each time counted from the last.
+        times: how often they did not improve for as many epochs as the patience, each time counted from the last.
         best: the place of the best score, the first of equal ones; None where there is no score.
     """
 
-    count: int
+    times: int
     best: int | None
 
 
@@ -72,4 +72,4 @@ def ended(schedule: Schedule, scores: Sequence[float], better: Better) -> bool:
     """Whether the schedule ends the stage: its rate has fallen as often as it may, and it would fall again."""
     if not isinstance(schedule, Plateau) or not schedule.stop:
         return False
-    return plateaus(scores, schedule.patience, better).count > schedule.at_most
+    return plateaus(scores, schedule.patience, better).times > schedule.at_most

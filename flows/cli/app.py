@@ -9,8 +9,11 @@ import typer
 
 from cpg_core.errors import CpgError
 from flows.cli import options, runs, stored
+from flows.cli.align import align
 from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
+from flows.cli.export import export
+from flows.cli.forget import forget
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
 from flows.cli.runs import opened
@@ -54,7 +57,10 @@ def run(
 
     request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, name, tuple(overrides or ()))
     given = {**asdict(request), "overrides": list(request.overrides)}
-    _end(learn("sequence", begun(request, root), given, root, plain=plain, track=not no_track))
+    found = begun(request, root)
+    for gone in found.spec.forgotten:
+        typer.echo(f"note: task {gone.name or gone.index} was forgotten on {gone.time[:10]}; it is not learned again")
+    _end(learn("sequence", found, given, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -169,16 +175,26 @@ def audit(name: options.RunName, root: options.ReadRoot = HERE) -> None:
 
 @app.command("eval")
 def evaluate(
-    name: options.RunName, task: options.TaskName, data: options.Data = None, root: options.ReadRoot = HERE
+    name: options.RunName,
+    task: options.TaskName,
+    data: options.Data = None,
+    by_class: options.ByClass = False,
+    confusion: options.Confusion = None,
+    root: options.ReadRoot = HERE,
 ) -> None:
     """Recall one task of a run and print its accuracy, on its test split or on a folder of images."""
-    from cpg_core.recall.recall import evaluate as recalled
+    from cpg_core.recall.recall import evaluated
+    from flows.cli.by_class import require_classes, show_by_class
     from flows.console.terminal import reading_bar
 
     run = opened(root, name)
+    if by_class or confusion is not None:
+        require_classes(run, task, confusion)
     with reading_bar() as reading:
-        accuracy = recalled(run, task, data, partial(reading, task))
-    typer.echo(f"{task}: accuracy {accuracy:.4f}")
+        found = evaluated(run, task, data, partial(reading, task))
+    metric = run.task(task).metric.replace("_", " ")
+    typer.echo(f"{task}: {metric} {found.score:.4f}")
+    show_by_class(f"{task}: {metric} {found.score:.1%}", found, table=by_class, picture=confusion)
 
 
 @app.command()
@@ -199,10 +215,14 @@ def reap(root: options.ReadRoot = HERE) -> None:
 
 
 app.command()(predict)
+app.command()(export)
+app.command()(align)
 app.command("list")(runs.list_runs)
 app.command("backbones")(list_backbones)
 app.command()(stored.size)
 app.command()(stored.convert)
+app.command()(forget)
+app.command()(runs.branch)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")

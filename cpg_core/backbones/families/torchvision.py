@@ -38,10 +38,12 @@ def find(name: str) -> Backbone:
     """
     if name not in names():
         raise unknown("network of torchvision", name, names())
-    weights = models.get_model_weights(name).DEFAULT
-    takes = Input(3, weights.transforms().crop_size[0], smallest=weights.meta["min_size"][0])
-    made = partial(build, name)
-    return Backbone(f"torchvision/{name}", takes, made, False, _head_of(name), partial(torchvision_weights, name))
+    newest = models.get_model_weights(name).DEFAULT
+    takes = Input(3, newest.transforms().crop_size[0], smallest=newest.meta["min_size"][0])
+    weights = partial(torchvision_weights, name)
+    return Backbone(
+        f"torchvision/{name}", takes, partial(build, name), growable=False, head=_head_of(name), weights=weights
+    )
 
 
 def build(name: str, width: float) -> nn.Module:  # noqa: ARG001  (as every backbone)
