@@ -11,9 +11,10 @@ from cpg_core.errors import CpgError
 from flows.cli import options, runs, stored
 from flows.cli.align import align
 from flows.cli.backbones import list_backbones
-from flows.cli.errors import ExitCode, OneLineErrors
+from flows.cli.errors import ExitCode, OneLineErrors, end_of_learning
 from flows.cli.export import export
 from flows.cli.forget import forget
+from flows.cli.imports import import_network
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
 from flows.cli.runs import opened
@@ -60,7 +61,7 @@ def run(
     found = begun(request, root)
     for gone in found.spec.forgotten:
         typer.echo(f"note: task {gone.name or gone.index} was forgotten on {gone.time[:10]}; it is not learned again")
-    _end(learn("sequence", found, given, root, plain=plain, track=not no_track))
+    end_of_learning(learn("sequence", found, given, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -77,7 +78,7 @@ def add(
     from flows.request import added
 
     given = {"run": name, "task": str(task), "goal": goal}
-    _end(learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track))
+    end_of_learning(learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -107,7 +108,7 @@ def compare(
 
     names = listed(methods), listed(orderings), listed(goals), listed(seeds)
     wanted = Comparison(sequence, *names, profile, tasks, tuple(overrides or ()))
-    _end(learn_side_by_side(wanted, workers, dask, root, plain=plain, track=not no_track))
+    end_of_learning(learn_side_by_side(wanted, workers, dask, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -219,6 +220,7 @@ app.command()(export)
 app.command()(align)
 app.command("list")(runs.list_runs)
 app.command("backbones")(list_backbones)
+app.command("import")(import_network)
 app.command()(stored.size)
 app.command()(stored.convert)
 app.command()(forget)
@@ -226,13 +228,6 @@ app.command()(runs.branch)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")
-
-
-def _end(unrecorded: str | None) -> None:
-    """The end of a command that learns."""
-    if unrecorded:
-        typer.echo(f"learned, but not recorded in MLflow: {unrecorded}\nThe same command again records it.", err=True)
-        raise typer.Exit(ExitCode.NOT_RECORDED)
 
 
 def main() -> None:

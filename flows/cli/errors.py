@@ -74,3 +74,10 @@ def _write(stack: str) -> str:
     except OSError:
         return f"this message:\n{stack}"
     return file.name
+
+
+def end_of_learning(unrecorded: str | None) -> None:
+    """The end of a command that learns."""
+    if unrecorded:
+        typer.echo(f"learned, but not recorded in MLflow: {unrecorded}\nThe same command again records it.", err=True)
+        raise typer.Exit(ExitCode.NOT_RECORDED)
