@@ -195,6 +195,7 @@ class TaskContext:
             "seed": spec.seed,
             "goal": self.goal,
             "task": [self.index, len(spec.tasks), self.data.train.digest, decides.digest],
+            "learned_by": self.data.spec.model_dump(mode="json", exclude={"source", "pairs", "validation"}),
             "parent": self.parent,
         }
         return hash_of(content)
