@@ -24,7 +24,7 @@ OMITTED: dict[str, Any] = {
     "prune": {"room_share": "exact", "min_sparsity": 0.0, "recover_epochs": 0, "skip_empty": False},
     "one_shot": {"schedule": {"kind": "constant"}},
     "retrain": {"compare": "compact"},
-    "compute": {"precision": "float32"},
+    "compute": {"precision": "float32", "cache_bytes": 8 * 2**30},
     "store": {"values": "float32", "private": "float32", "masks": "zlib"},
 }
 """The same for newer settings, which `told` leaves out at that value, so that they make no finished run stale.

@@ -97,6 +97,7 @@ def load_task_data(
     workers: int = 0,
     progress: Progress = silent,
     keep: Keep = NOTHING_KEPT,
+    cache_bytes: int = 0,
 ) -> TaskData:
     """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; the others as of `Wanted`.
 
@@ -110,7 +111,7 @@ def load_task_data(
     """
     if not 0 <= val_fraction < 1:
         raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
-    wanted = Wanted(channels, image_size, workers, progress, keep)
+    wanted = Wanted(channels, image_size, workers, progress, keep, cache_bytes)
     choice = labelled_images if spec.pairs is None else identities
     chosen = choice(spec, wanted, val_fraction, seed)  # before any image is decoded
     fixed = _fixed_mean_std(spec.normalise, channels)
@@ -163,6 +164,7 @@ def _read_train(chosen: Chosen, wanted: Wanted, counted: Rows) -> Read:
     """
     sampled = frozenset(counted[:: -(-len(counted) // STATISTICS_FILES)].tolist()) if len(counted) else frozenset[int]()
     streamed = streams(chosen.listing, len(chosen.rows), wanted)
+    wanted = replace(wanted, cropped=chosen.spec.augment.random_resized_crop)
     try:
         return read_rows(chosen.listing, "train", chosen.rows, chosen.labels, wanted, streams=streamed, sampled=sampled)
     except Broken as broken:
