@@ -128,9 +128,7 @@ def main() -> None:
                 "cache": read(home / "photos", augment, kept, 2**33),
                 "files": read(home / "photos", augment, NOTHING_KEPT, 0),
             }
-            taken = list(
-                turns(arms, options.batch, 1 if options.quick else options.turns, options.steps, options.width)
-            )
+            taken = list(turns(arms, options))
             for arm, data in arms.items():
                 shares = [median(1 - turn["ready"][k] / turn[arm][k] for turn in taken) for k in (0, 1)]
                 decoded.clear()
