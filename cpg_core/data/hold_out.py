@@ -32,14 +32,14 @@ def by_groups(labels: Rows, groups: Rows, fraction: float, seed: int) -> Mask:
     """
     totals = np.bincount(labels).astype(np.float64)
     held, chosen = np.zeros_like(totals), np.zeros(int(groups.max(initial=-1)) + 1, dtype=bool)
-    of_groups = [(group, *counts) for group, *counts in _in_random_order(labels, groups, seed)]
+    of_groups = list(_in_random_order(labels, groups, seed))
     for group, classes, counts in of_groups:
         missing = fraction * totals[classes] - held[classes]
         if np.abs(missing - counts).sum() < np.abs(missing).sum():
             held[classes] += counts
             chosen[group] = True
     for label in np.flatnonzero(held == 0) if fraction > 0 else ():
-        for group, classes, counts in sorted(of_groups, key=lambda found: found[2].sum()):
+        for group, classes, counts in sorted(of_groups, key=lambda found: int(found[2].sum())):
             if held[label] == 0 and label in classes and (held[classes] + counts < totals[classes]).all():
                 held[classes] += counts
                 chosen[group] = True
@@ -57,7 +57,7 @@ def fold_of_groups(labels: Rows, groups: Rows, of: int, seed: int) -> Rows:
     totals = np.bincount(labels).astype(np.float64)
     load, fold = np.zeros((of, len(totals))), np.zeros(int(groups.max(initial=-1)) + 1, dtype=np.int64)
     drawn = list(_in_random_order(labels, groups, seed))
-    for group, classes, counts in sorted(drawn, key=lambda found: -found[2].sum()):
+    for group, classes, counts in sorted(drawn, key=lambda found: -int(found[2].sum())):
         crowding = (load[:, classes] * counts / totals[classes]).sum(axis=1)
         fold[group] = np.lexsort((load.sum(axis=1), crowding))[0]
         load[fold[group], classes] += counts

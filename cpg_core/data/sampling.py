@@ -20,7 +20,7 @@ def epoch_rows(labels: Tensor, sampling: Sampling | None, generator: Generator) 
     """
     if sampling is None:
         return torch.randperm(len(labels), generator=generator)
-    classes = labels.unique()
+    classes = labels.bincount().nonzero().flatten()
     share, rest = divmod(len(labels), len(classes))
     drawn = []
     for place, label in enumerate(classes[torch.randperm(len(classes), generator=generator)]):
