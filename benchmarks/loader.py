@@ -1,12 +1,14 @@
-"""What reading images costs an epoch of ResNet-18 at 96 pixels: over the same steps on batches that are ready.
+"""What reading images costs an epoch of ResNet-18 at 96 pixels.
 
-    python benchmarks/loader.py --flowers FOLDER            about ten minutes on two cores
-    python benchmarks/loader.py --flowers FOLDER --quick    one turn of eight batches
+    python benchmarks/loader.py --flowers FOLDER            some minutes on two cores
+    python benchmarks/loader.py --flowers FOLDER --quick    two steps of each
 
-FOLDER holds train-*.parquet and test-*.parquet of photos. They are written to a temporary folder as files, since those
-are what streams, and read as a run reads them. A turn trains so many batches from each arm; all arms take turns in one
-process, so the machine's noise meets them alike, and the loader's share is the median over turns of 1 - ready / arm.
-Seconds are of the processor as well as of the clock: on a machine that others use too, the former are the ones to read.
+FOLDER holds train-*.parquet and test-*.parquet of photos. Some are written to a temporary folder as files, since those
+are what streams, and are read as a run reads them: kept decoded in the cache, or decoded in each epoch.
+
+`work` is the loader's share of all processor seconds: those that batches take by themselves, all threads counted, over
+these and those of the same steps on ready batches. Seconds of the processor are the ones to compare on a machine that
+others use too. `waiting` is the share of the clock in which the network waits for a batch, in a loop of both.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from statistics import median
 
 import pandas as pd
 import torch
@@ -42,11 +43,11 @@ AUGMENTS = {"plain": Augment(flip=True), "crops": Augment(random_resized_crop=Tr
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
-def as_files(shards: Path, folder: Path) -> None:
-    """Write the images of parquet files as files, a folder a class."""
+def as_files(shards: Path, folder: Path, classes: int) -> None:
+    """Write the images of the first classes of parquet files as files, a folder a class."""
     for part in ("train", "test"):
         listing = ParquetSource(kind="parquet", folder=shards).list_part(part)  # type: ignore[arg-type]
-        rows, labels = choose(listing, listing.names)
+        rows, labels = choose(listing, listing.names[:classes])
         for row, label, item in zip(rows, labels, listing.read(rows), strict=True):
             home = folder / part / f"{label:03d}"
             home.mkdir(parents=True, exist_ok=True)
@@ -62,20 +63,17 @@ def read(folder: Path, augment: Augment, keep: Keep, cache_bytes: int) -> TaskDa
     )
 
 
-def trainer(width: float, classes: int) -> Callable[[Batches], tuple[float, float]]:
-    """A network that is trained by the batches that it is called with: seconds of the clock, and of the processor."""
+def trainer(width: float, classes: int) -> Callable[[Tensor, Tensor], None]:
+    """A network that is trained by a step a call."""
     network = build("resnet18", width, classes, "loader").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
 
-    def train(batches: Batches) -> tuple[float, float]:
-        clock, processor = time.perf_counter(), time.process_time()
-        for images, labels in batches:
-            nn.functional.cross_entropy(network(images), labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        return time.perf_counter() - clock, time.process_time() - processor
+    def step(images: Tensor, labels: Tensor) -> None:
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
-    return train
+    return step
 
 
 def counting(decoded: list[Path]) -> None:
@@ -89,19 +87,51 @@ def counting(decoded: list[Path]) -> None:
     fetch.decode = counted  # type: ignore[assignment]
 
 
-Seconds = dict[str, tuple[float, float]]
+def waiting_share(batches: Batches, step: Callable[[Tensor, Tensor], None]) -> float:
+    """The share of a loop's time in which it waits for the next batch."""
+    began = at = time.perf_counter()
+    waited = 0.0
+    for images, labels in batches:
+        waited += time.perf_counter() - at
+        step(images, labels)
+        at = time.perf_counter()
+    return waited / (time.perf_counter() - began)
 
 
-def turns(arms: dict[str, TaskData], options: argparse.Namespace) -> Iterator[Seconds]:
-    """In each turn, what the same steps take on ready batches and from each arm."""
-    train = trainer(options.width, len(arms["cache"].classes))
-    for turn in range(options.turns + 1):
-        ready = list(islice(train_batches(arms["cache"], options.batch, turn, "cpu"), options.steps))
-        found = {"ready": train(ready)}
-        for name, data in arms.items():
-            found[name] = train(islice(train_batches(data, options.batch, turn, "cpu"), options.steps))
-        if turn:  # the first warms up
-            yield found
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Of all threads."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def measured(data: TaskData, options: argparse.Namespace, decoded: list[Path]) -> dict[str, float]:
+    """The shares of one way to get images, and how many files an epoch decodes."""
+    step = trainer(options.width, len(data.classes))
+
+    def some(epoch: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return islice(train_batches(data, options.batch, epoch, "cpu"), count)
+
+    ready = list(some(0, options.steps + 1))
+    step(*ready.pop())  # warms up
+    network = processor_seconds(lambda: [step(*batch) for batch in ready]) / len(ready)
+    decoded.clear()
+    batches = 0
+
+    def whole_epoch() -> None:
+        nonlocal batches
+        batches = sum(1 for _ in train_batches(data, options.batch, 1, "cpu"))
+
+    loader = processor_seconds(whole_epoch) / batches
+    files = len(decoded)
+    waiting = waiting_share(some(2, options.steps), step)
+    return {
+        "network_seconds": round(network, 3),
+        "loader_seconds": round(loader, 4),
+        "work": round(loader / (loader + network), 4),
+        "waiting": round(waiting, 4),
+        "decoded": files,
+    }
 
 
 def main() -> None:
@@ -110,38 +140,28 @@ def main() -> None:
     parser.add_argument("--flowers", type=Path, required=True, help="folder of the parquet files")
     parser.add_argument("--width", type=float, default=1.0, help="channels over the published network's")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=8, help="batches of a turn")
-    parser.add_argument("--quick", action="store_true", help="one turn")
+    parser.add_argument("--steps", type=int, default=16, help="that are trained for each figure")
+    parser.add_argument("--classes", type=int, default=30, help="whose images are read")
+    parser.add_argument("--quick", action="store_true", help="two steps")
     options = parser.parse_args()
-    options.turns = 1 if options.quick else options.turns
+    options.steps = 2 if options.quick else options.steps
     torch.set_num_threads(THREADS)
     decoded: list[Path] = []
     counting(decoded)
     home = Path(tempfile.mkdtemp(prefix="loader-"))
-    rows, figures = [], {}
+    figures: dict[str, object] = {}
+    rows = []
     try:
-        as_files(options.flowers, home / "photos")
+        as_files(options.flowers, home / "photos", options.classes)
         for name, augment in AUGMENTS.items():
-            kept = KeptBlocks(home / name, "benchmark")
-            arms = {
-                "cache": read(home / "photos", augment, kept, 2**33),
-                "files": read(home / "photos", augment, NOTHING_KEPT, 0),
-            }
-            taken = list(turns(arms, options))
-            for arm, data in arms.items():
-                shares = [median(1 - turn["ready"][k] / turn[arm][k] for turn in taken) for k in (0, 1)]
-                decoded.clear()
-                for _ in train_batches(data, options.batch, 99, "cpu"):
-                    pass
-                row = {"clock": round(shares[0], 4), "processor": round(shares[1], 4), "decoded": len(decoded)}
-                figures[f"{name}, {arm}"] = row
-                rows.append({"images from": f"{name}, {arm}", **row})
+            for arm, keep in (("cache", KeptBlocks(home / name, "benchmark")), ("files", NOTHING_KEPT)):
+                found = measured(read(home / "photos", augment, keep, 2**33), options, decoded)
+                figures[f"{name}, {arm}"] = found
+                rows.append({"images": f"{name}, {arm}", **found})
     finally:
         shutil.rmtree(home)
-    frame = pd.DataFrame(rows)
     title = f"The loader's share of an epoch (ResNet-18, width {options.width:g}, {SIZE} pixels, batch {options.batch})"
-    show(f"{title}, and files decoded in an epoch", frame, figures)
+    show(title, pd.DataFrame(rows), figures)
 
 
 if __name__ == "__main__":
