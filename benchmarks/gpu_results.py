@@ -13,6 +13,8 @@ from gpu_setup import Setup
 from cpg_core.machine import versions
 
 PARTS = ("a", "b", "c", "d")
+ROWS = ("c", "d")
+"""Parts whose findings are tasks, with a summary over all of them."""
 
 
 class Results:
@@ -44,6 +46,27 @@ class Results:
         print(text, flush=True)
 
 
+def summary(found: dict[str, dict[str, Any]]) -> dict[str, object]:
+    """Means over the tasks of a row, and whether every task was recalled to the bit after each later one."""
+    tasks = list(found.values())
+    last = tasks[-1]
+    compact = [task.get("compact_accuracy") for task in tasks]
+    return {
+        "tasks": len(tasks),
+        "average": round(_mean([task["test_accuracy"] for task in tasks]), 4),
+        "compact_average": None if None in compact else round(_mean(compact), 4),
+        "paper_average_of_these": round(_mean([task["paper"] for task in tasks]), 4),
+        "seconds_a_task": round(_mean([task["seconds"] for task in tasks]), 1),
+        "recalled_to_the_bit": all(unchanged for task in tasks for unchanged in task["unchanged_earlier"]),
+        "budget_x": last["budget_x"],
+        "redundancy_x": last["redundancy_x"],
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
 def merge(folders: list[Path], into: Path) -> str:
     """One file a device from the result files of several runs, a later finding in place of an earlier; what was merged.
 
@@ -57,7 +80,11 @@ def merge(folders: list[Path], into: Path) -> str:
                 continue
             device = merged.setdefault(content["device"], {"device": content["device"], "versions": {}, "parts": {}})
             device["versions"] |= content["versions"]
-            device["parts"].setdefault(part, {}).setdefault(content["precision"], {}).update(content["found"])
+            row = device["parts"].setdefault(part, {}).setdefault(content["precision"], {})
+            row.update(content["found"])
+            if part in ROWS:
+                tasks = {name: row[name] for name in sorted(row) if name != "summary"}
+                row["summary"] = summary(tasks)
     lines = []
     for name, content in merged.items():
         file = into / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".json")

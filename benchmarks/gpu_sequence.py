@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 
-from gpu_results import Results
+from gpu_results import Results, summary
 from gpu_setup import Clock, Setup, paper_row, run_spec
 
 from cpg_core.config.settings import Settings
 from cpg_core.data.load import choose
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
-from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
+from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import begin
 from cpg_core.training.reporter import Interrupted
@@ -46,12 +46,19 @@ def learn_row(setup: Setup, results: Results, method: str) -> None:
     name = f"{method}-{sequence}-{setup.precision}" + ("-quick" if setup.quick else "")
     run = begin(setup.root, run_spec(name, sequence, method, settings, "paper", goals))
     published = paper_row(ROWS[method])
-    for index in range(1, run.frozen() + 1):
-        results.add(run.label(index), finding(run, index, published[index - 1]))
+    found: dict[str, dict[str, object]] = {}
+
+    def add(index: int) -> None:
+        found[run.label(index)] = finding(run, index, published[index - 1])
+        results.add(run.label(index), found[run.label(index)])
+        results.add("summary", summary(found))
 
     def learn(context: TaskContext) -> None:
         learn_task(context)
-        results.add(run.label(context.index), finding(run, context.index, published[context.index - 1]))
+        add(context.index)
+
+    for index in range(1, run.frozen() + 1):
+        add(index)
 
     try:
         learn_sequence(run, Clock(ends=setup.ends), learn)
@@ -61,8 +68,6 @@ def learn_row(setup: Setup, results: Results, method: str) -> None:
         if run.frozen() == len(run.spec.tasks) or images_are_here(run.spec.tasks[run.frozen()]):
             raise
         print(f"the row ends here: {error}", flush=True)
-    if run.frozen():
-        results.add("summary", summary(run, published))
     if setup.quick:
         shutil.rmtree(run.folder, ignore_errors=True)
 
@@ -84,6 +89,7 @@ def finding(run: Run, index: int, published: float) -> dict[str, object]:
     epochs = {f"{stage.number:02d}-{stage.stage}": len(stage.epochs) for stage in record.stages if stage.epochs}
     return {
         "test_accuracy": record.test_accuracy,
+        "compact_accuracy": compact_accuracy(record),
         "paper": published,
         "goal": record.goal,
         "goal_met": record.goal_met,
@@ -98,16 +104,9 @@ def finding(run: Run, index: int, published: float) -> dict[str, object]:
     }
 
 
-def summary(run: Run, published: list[float]) -> dict[str, object]:
-    """Means over the finished tasks, and whether every one of them is recalled to the bit."""
-    records = run.records()
-    count = len(records)
-    return {
-        "tasks": count,
-        "average": round(sum(record.test_accuracy for record in records) / count, 4),
-        "paper_average_of_these": round(sum(published[:count]) / count, 4),
-        "seconds_a_task": round(sum(sum(run.seconds(index).values()) for index in range(1, count + 1)) / count, 1),
-        "audit_ok": all(found.ok for found in audit(run)),
-        "expansion_x": records[-1].expansion_x,
-        "redundancy_x": round(records[-1].redundancy_x, 4),
-    }
+def compact_accuracy(record: TaskRecord) -> float | None:
+    """On the split that decides, of the frozen state or, where that is a retrain's, of the state it was compared to."""
+    stages = {stage.number: stage for stage in record.stages}
+    frozen = stages[record.stages[-1].source or 0]
+    before = stages[frozen.source] if frozen.stage == "retrain" and frozen.source else frozen
+    return before.accuracy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -107,3 +108,10 @@ def _processor() -> str:
         lines = []
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return f"{next(named, platform.processor() or platform.machine())} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def device_seconds() -> float:
+    """Seconds of a clock that never goes back, once all that was sent to a GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic()

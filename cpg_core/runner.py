@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 from cpg_core.distributed.rank_worker import start_ranks
-from cpg_core.machine import deterministic, device_of
+from cpg_core.machine import deterministic, device_of, device_seconds
 from cpg_core.methods import find
 from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.context import TaskContext
+from cpg_core.stages.forecast import forecast, forecast_line
 from cpg_core.stages.freeze import freeze
 from cpg_core.stages.next_stage import next_stage
 from cpg_core.stages.open_task import open_task
@@ -20,6 +22,7 @@ from cpg_core.storage.lock import locked
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import write_spec, written
+from cpg_core.training.first_batches import FirstBatches
 from cpg_core.training.ranks import SINGLE_PROCESS
 from cpg_core.training.reporter import Reporter
 
@@ -46,8 +49,15 @@ def learn_task(context: TaskContext, execute: Execute = execute) -> None:
         done.append(execute(context, request))
 
 
-def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], None] = learn_task) -> None:
+def learn_sequence(
+    run: Run,
+    reporter: Reporter,
+    learn: Callable[[TaskContext], None] = learn_task,
+    clock: Callable[[], float] = device_seconds,
+) -> None:
     """Learn the tasks that are not frozen yet; a run that is new is on disk from its first task on.
+
+    The first batches are measured by `clock`, and of a long run a note tells how long it takes at the most.
 
     Raises:
         CpgError: another process is learning this run, its device is not here, its method cannot learn with its
@@ -60,17 +70,26 @@ def learn_sequence(run: Run, reporter: Reporter, learn: Callable[[TaskContext], 
             device_of(run.spec.settings.compute.device)
             require_fit(method, run.spec.backbone, run.spec.settings)
         with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
-            told = set[str]()
+            told, first = set[str](), FirstBatches(reporter, clock)
             for index in left:
-                context = open_task(run, method, index, reporter, ranks)
+                context = open_task(run, method, index, first, ranks)
                 lines = context.data.summary.lines()  # which opens the test images, before anything is learned
                 for line in [line for line in lines if line not in told]:  # tasks may share a source
                     reporter.note(line)
                 told.update(lines)
+                first.measure(partial(_tell_forecast, context))
                 with written(run, index):
                     learn(context)
         if not left:
             write_spec(run)  # its images may have moved
+
+
+def _tell_forecast(context: TaskContext, seconds: float) -> None:
+    """Of a long run, from the seconds of a batch."""
+    found = forecast(context)
+    in_batch = min(context.settings.batch_size, len(context.data.train))
+    if found is not None and (told := forecast_line(found, seconds / in_batch, context.name)):
+        context.reporter.note(told)
 
 
 @contextmanager

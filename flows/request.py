@@ -9,7 +9,8 @@ from pathlib import Path
 from cpg_core.config.goals import resolve as resolve_goals
 from cpg_core.config.profiles import overridden
 from cpg_core.config.settings import Settings, load_settings
-from cpg_core.data.spec import SequenceSpec, load_sequence, load_task, select
+from cpg_core.config.task_settings import resolved, without
+from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
@@ -57,7 +58,12 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal), method.name)
     require_fit(method, sequence.backbone, settings)
     ordering = _ordering(request.ordering, sequence)
-    tasks = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
+    chosen = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
+    # What the command says of a setting or the goal, it says for all tasks.
+    for_all = (*request.overrides, *goal)
+    own = [resolved_task(task, settings, for_all, f"sequence '{sequence.name}'") for task in chosen]
+    given = {task.name: task.goal for task in chosen if task.goal is not None and not _says_goal(for_all)}
+    goals = resolve_goals(_goal(settings.goal, root, profile), [task.name for task in chosen if task.name not in given])
     return RunSpec(
         name=_name(request, sequence.name, ordering, settings, profile)
         if request.run is None
@@ -68,9 +74,9 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
         backbone=sequence.backbone,
         profile=profile,
         seed=request.seed,
-        goals=resolve_goals(_goal(settings.goal, root, profile), [task.name for task in tasks]),
+        goals={task.name: (goals | given)[task.name] for task in chosen},
         settings=settings,
-        tasks=tasks,
+        tasks=tuple(own),
         versions=versions(),
         git_commit=git_commit(home),
     )
@@ -93,14 +99,36 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
             out of range.
     """
     require_here(root, name)
-    run, task = open_run(root, name), load_task(task_file)
-    wanted = run.spec.settings.goal if goal is None else goal
+    run, read = open_run(root, name), load_task(task_file)
+    task = resolved_task(read, run.spec.settings, (), str(task_file))
+    own = run.spec.settings.goal if read.goal is None else read.goal
+    wanted = own if goal is None else goal
     least = resolve_goals(_goal(wanted, root, run.spec.profile), [task.name])[task.name]
     spec = run.spec
     waiting = run.frozen() == len(spec.tasks) - 1
     if waiting and spec.tasks[-1] == task and spec.goals[task.name] == least:
         return run
     return extend(run, task, least)
+
+
+def resolved_task(task: TaskSpec, settings: Settings, for_all: tuple[str, ...], where: str) -> TaskSpec:
+    """A task as `run.json` holds it: its own settings as their types write them, its goal among the run's goals.
+
+    Args:
+        task: as it was read.
+        settings: of its run.
+        for_all: `prune.lr=0.001` strings, which hold whatever a task says.
+        where: it was read from.
+
+    Raises:
+        CpgError: with a line for each of its own settings that is wrong.
+    """
+    own = resolved(settings, without(task.settings, for_all), f"{where}: task '{task.name}': settings")
+    return task.model_copy(update={"settings": own, "goal": None})
+
+
+def _says_goal(overrides: tuple[str, ...]) -> bool:
+    return any(overridden(override) == "goal" for override in overrides)
 
 
 def _no_options(overrides: tuple[str, ...]) -> None:

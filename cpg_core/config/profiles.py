@@ -31,7 +31,7 @@ def profile_values(path: Path, profile: str, overrides: tuple[str, ...], method:
     own = of_methods.get(method, {})
     if not isinstance(own, dict):
         raise CpgError(f"{path}, profile '{profile}': {METHODS}: {method}: expected settings, found {own!r:.80}")
-    values = _merged(values, own)
+    values = merged(values, own)
     for override in overrides:
         _set(values, override)
     return values
@@ -54,15 +54,15 @@ def _extended(path: Path, profiles: dict[str, Any], name: str, seen: tuple[str, 
     base = own.pop("extends", None)
     if base is not None and not isinstance(base, str):
         raise CpgError(f"{path}, profile '{name}': extends: expected the name of a profile, found {base!r:.80}")
-    return _merged(_extended(path, profiles, base, (*seen, name)), own) if base else own
+    return merged(_extended(path, profiles, base, (*seen, name)), own) if base else own
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Groups merge by field; a schedule is one value, since its fields depend on its kind."""
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with what `over` says: groups by field, a schedule as one value, since its fields depend on its kind."""
     out = dict(base)
     for key, value in over.items():
         group = isinstance(value, dict) and isinstance(base.get(key), dict) and "kind" not in value
-        out[key] = _merged(base[key], value) if group else value
+        out[key] = merged(base[key], value) if group else value
     return out
 
 

@@ -49,8 +49,22 @@ class Constant(Strict):
     kind: Literal["constant"]
 
 
+class Plateau(Strict):
+    """The rate times `factor` whenever the score of the split that decides has not improved for `patience` epochs.
+
+    While weights are pruned the score falls of itself, so scores count from the end of the pruning epochs on.
+    """
+
+    kind: Literal["plateau"]
+    factor: Annotated[float, Field(gt=0, lt=1)]
+    patience: Count = Field(description="Epochs without a better score before each fall of the rate")
+    at_most: Count = Field(description="Falls of the rate")
+    stop: bool = Field(default=False, description="End the stage when the rate would fall once more than at_most")
+
+
 STEADY = Constant(kind="constant")
-Schedule = Annotated[Steps | OneCycle | Constant, Field(discriminator="kind")]
+Schedule = Annotated[Steps | OneCycle | Plateau | Constant, Field(discriminator="kind")]
+Keep = Literal["best", "last"]
 
 
 class PickTrain(Strict):
@@ -67,11 +81,14 @@ class PickTrain(Strict):
     score_freeze_epoch: int | None = Field(
         description="From this epoch on the picks stand still, unless no weight is released"
     )
+    keep: Keep = Field(description="Which epoch's network is kept: the last, or the best on the split that decides")
 
     @model_validator(mode="after")
     def _all_picked_at_first(self) -> PickTrain:
         if self.score_init <= self.score_threshold:
             raise ValueError("score_init must exceed score_threshold: every older weight starts picked")
+        if isinstance(self.score_schedule, Plateau) and self.score_schedule.stop:
+            raise ValueError("score_schedule: stop is of the weights' schedule alone; leave it out here")
         return self
 
 
@@ -97,8 +114,11 @@ class Grow(Strict):
 
 
 class Prune(Strict):
-    """Gradual pruning (Zhu and Gupta, 2018) towards rising sparsity targets."""
+    """Gradual pruning (Zhu and Gupta, 2018) towards rising sparsity targets, or to one share that a person chose."""
 
+    share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        description="The one sparsity that is pruned to, whatever the goal says, in place of targets; null: search"
+    )
     targets: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
     epochs: Count = Field(description="Per target, the pruning epochs included")
     prune_epochs: Count
@@ -118,6 +138,7 @@ class Prune(Strict):
         description="In which the chosen sparsity alone trains on; kept if no worse. 0: none"
     )
     skip_empty: bool = Field(description="A task that trained no shared weight is neither pruned nor retrained")
+    keep: Keep = Field(description="Of a target, the last epoch or the best of those after prune_epochs")
 
     @model_validator(mode="after")
     def _targets_rise(self) -> Prune:
@@ -125,6 +146,8 @@ class Prune(Strict):
             raise ValueError("targets must rise, none twice")
         if self.prune_epochs > self.epochs:
             raise ValueError("prune_epochs must not exceed epochs")
+        if self.keep == "best" and self.prune_epochs == self.epochs:
+            raise ValueError("keep: best chooses among the epochs after prune_epochs; give epochs more than those")
         return self
 
 
@@ -141,6 +164,7 @@ class Finetune(Strict):
     """A model apart that begins from an earlier task's: as `pick_train`, at another rate."""
 
     lr: Positive
+    init_from: Literal["random", "first"] = Field(description="Which earlier task's: a random one's, or the first's")
 
 
 class Ewc(Strict):

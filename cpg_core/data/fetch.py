@@ -88,7 +88,7 @@ def _batch(split: Split, order: Order) -> Tensor:
 def _fitted(split: Split, row: int) -> Tensor:
     """One image of a file at the size of the backbone's input: uint8 [C, size, size]."""
     kept = None if split.cached is None else split.cached.fitted(row)
-    return fit(_read(split, row), split.shape[-1]) if kept is None else _tensor(kept)
+    return fit(_read(split, row), split.shape[-1], split.resize) if kept is None else _tensor(kept)
 
 
 def _whole(split: Split, row: int) -> Tensor:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from cpg_core.config.schema import Strict
+from cpg_core.data.resize import Resize
 
 Part = Literal["train", "test", "val"]
 
@@ -83,12 +84,23 @@ DOWNLOADED = Path("data/raw/torchvision")
 
 
 class Augment(Strict):
-    """What happens to training images, in this order; nothing by default. Lengths in pixels of the backbone's input."""
+    """What happens to training images, in this order; nothing by default. Lengths in pixels of the backbone's input.
 
+    `resize` is how every image becomes square, those of test too: `crop` keeps its proportions and loses its ends,
+    `squash` takes the whole picture, as is usual where it was cut out around the object.
+    """
+
+    resize: Resize = Field(default="crop", exclude_if=lambda resize: resize == "crop")
     random_resized_crop: bool = False
     crop_padding: int = Field(default=0, ge=0)
     flip: bool = False
     cutout: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_way_to_crop(self) -> Augment:
+        if self.resize == "squash" and self.random_resized_crop:
+            raise ValueError("resize: squash takes the whole picture; leave out random_resized_crop, or resize: crop")
+        return self
 
 
 class MeanStd(Strict):

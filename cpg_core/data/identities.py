@@ -18,6 +18,7 @@ from cpg_core.data.listing import Rows
 from cpg_core.data.load import choose, streams
 from cpg_core.data.pairs import FOLDS, PairList, PairsSource, list_pairs
 from cpg_core.data.reading import Progress, Wanted, read_rows, silent
+from cpg_core.data.resize import Resize
 from cpg_core.data.shards import some
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
@@ -89,10 +90,17 @@ def read_pairs_split(tested: PairList, wanted: Wanted) -> Split:
 
 
 def load_pairs_split(
-    source: PairsSource, *, image_size: int, channels: int, workers: int = 0, progress: Progress = silent
+    source: PairsSource,
+    *,
+    image_size: int,
+    channels: int,
+    workers: int = 0,
+    progress: Progress = silent,
+    resize: Resize = "crop",
 ) -> Split:
     """The same from their files. Raises `CpgError` as `list_pairs` does, and for images that cannot be read."""
-    return read_pairs_split(list_pairs(source), Wanted(channels, image_size, workers, progress))
+    wanted = Wanted(channels, image_size, workers, progress, resize=resize)
+    return read_pairs_split(list_pairs(source), wanted)
 
 
 def draw_pairs(labels: Rows, held: Rows, seed: int, far: float) -> tuple[Rows, Pairs]:

@@ -182,7 +182,7 @@ def blocks_of(
     part: Part,
     rows: Rows,
     images: Pixels | None,
-    fit: tuple[int, int],
+    fit: tuple[int, int, str],
     sampled: frozenset[int],
     decoded: Literal["fitted", "whole"] | None = None,
 ) -> list[Block]:
@@ -196,7 +196,7 @@ def blocks_of(
         part: what the blocks are named after.
         rows: ascending, int64 [N].
         images: uint8 [N, size, size, C], to be filled; None where files stream.
-        fit: channels and size that images are made into.
+        fit: channels and size that images are made into, and how they are resized.
         sampled: places in `rows` whose grey levels are counted.
         decoded: what else is kept of files that stream: images as they are fitted, or what is cropped of them too.
     """

@@ -10,7 +10,7 @@ from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import MODE_OF_CHANNELS
 from cpg_core.data.listing import Listing, Rows
 from cpg_core.data.reading import Progress, Wanted, read_rows, silent
-from cpg_core.data.resize import SMALL_SIDE
+from cpg_core.data.resize import SMALL_SIDE, Resize
 from cpg_core.data.split import Split
 from cpg_core.data.summary import because
 from cpg_core.errors import CpgError
@@ -47,6 +47,7 @@ def load(
     channels: int,
     workers: int = 0,
     progress: Progress = silent,
+    resize: Resize = "crop",
 ) -> Split:
     """Read the images of these classes for a backbone that takes `channels` x `image_size` x `image_size`.
 
@@ -55,7 +56,7 @@ def load(
     Raises `CpgError` as `choose` does, if the images do not fit in memory, and `Broken` for those that cannot be read.
     """
     rows, labels = choose(listing, classes)
-    wanted = Wanted(channels, image_size, workers, progress)
+    wanted = Wanted(channels, image_size, workers, progress, resize=resize)
     return read_rows(listing, "test", rows, labels, wanted, streams=streams(listing, len(rows), wanted)).split
 
 

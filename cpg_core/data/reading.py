@@ -22,7 +22,7 @@ from cpg_core.data.decode import Unreadable, examine
 from cpg_core.data.fields import Part
 from cpg_core.data.kept import NOTHING_KEPT, Block, Image, Keep, Levels, blocks_of
 from cpg_core.data.listing import Item, Listing, Pixels, Rows
-from cpg_core.data.resize import fit
+from cpg_core.data.resize import Resize, fit
 from cpg_core.data.split import Split
 from cpg_core.data.whole import reduced
 from cpg_core.errors import CpgError
@@ -51,7 +51,7 @@ class Broken(CpgError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What images are made into: `channels` x `size` x `size`, by so many `workers` (see `Split`).
+    """What images are made into: `channels` x `size` x `size`, as `resize` says, by so many `workers` (see `Split`).
 
     Attributes:
         progress: told as they are read.
@@ -65,6 +65,7 @@ class Wanted:
     workers: int = 0
     progress: Progress = silent
     keep: Keep = NOTHING_KEPT
+    resize: Resize = "crop"
     cache_bytes: int = 0
     cropped: bool = False
 
@@ -120,13 +121,13 @@ def read_rows(
             return Image(error=error)
 
     caches = wanted.caches if streams else None
-    blocks = blocks_of(listing, part, rows, images, (wanted.channels, wanted.size), sampled, caches)
+    blocks = blocks_of(listing, part, rows, images, (wanted.channels, wanted.size, wanted.resize), sampled, caches)
     _fill(blocks, listing, rows, wanted, read)
     remarks = sum((block.remarks for block in blocks), Counter[str]())
     if images is not None:
         # The channels lie together in memory, as batches want them.
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return Read(Split(torch.from_numpy(labels), shape, pixels, remarks=remarks))
+        return Read(Split(torch.from_numpy(labels), shape, pixels, remarks=remarks, resize=wanted.resize))
     files = tuple(listing.files[row] for row in rows)
     sha256s = tuple(sha256 for block in blocks for sha256 in block.sha256s)
     cached = None
@@ -141,6 +142,7 @@ def read_rows(
         sha256s=sha256s,
         remarks=+remarks,
         cached=cached,
+        resize=wanted.resize,
     )
     nothing: Levels = np.zeros((wanted.channels, 256), dtype=np.int64)
     return Read(split, sum((block.levels for block in blocks if block.levels is not None), nothing))
@@ -188,7 +190,7 @@ def _into_memory(item: Item, wanted: Wanted) -> Image:
     content = item.content
     assert not isinstance(content, CpgError)
     pixels, remarks = examine(content, wanted.channels, item.where)
-    return Image(_fitted(pixels, wanted.size), size=_size(content), remarks=remarks)
+    return Image(_fitted(pixels, wanted), size=_size(content), remarks=remarks)
 
 
 def _through(item: Item, wanted: Wanted, *, count: bool) -> Image:
@@ -200,7 +202,7 @@ def _through(item: Item, wanted: Wanted, *, count: bool) -> Image:
         raise Unreadable(f"{item.where}: cannot be read ({error.strerror}); replace or remove it") from error
     keeps = wanted.caches
     pixels, remarks = examine(content, wanted.channels, item.where, draft=not (count or keeps))
-    fitted = _fitted(pixels, wanted.size) if count or keeps else None
+    fitted = _fitted(pixels, wanted) if count or keeps else None
     return Image(
         pixels=fitted if keeps else None,
         whole=_reduced(pixels, wanted.size) if keeps == "whole" else None,
@@ -223,9 +225,10 @@ def _size(content: Path | bytes | Picture) -> int:
         return 0
 
 
-def _fitted(pixels: Pixels, size: int) -> Pixels:
+def _fitted(pixels: Pixels, wanted: Wanted) -> Pixels:
     """uint8 [H, W, C] as [size, size, C]."""
-    fitted: Pixels = fit(torch.from_numpy(pixels).permute(2, 0, 1), size).permute(1, 2, 0).numpy()
+    image = torch.from_numpy(pixels).permute(2, 0, 1)
+    fitted: Pixels = fit(image, wanted.size, wanted.resize).permute(1, 2, 0).numpy()
     return fitted
 
 

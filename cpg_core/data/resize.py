@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -10,6 +11,8 @@ from torchvision.transforms.v2 import functional as F
 
 from cpg_core.seeds import derive
 
+Resize = Literal["crop", "squash"]
+"""How an image becomes square: its middle, or the whole of it with other proportions."""
 SMALL_SIDE = 64  # pixels
 CROP_AREA = 0.08, 1.0
 CROP_RATIO = 3 / 4, 4 / 3
@@ -19,13 +22,17 @@ CROP_TRIES = 10
 """After these the largest crop of the middle is taken, as of an image that is far from square."""
 
 
-def fit(image: Tensor, size: int) -> Tensor:
-    """Resize and centre-crop uint8 [C, H, W] to [C, size, size]; nothing happens to an image of that size.
+def fit(image: Tensor, size: int, resize: Resize = "crop") -> Tensor:
+    """Make uint8 [C, H, W] [C, size, size]; nothing happens to an image of that size.
 
+    `squash` resizes it whole, whatever its proportions. `crop` resizes it and takes its middle.
     Small sizes keep the whole short side; larger ones keep 7/8 of it (resize to 256, crop 224), as is usual.
     """
     if image.shape[1:] == (size, size):
         return image
+    if resize == "squash":
+        squashed: Tensor = F.resize(image, [size, size], antialias=True)
+        return squashed
     short_side = size if size <= SMALL_SIDE else round(size * 256 / 224)
     height, width = image.shape[1:]
     most = MOST_SIDES * min(height, width)

@@ -16,8 +16,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cpg_core import objectives
 from cpg_core.config.backbone import BackboneSpec
+from cpg_core.config.numbers import Fraction
 from cpg_core.config.schema import Strict, read_mapping, read_yaml
 from cpg_core.config.suggestions import did_you_mean
+from cpg_core.config.task_settings import require_may_differ
 from cpg_core.data.fields import Augment, Normalise
 from cpg_core.data.pairs import PairsSource
 from cpg_core.data.sampling import Sampling
@@ -51,7 +53,8 @@ class TaskSpec(ObjectiveSpec):
     """One task, complete: everything needed to read its images again.
 
     `classes=None` means all of the source's. `pairs` are what a task of kind verification is tested on. Without
-    `validation` it is a random share of each class, and without `sampling` every image comes once an epoch.
+    `validation` it is a random share of each class, and without `sampling` every image comes once an epoch. `settings`
+    are those that differ from its run's, by group, and `goal` the accuracy that it must reach in place of its run's.
     """
 
     name: SafeName
@@ -62,6 +65,14 @@ class TaskSpec(ObjectiveSpec):
     pairs: PairsSource | None = Field(default=None, exclude_if=_is_none)
     validation: Validation | None = Field(default=None, exclude_if=_is_none)
     sampling: Sampling | None = Field(default=None, exclude_if=_is_none)
+    goal: Fraction | None = Field(default=None, exclude_if=lambda goal: goal is None)
+    settings: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda settings: not settings)
+
+    @field_validator("settings")
+    @classmethod
+    def _that_may_differ(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        require_may_differ(settings)
+        return settings
 
     @model_validator(mode="after")
     def _settings_of_the_kind(self) -> TaskSpec:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpg_core.data.cached import Cached
+from cpg_core.data.resize import Resize
 from cpg_core.objectives.pairs import Pairs
 
 
@@ -29,6 +30,7 @@ class Split:
     sha256s: of each file, N of them, or () when the images are in memory or the files were not read yet
     remarks: what a person should know of how images were read -> of how many
     cached: what is kept decoded of the files; None: nothing
+    resize: how images that stream are made square
     pairs: which images are compared, where that is what the split is for; labels are then the rows of the images
     """
 
@@ -41,6 +43,7 @@ class Split:
     remarks: Mapping[str, int] = field(default_factory=dict)
     pairs: Pairs | None = None
     cached: Cached | None = None
+    resize: Resize = "crop"
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from cpg_core.data.kept import NOTHING_KEPT, Keep, Levels
 from cpg_core.data.listing import Rows
 from cpg_core.data.load import load, streams
 from cpg_core.data.reading import Broken, Progress, Read, Wanted, count_levels, read_rows, silent
+from cpg_core.data.resize import Resize
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
@@ -111,7 +113,7 @@ def load_task_data(
     """
     if not 0 <= val_fraction < 1:
         raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
-    wanted = Wanted(channels, image_size, workers, progress, keep, cache_bytes)
+    wanted = Wanted(channels, image_size, workers, progress, keep, spec.augment.resize, cache_bytes)
     choice = labelled_images if spec.pairs is None else identities
     chosen = choice(spec, wanted, val_fraction, seed)  # before any image is decoded
     fixed = _fixed_mean_std(spec.normalise, channels)
@@ -128,17 +130,23 @@ def load_test_split(
 
     Raises `CpgError` as `load_task_data` does.
     """
+    how: dict[str, Any] = {"image_size": image_size, "channels": channels, "workers": workers, "progress": progress}
+    how["resize"] = spec.augment.resize
     if spec.pairs is not None:
-        return load_pairs_split(
-            spec.pairs, image_size=image_size, channels=channels, workers=workers, progress=progress
-        )
+        return load_pairs_split(spec.pairs, **how)
     listing = spec.source.list_part("test")
     classes = spec.classes or listing.names
-    return load(listing, classes, image_size=image_size, channels=channels, workers=workers, progress=progress)
+    return load(listing, classes, **how)
 
 
 def load_eval_split(
-    folder: Path, classes: tuple[str, ...], *, image_size: int, channels: int, progress: Progress = silent
+    folder: Path,
+    classes: tuple[str, ...],
+    *,
+    image_size: int,
+    channels: int,
+    progress: Progress = silent,
+    resize: Resize = "crop",
 ) -> Split:
     """Read the images of `folder/test/CLASS/*`, or of `folder/CLASS/*` if there is no `test`, to evaluate a task on.
 
@@ -152,7 +160,8 @@ def load_eval_split(
             hint = did_you_mean(name, classes)
             raise CpgError(f"{listing.where}: folder '{name}' is no class of the task{hint} Classes: {list(classes)}")
     part_of(listing, listing.names)
-    split = load(listing, listing.names, image_size=image_size, channels=channels, progress=progress)
+    how: dict[str, Any] = {"image_size": image_size, "channels": channels, "progress": progress, "resize": resize}
+    split = load(listing, listing.names, **how)
     number = torch.tensor([classes.index(name) for name in listing.names])
     return replace(split, labels=number[split.labels])
 

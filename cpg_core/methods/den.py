@@ -64,15 +64,15 @@ def pick_train(context: TaskContext, request: Request, state: TaskState | None, 
     """Selective retraining (section 3.1), or after a growth the training of the added units (section 3.2)."""
     config, den = context.settings.pick_train, context.settings.den
     begun = state or first_state(context, request.budget_x, context.settings.released_init)
-    plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
+    plan = replace(plan_of(context, request, config.epochs, config.lr, config.schedule), keep=config.keep)
     if context.index == 1:
         trainable = {name: torch.ones_like(own) for name, own in begun.own.items()}
         plan = replace(plan, after_step=Shrink(den.l1))
     elif state is None:
         trainable = {name: torch.zeros_like(own) for name, own in begun.own.items()}
         batches = batch_count(len(context.data.train), context.settings.batch_size, context.ranks.share.of)
-        select = Select(min(den.head_epochs, config.epochs - 1) * batches, den.l1)
-        plan = replace(plan, after_step=select)
+        head_epochs = min(den.head_epochs, config.epochs - 1)
+        plan = replace(plan, after_step=Select(head_epochs * batches, den.l1), judged_from=head_epochs)
     else:
         trainable = _added(context, begun.own)
         units = {name: weight.shape[0] for name, weight in context.before.weight.items()}
@@ -248,6 +248,7 @@ METHOD = replace(
     source="Yoon et al., Lifelong Learning with Dynamically Expandable Networks, ICLR 2018",
     stages={**STAGES, "pick_train": pick_train, "grow": grow, "split": split},
     growth=GrowOnce(),
+    steps_alike=False,
     chain_only=True,
     after_pruning=split_next,
 )

@@ -50,4 +50,5 @@ METHOD = replace(
     name="ewc",
     source="Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 2017",
     penalty=penalty,
+    steps_alike=False,
 )

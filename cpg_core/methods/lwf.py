@@ -30,4 +30,5 @@ METHOD = replace(
     name="lwf",
     source="Li and Hoiem, Learning without Forgetting, ECCV 2016",
     penalty=penalty,
+    steps_alike=False,
 )

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cpg_core.config.settings import Settings
 from cpg_core.model.state import TaskState
+from cpg_core.stages import method_parts
 from cpg_core.stages.context import Method, Outcome, Place, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.prune import available_weights, train_pruned
@@ -18,7 +20,7 @@ from cpg_core.stages.prune_schedule import Release
 from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.stages.train_state import plan_of
-from cpg_core.storage.records import StageRecord
+from cpg_core.storage.records import StageName, StageRecord
 
 
 class OneShotPruning(GradualPruning):
@@ -46,10 +48,16 @@ def prune_once(context: TaskContext, request: Request, state: TaskState | None, 
     return train_pruned(context, state, replace(plan, before_step=release), place)
 
 
+def most_epochs(stage: StageName, settings: Settings) -> int:
+    """Those of `one_shot` where it is pruned."""
+    return settings.one_shot.epochs if stage == "prune" else method_parts.most_epochs(stage, settings)
+
+
 METHOD = Method(
     name="packnet",
     source="Mallya and Lazebnik, PackNet: Adding Multiple Tasks to a Single Network, CVPR 2018",
     stages={**STAGES, "prune": prune_once},
     growth=NoGrowth(),
     pruning=OneShotPruning(),
+    epochs=most_epochs,
 )

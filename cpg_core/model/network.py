@@ -23,7 +23,7 @@ class Network(nn.Module):
     def __init__(self, backbone: nn.Module, classes: int, objective: Objective) -> None:
         super().__init__()
         self.backbone = backbone
-        self.objective = objective
+        self.objective = objective.of_classes(classes)
         self.head = objective.head(cast(int, backbone.out_features), classes)
         self.precision = "float32"
 

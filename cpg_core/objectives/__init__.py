@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
 from cpg_core.objectives.losses import AnyLoss
 from cpg_core.objectives.measures import Measure, TallyMeasure
+from cpg_core.objectives.measures.confusion import ConfusionMeasure
 from cpg_core.objectives.pairs import Pairs
 
 DEFAULT = "classification"
@@ -37,6 +38,11 @@ class ObjectiveSpec(Strict):
     loss: AnyLoss | None = Field(default=None, exclude_if=_is_none, description="null: cross entropy")
     embedding: int | None = Field(
         default=None, ge=1, exclude_if=_is_none, description="verification: numbers in an embedding; null: 512"
+    )
+    metric: Literal["accuracy", "balanced_accuracy"] = Field(
+        default="accuracy",
+        exclude_if=lambda metric: metric == "accuracy",
+        description="classification: what goals are about; balanced_accuracy: the mean recall over the classes",
     )
 
     @field_validator("kind")
@@ -74,6 +80,8 @@ class Objective:
         higher_is_better: the direction of the score.
         measure: how a split is scored, given its pairs; None: by the tally, as training is.
         answer: `(outputs, classes, figures of the record)` to what a served task says of images, for JSON.
+        sized: the objective for so many classes, where its tally depends on that; None: it does not.
+        by_class: classes to the measure that tells them apart; None: it has no classes to tell apart.
         configured: the objective with the settings of a task and the training images of each class; None: it has no
             settings.
     """
@@ -86,7 +94,13 @@ class Objective:
     higher_is_better: bool = True
     measure: Callable[[Pairs | None], Measure] | None = None
     answer: Callable[[Tensor, tuple[str, ...], Mapping[str, float]], dict[str, object]] = class_probabilities
+    sized: Callable[[int], Objective] | None = None
+    by_class: Callable[[int], ConfusionMeasure] | None = None
     configured: Callable[[ObjectiveSpec, Sequence[int]], Objective] | None = None
+
+    def of_classes(self, classes: int) -> Objective:
+        """The objective of a network with so many classes."""
+        return self if self.sized is None else self.sized(classes)
 
     @property
     def compares_pairs(self) -> bool:
@@ -133,6 +147,7 @@ def of(spec: ObjectiveSpec, counts: Sequence[int] = ()) -> Objective:
     objective = find(spec.kind)
     if objective.configured is not None:
         return objective.configured(spec, counts)
-    if given := [name for name in ("loss", "embedding") if getattr(spec, name) is not None]:
+    fields = type(spec).model_fields
+    if given := [name for name in ("loss", "embedding", "metric") if getattr(spec, name) != fields[name].default]:
         raise CpgError(f"{given[0]}: tasks of kind {spec.kind} have no such setting; leave it out")
     return objective

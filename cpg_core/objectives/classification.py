@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from cpg_core.errors import CpgError
 from cpg_core.objectives import Objective, ObjectiveSpec
+from cpg_core.objectives.measures.confusion import ConfusionMeasure, balanced_accuracy, tally_by_class
 
 
 def tally(logits: Tensor, labels: Tensor) -> Tensor:
@@ -38,10 +39,24 @@ def configured(spec: ObjectiveSpec, counts: Sequence[int]) -> Objective:
     """
     if spec.embedding is not None:
         raise CpgError("embedding: only tasks of kind verification have one; leave it out, or set kind: verification")
+    objective = OBJECTIVE if spec.metric == "accuracy" else BALANCED
     if spec.loss is None:
-        return OBJECTIVE
+        return objective
     of_logits = spec.loss.of_logits(counts)
-    return replace(OBJECTIVE, loss=lambda logits, labels, _steps: of_logits(logits, labels))
+    return with_loss(objective, lambda logits, labels, _steps: of_logits(logits, labels))
+
+
+def with_loss(objective: Objective, loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Objective:
+    """The objective with another loss, for any number of classes."""
+    sized = objective.sized
+    return replace(
+        objective, loss=loss, sized=None if sized is None else lambda classes: replace(sized(classes), loss=loss)
+    )
+
+
+def balanced(classes: int) -> Objective:
+    """As `OBJECTIVE`, scored by the mean recall over so many classes."""
+    return replace(BALANCED, tally_size=2 * classes, sized=None)
 
 
 OBJECTIVE = Objective(
@@ -50,5 +65,13 @@ OBJECTIVE = Objective(
     tally=tally,
     tally_size=2,
     score=accuracy,
+    by_class=lambda classes: ConfusionMeasure(classes, accuracy, by_class=False),
     configured=configured,
+)
+BALANCED = replace(
+    OBJECTIVE,
+    tally=tally_by_class,
+    score=balanced_accuracy,
+    sized=balanced,
+    by_class=lambda classes: ConfusionMeasure(classes, balanced_accuracy, by_class=True),
 )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from cpg_core.errors import CpgError
 from cpg_core.objectives import Objective, ObjectiveSpec, classification
 from cpg_core.objectives.losses import AnyLoss
 from cpg_core.objectives.losses.cross_entropy import CrossEntropy
@@ -116,7 +117,13 @@ def answer(embeddings: Tensor, _identities: tuple[str, ...], figures: Mapping[st
 
 
 def configured(spec: ObjectiveSpec, counts: Sequence[int]) -> Objective:
-    """With a task's loss and size of embedding."""
+    """With a task's loss and size of embedding.
+
+    Raises:
+        CpgError: it names a metric of classes.
+    """
+    if spec.metric != "accuracy":
+        raise CpgError("metric: tasks of kind verification are measured on pairs, which have no classes; leave it out")
     embedding = spec.embedding or EMBEDDING
     return Objective(
         head=partial(AngularHead, embedding=embedding),

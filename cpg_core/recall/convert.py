@@ -16,7 +16,7 @@ from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_at_hand, machine
 from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
-from cpg_core.stages.frozen_tasks import recheck, tested
+from cpg_core.stages.frozen_tasks import recall_content, recheck, tested
 from cpg_core.stages.stored_delta import write_delta
 from cpg_core.stages.task_record import format_of
 from cpg_core.storage.assembly import Assembly
@@ -71,11 +71,11 @@ def _task(
     if data.digest != record.data_sha256:
         raise CpgError(f"task {record.name}: its images are others than those that were learned")
     state = state_of(old.before(shared[0], record), delta, index, overwrites=old.overwrites)
-    least = record.goal - run.spec.settings.check.tolerance
+    least = record.goal - run.settings(record.index).check.tolerance
     before = new.before(shared[1], record)
     with deterministic(record.machine.threads):
         written = write_delta(folder / DELTA, new, before, state, index, data, record.accuracy, least, progress)
-        test_accuracy, figures = tested(run, written.network, data, progress)
+        test_accuracy, figures, confusion = tested(run, written.network, data, progress)
         earlier = recheck(new, written.after, index - 1, lambda _: progress)
         changed: dict[str, Any] = {
             "accuracy": written.accuracy,
@@ -91,7 +91,7 @@ def _task(
             "stored": None,
         }
     after = record.model_copy(update=changed | format_of(written))
-    write_json(folder / RECALL, {"earlier": [recall.model_dump(mode="json") for recall in earlier]})
+    write_json(folder / RECALL, recall_content(earlier, confusion))
     write_json(folder / SECONDS, run.seconds(index))
     write_json(folder / RECORD, after.model_dump(mode="json"))
     return Converted(record, after), (old.add(shared[0], record, delta), written.after)

@@ -14,7 +14,7 @@ from cpg_core.backbones import Input
 from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import Unreadable, decode, opens
 from cpg_core.data.reading import Progress, silent
-from cpg_core.data.resize import fit
+from cpg_core.data.resize import Resize, fit
 from cpg_core.data.sources.folder import OF_THE_SYSTEM, SUFFIXES
 from cpg_core.errors import CpgError
 from cpg_core.recall.predictor import Serving
@@ -66,8 +66,10 @@ def answers(
             yield from (Answered(*pair) for pair in zip((file for file, _ in batch), found.likeliest(top), strict=True))
             batch.clear()
 
-    wanted = serving.input
-    for done, (file, read) in enumerate(zip(files, ahead(lambda path: _read(path, wanted), files), strict=True), 1):
+    wanted, resize = serving.input, serving.resize(task)
+    for done, (file, read) in enumerate(
+        zip(files, ahead(lambda path: _read(path, wanted, resize), files), strict=True), 1
+    ):
         if isinstance(read, Unreadable):
             yield read
         else:
@@ -78,10 +80,10 @@ def answers(
     yield from answered()
 
 
-def _read(file: Path, wanted: Input) -> Tensor | Unreadable:
+def _read(file: Path, wanted: Input, resize: Resize) -> Tensor | Unreadable:
     """uint8 `[C, size, size]`, or why there is none."""
     try:
-        return fit(torch.from_numpy(decode(file, wanted.channels, str(file))).permute(2, 0, 1), wanted.size)
+        return fit(torch.from_numpy(decode(file, wanted.channels, str(file))).permute(2, 0, 1), wanted.size, resize)
     except Unreadable as error:
         return error
 

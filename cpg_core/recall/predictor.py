@@ -23,7 +23,7 @@ from cpg_core.config.suggestions import unknown
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.decode import decode, to_pixels
 from cpg_core.data.reading import Broken
-from cpg_core.data.resize import fit
+from cpg_core.data.resize import Resize, fit
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
@@ -104,7 +104,7 @@ class Serving:
             Damaged: the task's checkpoint is damaged.
         """
         self.require(task)
-        return self.answer_pixels(task, read_images(images, self.input))
+        return self.answer_pixels(task, read_images(images, self.input, self.resize(task)))
 
     def answer_pixels(self, task: str, pixels: Tensor) -> Answer:
         """What a task says of images that were made to fit: uint8 `[N, C, size, size]`.
@@ -125,6 +125,15 @@ class Serving:
                 logits = torch.cat([network(batch).cpu() for batch, _ in batches])
         return Answer(logits, objectives.of(record.objective).answer(logits, record.classes, record.figures))
 
+    def resize(self, task: str) -> Resize:
+        """How a task's images are made square.
+
+        Raises:
+            CpgError: there is no such task.
+        """
+        self.require(task)
+        return self._run.spec.tasks[self._tasks[task] - 1].augment.resize
+
     def require(self, task: str) -> None:
         """That there is such a task.
 
@@ -143,13 +152,14 @@ class Serving:
         return self._networks[task]
 
 
-def read_images(images: object, wanted: Input) -> Tensor:
+def read_images(images: object, wanted: Input, resize: Resize = "crop") -> Tensor:
     """Images of any size as uint8 `[N, C, size, size]`, made to fit as the images of a data set are.
 
     Args:
         images: a list of images, each height x width x channels (1 grey, 3 RGB, 4 RGBA) whole numbers from 0 to 255,
             as nested lists or an array, or the base64 text of an image file; or one such image alone.
         wanted: what the backbone takes.
+        resize: how they are made square.
 
     Raises:
         CpgError: naming every image that cannot be read, counted from 1.
@@ -162,7 +172,7 @@ def read_images(images: object, wanted: Input) -> Tensor:
     for number, image in enumerate(images, 1):
         try:
             pixels = _pixels(image, wanted.channels, f"image {number}")
-            fitted.append(fit(torch.from_numpy(pixels).permute(2, 0, 1), wanted.size))
+            fitted.append(fit(torch.from_numpy(pixels).permute(2, 0, 1), wanted.size, resize))
         except CpgError as error:
             errors.append(error)
     if errors:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.identities import load_pairs_split
@@ -12,9 +16,24 @@ from cpg_core.data.reading import Progress, silent
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
-from cpg_core.stages.frozen_tasks import network_of, test_accuracy
+from cpg_core.stages.frozen_tasks import network_of, split_accuracy, split_by_class
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.run import Run
+
+
+class Evaluated(NamedTuple):
+    """What a task reaches on a split.
+
+    Attributes:
+        score: of its objective, in [0, 1].
+        classes: its classes, in order.
+        confusion: how often each was taken for each other one, int64 `[classes, classes]`, a row a class that images
+            are of; None where there are none to tell apart.
+    """
+
+    score: float
+    classes: tuple[str, ...]
+    confusion: Tensor | None
 
 
 def device_note(run: Run) -> str | None:
@@ -26,7 +45,12 @@ def device_note(run: Run) -> str | None:
 
 
 def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress = silent) -> float:
-    """Accuracy of a frozen task on the current model, on its test split or on `folder/CLASS/*`.
+    """The score of a frozen task on the current model; arguments and errors as of `evaluated`."""
+    return evaluated(run, task, folder, progress).score
+
+
+def evaluated(run: Run, task: str, folder: Path | None = None, progress: Progress = silent) -> Evaluated:
+    """A frozen task on the current model, on its test split or on `folder/CLASS/*`.
 
     Of a task that is tested on pairs: on those of `folder/pairs.txt` or `folder/pairs.csv`, with images beside it.
 
@@ -46,7 +70,8 @@ def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress
         load = partial(load_eval_split, folder, record.classes)
         if (pairs := run.spec.tasks[index - 1].pairs) is not None:
             load = partial(load_pairs_split, pairs_in(folder, pairs))
-        split = load(image_size=run.input.size, channels=run.input.channels, progress=progress)
+        how = run.spec.tasks[index - 1].augment.resize
+        split = load(image_size=run.input.size, channels=run.input.channels, progress=progress, resize=how)
     with deterministic(record.machine.threads):
         try:
             shared = assembly.shared()
@@ -55,4 +80,9 @@ def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress
                 raise
             shared = assembly.rebuild(index)
         network = network_of(assembly, shared, record, run.delta(index, record))
-        return test_accuracy(run, network, record, split, progress)
+        split = run.test_split(index, progress) if split is None else split
+        mean, std = torch.tensor(record.mean), torch.tensor(record.std)
+        if network.objective.by_class is None:
+            return Evaluated(split_accuracy(run, network, split, mean, std, progress), record.classes, None)
+        score, _, confusion = split_by_class(run, network, split, mean, std, progress)
+        return Evaluated(score, record.classes, confusion)

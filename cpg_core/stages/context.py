@@ -34,6 +34,8 @@ from cpg_core.training.reporter import Reporter, reading_progress
 from cpg_core.training.step import Penalty, no_penalty
 
 Fields = dict[str, float | bool | None]
+NOT_IN_KEY = {"name", "source", "classes", "pairs", "validation", "goal", "settings"}
+"""Of a task: what its digests, goal and settings tell of it. What is left says how its images are made and judged."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Method:
         learns_picks: whether task `index` learns which weights of earlier tasks it uses; otherwise it uses all.
         penalty: what is added to the loss of a task after the first, given the state that it starts from.
         after_pruning: `(stages done, number of the chosen one, rules)` to the stage before the freeze; None: none.
+        epochs: `(stage, settings)` to how long it trains at the most.
+        steps_alike: a step of a later task costs what one of the first costs, so that a forecast may rest on it.
         count: `(weights of the network, released ones, index)` to those allocated and those released, over all tasks.
     """
 
@@ -100,6 +104,8 @@ class Method:
     learns_picks: Callable[[int], bool] = method_parts.picks_nothing
     penalty: Callable[[TaskContext, TaskState], Penalty] = without_penalty
     after_pruning: Callable[[Sequence[StageRecord], int, Rules], Request | None] = method_parts.freeze_next
+    epochs: Callable[[StageName, Settings], int] = method_parts.most_epochs
+    steps_alike: bool = True
     count: Callable[[int, int, int], tuple[int, int]] = method_parts.weights_of_one_network
 
     def assembly(self, run: Run) -> Assembly:
@@ -140,10 +146,10 @@ class TaskContext:
         """The task's name."""
         return self.data.name
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
-        """The run's settings."""
-        return self.run.spec.settings
+        """The task's settings: the run's, but for its own."""
+        return self.run.settings(self.index)
 
     @property
     def goal(self) -> float:
@@ -185,17 +191,17 @@ class TaskContext:
     def key(self) -> str:
         """A hash of everything that any stage of this task depends on, besides the state that it reads."""
         spec = self.run.spec
-        decides = self.data.deciding(spec.settings.goal_split)
+        decides = self.data.deciding(self.settings.goal_split)
         content = {
             "code": code_of(spec, self.data.spec.kind),
             "torch": torch.__version__,
-            "settings": settings_of(spec.method, spec.settings),
+            "settings": settings_of(spec.method, self.settings),
             "method": spec.method,
             "backbone": spec.backbone.model_dump(mode="json"),
             "seed": spec.seed,
             "goal": self.goal,
             "task": [self.index, len(spec.tasks), self.data.train.digest, decides.digest],
-            "learned_by": self.data.spec.model_dump(mode="json", exclude={"source", "pairs", "validation"}),
+            "images": self.data.spec.model_dump(mode="json", exclude=NOT_IN_KEY),
             "parent": self.parent,
         }
         return hash_of(content)

@@ -8,7 +8,7 @@ from functools import partial
 
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_record, read_seconds, read_state, stage_folder
-from cpg_core.stages.frozen_tasks import recheck, tested
+from cpg_core.stages.frozen_tasks import recall_content, recheck, tested
 from cpg_core.stages.goal import least
 from cpg_core.stages.request import Request
 from cpg_core.stages.run_stage import measures
@@ -32,7 +32,7 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     stages = [*done, _frozen(context, request, learned)]
     record = task_record(context, learned, stages, (folder / DELTA).stat().st_size)
     earlier = recheck(assembly, learned.written.after, context.index - 1, partial(reading_progress, context.reporter))
-    write_json(folder / RECALL, {"earlier": [recall.model_dump(mode="json") for recall in earlier]})
+    write_json(folder / RECALL, recall_content(earlier, learned.confusion))
     seconds = _seconds(context, stages, began)
     write_json(folder / SECONDS, seconds)
     sweep(folder)  # what is frozen are four files: all that is in the folder goes into DVC's pointer

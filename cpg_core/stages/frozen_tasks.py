@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, private_tensors, shared_parameters, width
 from cpg_core.model.state import Shared, loaded_network, write
 from cpg_core.objectives import Objective, ObjectiveSpec
+from cpg_core.objectives.measures.confusion import to_rows
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import Delta
@@ -71,17 +73,46 @@ def split_result(
     return Evaluator(network, pairs=split.pairs).result(_batches(run, network, split, mean, std, progress))
 
 
-def tested(run: Run, network: Network, data: TaskData, progress: Progress = silent) -> tuple[float, dict[str, float]]:
-    """The score of a task's network on its test split, and the figures of its record.
+class Tested(NamedTuple):
+    """What a task's network found on its test split.
 
-    These are what else its objective finds there, and what it chooses on the validation split, or where there is none
-    on the test split.
+    Attributes:
+        score: of its objective.
+        figures: of its record: what else its objective finds there, and what it chooses on the validation split, or
+            where there is none on the test split.
+        confusion: int64 `[classes, classes]`, a row a class that images are of; None where there are none to tell
+            apart.
     """
+
+    score: float
+    figures: dict[str, float]
+    confusion: Tensor | None
+
+
+def tested(run: Run, network: Network, data: TaskData, progress: Progress = silent) -> Tested:
+    """Look at the test split, once."""
+    if network.objective.by_class is not None:
+        return Tested(*split_by_class(run, network, data.test, data.mean, data.std, progress))
     test = split_result(run, network, data.test, data.mean, data.std, progress)
-    if not objectives.of(data.spec).compares_pairs:
-        return test.score, test.figures
+    if not network.objective.compares_pairs:
+        return Tested(test.score, test.figures, None)
     held_out = data.val if len(data.val) else data.test
-    return test.score, {**test.figures, **split_result(run, network, held_out, data.mean, data.std).chosen}
+    chosen = split_result(run, network, held_out, data.mean, data.std).chosen
+    return Tested(test.score, {**test.figures, **chosen}, None)
+
+
+def split_by_class(
+    run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress = silent
+) -> tuple[float, dict[str, float], Tensor]:
+    """The score on a split, further figures, and how often each class is taken for each other one.
+
+    Only of a network whose objective has classes to tell apart.
+    """
+    assert network.objective.by_class is not None
+    measure = network.objective.by_class(cast(int, network.head.out_features))
+    evaluator = Evaluator(network, static=False, measure=measure)
+    total = evaluator.total(_batches(run, network, split, mean, std, progress))
+    return measure.score(total), measure.figures(total), total.cpu()
 
 
 def _batches(
@@ -121,3 +152,9 @@ def recheck(assembly: Assembly, shared: Shared, before: int, reading: Callable[[
         test = record.test_accuracy if unchanged else test_accuracy(run, network, record, progress=reading(record.name))
         found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
     return found
+
+
+def recall_content(earlier: list[Recall], confusion: Tensor | None) -> dict[str, object]:
+    """For `recall.json`: how earlier tasks stand, and how the task itself tells its classes apart."""
+    content: dict[str, object] = {"earlier": [recall.model_dump(mode="json") for recall in earlier]}
+    return content if confusion is None else {**content, "confusion": to_rows(confusion)}

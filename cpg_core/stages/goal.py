@@ -12,7 +12,7 @@ def passes_gate(train_accuracy: float, least: float | None) -> bool | None:
 
 def least(context: TaskContext) -> float:
     """The least accuracy that reaches the goal, less its tolerance."""
-    return context.goal - context.settings.check.tolerance
+    return context.run.least(context.name)
 
 
 def meets_goal(context: TaskContext, accuracy: float, gate: bool | None) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cpg_core.config.settings import Settings
 from cpg_core.stages.request import Request, Rules
-from cpg_core.storage.records import StageRecord
+from cpg_core.storage.records import StageName, StageRecord
 from cpg_core.storage.run import RunSpec
 
 
@@ -40,6 +41,16 @@ def freeze_next(done: Sequence[StageRecord], chosen: int, rules: Rules) -> Reque
 def weights_of_one_network(size: int, released: int, index: int) -> tuple[int, int]:  # noqa: ARG001
     """All weights of the network count, and those that no task owns are released."""
     return size, released
+
+
+def most_epochs(stage: StageName, settings: Settings) -> int:
+    """How long a stage of `cpg` trains, at the most."""
+    return {
+        "pick_train": settings.pick_train.epochs,
+        "prune": settings.prune.epochs,
+        "recover": settings.prune.recover_epochs,
+        "retrain": settings.retrain.epochs,
+    }.get(stage, 0)
 
 
 def every_weight(older: Tensor, index: int, grown_from: int) -> Tensor:  # noqa: ARG001

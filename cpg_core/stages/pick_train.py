@@ -30,6 +30,7 @@ def pick_train_at(lr: float, context: TaskContext, request: Request, state: Task
         state = replace(state, pick=random_picks(context, state.pick, config.picks))
     plan = replace(
         plan_of(context, request, config.epochs, lr, config.schedule),
+        keep=config.keep,
         score_lr=config.score_lr,
         score_schedule=config.score_schedule,
         freeze_picks_epoch=config.score_freeze_epoch if learns_picks and count(state.own) else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from cpg_core.data.batches import batch_count
 from cpg_core.model.ownership import count
@@ -29,15 +30,16 @@ def prune(context: TaskContext, request: Request, state: TaskState | None, place
         every=config.every_steps,
     )
     plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
-    return train_pruned(context, state, replace(plan, before_step=release), place)
+    plan = replace(plan, before_step=release, keep=config.keep, judged_from=config.prune_epochs)
+    return train_pruned(context, state, plan, place)
 
 
 def train_pruned(context: TaskContext, state: TaskState, plan: Plan, place: Place) -> Outcome:
     """Train by a plan that releases weights; whether the goal is met is judged on what is left."""
     outcome = train_own(context, state, plan, place, learns_picks=False)
-    last = outcome.epochs[-1]
-    gate = passes_gate(last.train_accuracy, context.settings.prune.min_train_accuracy)
-    fields = {**outcome.fields, "met": meets_goal(context, last.accuracy, gate), "gate": gate}
+    accuracy, train_accuracy = (cast(float, outcome.fields[name]) for name in ("accuracy", "train_accuracy"))
+    gate = passes_gate(train_accuracy, context.settings.prune.min_train_accuracy)
+    fields = {**outcome.fields, "met": meets_goal(context, accuracy, gate), "gate": gate}
     return replace(outcome, fields=fields)
 
 

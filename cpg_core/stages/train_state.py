@@ -29,6 +29,7 @@ class Trained:
         trainable: bool, which of them were trained at the end; the others kept their values.
         private: batch norm, biases and head by name.
         seconds: over all attempts.
+        kept: the epoch that the network is of.
     """
 
     weights: Layers
@@ -36,6 +37,7 @@ class Trained:
     private: Layers
     epochs: tuple[Epoch, ...]
     seconds: float
+    kept: Epoch
 
 
 def train_state(
@@ -62,14 +64,16 @@ def train_state(
         scores=score_rule_of(settings.pick_train) if learns_picks else None,
         compiled=compiles(settings.compute.compile, device, size(shared.owner)),
     )
-    epochs, seconds = train(network, optimizer, context.data, plan, place.snapshots, context.reporter, context.ranks)
+    epochs, seconds, kept = train(
+        network, optimizer, context.data, plan, place.snapshots, context.reporter, context.ranks
+    )
     weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
     private = {name: value.detach().cpu() for name, value in private_tensors(network).items()}
     # The loss of the last step was computed before it: look at what the step left.
     if not all(bool(tensor.isfinite().all()) for tensor in (*weights.values(), *private.values())):
         raise diverged(plan, plan.epochs)
     moved = {name: mask.cpu() for name, mask in optimizer.trainable().items()}
-    return Trained(weights, moved, private, epochs, seconds)
+    return Trained(weights, moved, private, epochs, seconds, kept)
 
 
 def train_own(context: TaskContext, state: TaskState, plan: Plan, place: Place, *, learns_picks: bool) -> Outcome:
@@ -86,10 +90,9 @@ def train_own(context: TaskContext, state: TaskState, plan: Plan, place: Place, 
 def outcome_of(trained: Trained, budget_x: float, *, own: Layers, pick: Layers) -> Outcome:
     """The outcome of a stage that trained: the task holds `own` (bool) and uses `pick` (bool) of the older weights."""
     value = {name: torch.where(own[name], weight, 0.0) for name, weight in trained.weights.items()}
-    last = trained.epochs[-1]
     return Outcome(
         TaskState(budget_x, own, value, pick, trained.private),
-        {"accuracy": last.accuracy, "train_accuracy": last.train_accuracy},
+        {"accuracy": trained.kept.accuracy, "train_accuracy": trained.kept.train_accuracy},
         trained.epochs,
         trained.seconds,
     )

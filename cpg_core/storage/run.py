@@ -8,18 +8,22 @@ from pathlib import Path
 
 import torch
 from pydantic import field_validator
+from torch import Tensor
 
 from cpg_core.backbones import Input, input_of
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.defaults import completed
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
+from cpg_core.config.suggestions import unknown
+from cpg_core.config.task_settings import task_settings
 from cpg_core.data.kept import NOTHING_KEPT, Keep
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData, load_task_data, load_test_split
 from cpg_core.model.network import shared_shapes, width
+from cpg_core.objectives.measures.confusion import from_rows
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import RESTORE, Damaged, read_json, read_record
@@ -112,6 +116,34 @@ class Run:
             progress=progress,
         )
 
+    def settings(self, index: int) -> Settings:
+        """The settings of task `index`: the run's, but for those that the task has of its own.
+
+        Raises:
+            CpgError: what `run.json` says of them is wrong.
+        """
+        task = self.spec.tasks[index - 1]
+        return task_settings(self.spec.settings, task.settings, f"{self.folder / RUN}: settings of task '{task.name}'")
+
+    def task(self, name: str) -> TaskSpec:
+        """A task by its name.
+
+        Raises:
+            CpgError: there is none.
+        """
+        return self.spec.tasks[self._index(name) - 1]
+
+    def _index(self, task: str) -> int:
+        names = [each.name for each in self.spec.tasks]
+        if task not in names:
+            raise unknown("task", task, names)
+        return 1 + names.index(task)
+
+    def least(self, task: str) -> float:
+        """The accuracy that meets a task's goal: the goal, less the task's tolerance."""
+        index = self._index(task)
+        return self.spec.goals[task] - self.settings(index).check.tolerance
+
     def label(self, index: int) -> str:
         """The folder name of a task: `002-fish`."""
         return f"{index:03d}-{self.spec.tasks[index - 1].name}"
@@ -161,6 +193,14 @@ class Run:
         """How the earlier tasks stood once task `index` was frozen."""
         content = read_json(self.task_folder(index) / RECALL)
         return [Recall.model_validate(item) for item in content["earlier"]]
+
+    def confusion(self, index: int) -> Tensor | None:
+        """How often task `index` took each class of its test split for each other one: int64 `[classes, classes]`.
+
+        None where there are no classes to tell apart, and of runs that did not write it down yet.
+        """
+        rows = read_json(self.task_folder(index) / RECALL).get("confusion")
+        return None if rows is None else from_rows(rows)
 
     def seconds(self, index: int) -> dict[str, float]:
         """Seconds of each stage of task `index`, by `01-pick_train` and so on."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cpg_core.model.network import Network
+from cpg_core.objectives.measures import Measure
 from cpg_core.objectives.pairs import Pairs
 from cpg_core.seeds import derive
 from cpg_core.training.captured import Captured
@@ -51,6 +52,7 @@ class Evaluator:
         ranks: the processes that share each batch.
         static: work on tensors that stay, as a recording needs; None: on a GPU, in one process.
         pairs: of the images of each call; None: they have labels.
+        measure: how they are measured; None: as the network's objective is.
     """
 
     def __init__(
@@ -60,23 +62,25 @@ class Evaluator:
         static: bool | None = None,
         *,
         pairs: Pairs | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self._network, self._ranks, self._device = network, ranks, network.device
-        self._measure = network.objective.measure_of(pairs)
+        self._measure = network.objective.measure_of(pairs) if measure is None else measure
         self._total = self._measure.start(self._device)
         self._static = self._device.type == "cuda" and ranks is SINGLE_PROCESS if static is None else static
         self._by_size: dict[int, tuple[Tensor, Tensor, Captured]] = {}
 
     def __call__(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         """The score of the network's objective over all images, in [0, 1], over the shares of all ranks."""
-        return self._measure.score(self._sum(batches))
+        return self._measure.score(self.total(batches))
 
     def result(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Result:
         """The score, and all else that the network's objective tells of the images."""
-        total = self._sum(batches)
+        total = self.total(batches)
         return Result(self._measure.score(total), self._measure.figures(total), self._measure.chosen(total))
 
-    def _sum(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    def total(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """What the measure adds up over all images; overwritten by the next call."""
         self._total.zero_()
         with eval_mode(self._network):
             for images, labels in batches:

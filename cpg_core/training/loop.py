@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cpg_core.config.settings import STEADY, Schedule
+from cpg_core.config.settings import STEADY, Keep, Schedule
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
-from cpg_core.objectives import Objective
 from cpg_core.seeds import derive
 from cpg_core.storage.named_tensors import flatten, unflatten
 from cpg_core.storage.records import Epoch
@@ -22,7 +21,7 @@ from cpg_core.training.evaluation import Evaluator
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Reporter
-from cpg_core.training.schedules import factor
+from cpg_core.training.schedules import Better, ended, factor, plateaus
 from cpg_core.training.step import Penalty, TrainStep, no_penalty
 
 
@@ -34,6 +33,8 @@ class Plan:
         seed: words that, with the epoch, give the order and augmentation of its batches.
         freeze_picks_epoch: from this epoch on the picks stand still; None: never.
         patience: stop after so many epochs without a better accuracy, and go back to the best; None: run to the end.
+        keep: the epoch that the network is left at.
+        judged_from: the epoch from which on scores count, for a plateau and for the best: before it weights are pruned.
         before_step: called with the network, the optimizer and the number of steps done: where pruning takes place.
         after_step: called with these, the new step counted, and the step's learning rate: where proximal steps do.
         penalty: given the network, the images of the step and the number of steps done, what is added to the loss.
@@ -52,9 +53,34 @@ class Plan:
     score_schedule: Schedule = STEADY
     freeze_picks_epoch: int | None = None
     patience: int | None = None
+    keep: Keep = "last"
+    judged_from: int = 0
     before_step: Callable[[Network, TaskOptimizer, int], None] | None = None
     after_step: Callable[[Network, TaskOptimizer, int, float], None] | None = None
     penalty: Penalty = no_penalty
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the network goes back to its best epoch in the end."""
+        return self.keep == "best" or self.patience is not None
+
+    def scores(self, epochs: Sequence[Epoch]) -> list[float]:
+        """Of the epochs done, those that count."""
+        return [epoch.accuracy for epoch in epochs[self.judged_from :]]
+
+    def over(self, epochs: Sequence[Epoch], better: Better) -> bool:
+        """Whether training ends after these epochs."""
+        scores = self.scores(epochs)
+        return (
+            len(epochs) >= self.epochs
+            or _out_of_patience(scores, self.patience, better)
+            or ended(self.schedule, scores, better)
+        )
+
+    def kept(self, epochs: Sequence[Epoch], better: Better) -> Epoch:
+        """The epoch that the network is left at: of equally good ones the first."""
+        best = plateaus(self.scores(epochs), 1, better).best if self.keeps_best else None
+        return epochs[-1] if best is None else epochs[self.judged_from + best]
 
 
 def decide_accuracy(
@@ -81,13 +107,13 @@ def train(
     snapshots: Snapshots,
     reporter: Reporter,
     ranks: Ranks = SINGLE_PROCESS,
-) -> tuple[tuple[Epoch, ...], float]:
+) -> tuple[tuple[Epoch, ...], float, Epoch]:
     """Run the plan's epochs, or what is left of them since the newest snapshot.
 
     Every rank runs this loop on its share of each batch, and each decision in it is one that all of them come to.
 
     Returns:
-        The epochs, and the seconds they took over all attempts.
+        The epochs, the seconds they took over all attempts, and the epoch that the network is left at.
 
     Raises:
         CpgError: the loss is not finite, or the ranks have come apart.
@@ -109,8 +135,9 @@ def train(
         timed = place.model_copy(update={"seconds": time.monotonic() - began})
         snapshots.save(timed, lambda: _gather(network, optimizer, best))
 
-    while position.epoch < plan.epochs and not _out_of_patience(position.epochs, plan.patience, network.objective):
-        epoch = position.epoch
+    better = network.objective.better
+    while not plan.over(position.epochs, better):
+        epoch, scores = position.epoch, plan.scores(position.epochs)
         if epoch == plan.freeze_picks_epoch and position.batch == 0:
             optimizer.freeze_picks()
         network.train()
@@ -126,8 +153,8 @@ def train(
             if plan.before_step is not None:
                 plan.before_step(network, optimizer, steps_done)
             at = epoch + batch / batches
-            lr = plan.lr * factor(plan.schedule, at, plan.epochs)
-            score_lr = plan.score_lr * factor(plan.score_schedule, at, plan.epochs)
+            lr = plan.lr * factor(plan.schedule, at, plan.epochs, scores, better)
+            score_lr = plan.score_lr * factor(plan.score_schedule, at, plan.epochs, scores, better)
             in_batch = min(plan.batch_size, len(data.train) - batch * plan.batch_size)
             step(images, labels, in_batch=in_batch, done=steps_done, lr=lr, score_lr=score_lr)
             if plan.after_step is not None:
@@ -142,7 +169,7 @@ def train(
             train_accuracy=network.objective.score(tally),
             accuracy=evaluate(),
         )
-        if plan.patience is not None and _is_best(position.epochs, done, network.objective):
+        if plan.keeps_best and plan.kept((*position.epochs, done), better) == done:
             best = {name: tensor.clone() for name, tensor in _gather(network, optimizer, {}).items()}
         position = Position(epoch=epoch + 1, epochs=(*position.epochs, done))
         if ranks.share.of > 1 or due(size, time.monotonic() - saved):  # the clocks of ranks differ
@@ -151,7 +178,7 @@ def train(
         reporter.epoch_done(plan.task, plan.stage, done)
     if best:
         _restore(network, optimizer, best)
-    return position.epochs, time.monotonic() - began
+    return position.epochs, time.monotonic() - began, plan.kept(position.epochs, better)
 
 
 def _sums(step: TrainStep, batch: int, seen: int) -> dict[str, object]:
@@ -159,18 +186,10 @@ def _sums(step: TrainStep, batch: int, seen: int) -> dict[str, object]:
     return {"batch": batch, "loss_sum": loss_sum, "tally": tuple(tally), "seen": seen}
 
 
-def _is_best(epochs: tuple[Epoch, ...], latest: Epoch, objective: Objective) -> bool:
-    return all(objective.better(latest.accuracy, epoch.accuracy) for epoch in epochs)
-
-
-def _out_of_patience(epochs: tuple[Epoch, ...], patience: int | None, objective: Objective) -> bool:
+def _out_of_patience(scores: Sequence[float], patience: int | None, better: Better) -> bool:
     """Whether the last `patience` epochs were no better than the best of those before them."""
-    if patience is None or not epochs:
-        return False
-    best = 0
-    for place, epoch in enumerate(epochs):
-        best = place if objective.better(epoch.accuracy, epochs[best].accuracy) else best
-    return len(epochs) - 1 - best >= patience
+    best = plateaus(scores, 1, better).best
+    return patience is not None and best is not None and len(scores) - 1 - best >= patience
 
 
 def _finite(loss: float, plan: Plan, epoch: int) -> float:

@@ -173,16 +173,26 @@ def audit(name: options.RunName, root: options.ReadRoot = HERE) -> None:
 
 @app.command("eval")
 def evaluate(
-    name: options.RunName, task: options.TaskName, data: options.Data = None, root: options.ReadRoot = HERE
+    name: options.RunName,
+    task: options.TaskName,
+    data: options.Data = None,
+    by_class: options.ByClass = False,
+    confusion: options.Confusion = None,
+    root: options.ReadRoot = HERE,
 ) -> None:
     """Recall one task of a run and print its accuracy, on its test split or on a folder of images."""
-    from cpg_core.recall.recall import evaluate as recalled
+    from cpg_core.recall.recall import evaluated
+    from flows.cli.by_class import require_classes, show_by_class
     from flows.console.terminal import reading_bar
 
     run = opened(root, name)
+    if by_class or confusion is not None:
+        require_classes(run, task, confusion)
     with reading_bar() as reading:
-        accuracy = recalled(run, task, data, partial(reading, task))
-    typer.echo(f"{task}: accuracy {accuracy:.4f}")
+        found = evaluated(run, task, data, partial(reading, task))
+    metric = run.task(task).metric.replace("_", " ")
+    typer.echo(f"{task}: {metric} {found.score:.4f}")
+    show_by_class(f"{task}: {metric} {found.score:.1%}", found, table=by_class, picture=confusion)
 
 
 @app.command()

@@ -82,3 +82,13 @@ Values = Annotated[
 Private = Annotated[str, typer.Option(metavar="TYPE", help="Of batch norm, biases and heads: float32 or bfloat16.")]
 Masks = Annotated[str, typer.Option(metavar="CODEC", help="Of positions and picks: entropy or zlib; both are exact.")]
 NoRecall = Annotated[bool, typer.Option("--no-recall", help="Do not evaluate the tasks on the model as it is now.")]
+ByClass = Annotated[bool, typer.Option("--by-class", help="Print the recall of each class too.")]
+Confusion = Annotated[
+    Path | None,
+    typer.Option(
+        "--confusion",
+        metavar="PICTURE",
+        help="Write a picture of how often each class is taken for each other one: a .png, .pdf or .svg file.",
+        parser=expanded,
+    ),
+]

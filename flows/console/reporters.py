@@ -27,7 +27,7 @@ class Lines(Silent):
     """A line a stage and one a task; none an epoch."""
 
     def __init__(self, run: Run, stop: Stop, write: Callable[[str], None]) -> None:
-        self._spec = run.spec
+        self._run, self._spec = run, run.spec
         self._stop = stop
         self._write = write
         self._before: StageRecord | None = None
@@ -40,7 +40,7 @@ class Lines(Silent):
 
     def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
         """`pick-train fish x1.5: 0.781, 12.1 s`."""
-        least = self._spec.goals[task] - self._spec.settings.check.tolerance
+        least = self._run.least(task)
         what = check_result(task, record, least) or stage_label(task, record, self._before)
         accuracy = "" if record.accuracy is None or record.stage == "check" else f" {record.accuracy:.4g},"
         self._write(f"{what}:{accuracy} {'found finished' if reused else f'{seconds:.1f} s'}")

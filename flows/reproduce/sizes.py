@@ -59,6 +59,21 @@ def counted_mb(result: RunResult, base: int) -> float:
     return base * (BITS_A_WEIGHT * result.summary["expansion_x"] + masks) / 8 / MEGABYTE
 
 
+def counted_with_private_mb(result: RunResult, base: int) -> float | None:
+    """Size as the paper's Table 6 has it: the weights, every task's batch norm and head, and mask bits.
+
+    A later task costs a bit a weight where it has a mask of its own (CPG, Piggyback); under PackNet all of them need
+    the number of the owner alone. None for results without the bytes of what is private.
+    """
+    private = [task.private_bytes for task in result.tasks]
+    if None in private:
+        return None
+    later = len(result.tasks) - 1
+    bits = {"packnet": later.bit_length(), "cpg": later, "piggyback": later}.get(result.method, 0)
+    weights = base * result.summary["expansion_x"] * (BITS_A_WEIGHT + bits) / 8
+    return (weights + sum(size for size in private if size is not None)) / MEGABYTE
+
+
 def published_models(published: Path, results: Mapping[str, RunResult]) -> list[Published]:
     """The paper's models whose size and accuracy it gives; none beside results of other tasks."""
     if any(result.sequence != PAPER_SEQUENCE for result in results.values()):

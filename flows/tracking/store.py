@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mlflow.entities import DatasetInput, Metric, Param, Run, ViewType
 from mlflow.tracking import MlflowClient
@@ -12,6 +13,9 @@ from cpg_core.storage.run import Run as CpgRun
 from flows.tracking.address import database_url, tracking_address
 from flows.tracking.database import make_whole, require_writable
 from flows.tracking.place import artifact_place, follow_move
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECORD = "cpg.record"
 """The tag that holds the hash of a task's record."""
@@ -106,6 +110,10 @@ class Store:
     def text(self, run_id: str, file: str, text: str) -> None:
         """Write a text artifact, over what was there."""
         self.client.log_text(run_id, text, file)
+
+    def figure(self, run_id: str, file: str, figure: Figure) -> None:
+        """Write a picture as an artifact, over what was there."""
+        self.client.log_figure(run_id, figure, file)
 
     def status(self, run_id: str, *, finished: bool) -> None:
         """Say whether a run is finished."""

@@ -17,6 +17,7 @@ from cpg_core.storage.files import sha256
 from cpg_core.storage.run import RECORD, Run
 from flows.environment import prepare_mlflow
 from flows.tracking.address import tracking_address
+from flows.tracking.flat import flat
 from flows.tracking.refusal import Outage, Refusal, judge
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _tags(run: Run) -> dict[str, str]:
 
 def _params(run: Run) -> dict[str, str]:
     """What runs are compared by: what was chosen, and every setting by its dotted name."""
-    settings = _flat(run.spec.settings.model_dump(mode="json"))
+    settings = flat(run.spec.settings.model_dump(mode="json"))
     return {name: str(value) for name, value in settings.items()} | _choices(run)
 
 
@@ -163,13 +164,6 @@ def _choices(run: Run) -> dict[str, str]:
         "seed": str(spec.seed),
         "backbone": str(spec.backbone),
     }
-
-
-def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
-    out: dict[str, object] = {}
-    for name, value in values.items():
-        out |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return out
 
 
 def _curves(store: Store, run: Run, parent: str) -> None:

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 from cpg_core.recall.metrics import stage_seconds
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
+from flows.tracking.by_class import confusion_picture, recall_table
+from flows.tracking.flat import flat
 from flows.tracking.store import RECORD, Store
 
 
@@ -24,10 +26,15 @@ def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -
     about = {"cpg.kind": "task", "run": run.folder.name, "sequence": spec.sequence, "method": spec.method}
     run_id = store.create({**about, "task": record.name, **tags}, f"{index:03d}-{record.name}")
     store.params(run_id, {"index": str(index), "goal": f"{record.goal:g}", "width": f"{record.width:g}"})
+    store.params(run_id, {name: str(value) for name, value in flat(spec.tasks[index - 1].settings).items()})
     seconds = stage_seconds(run, index)
     store.metrics(run_id, [*_epochs(record), *_figures(record, seconds, index)])
     store.text(run_id, "stages.csv", _stages(record, seconds).to_csv(index=False))
     store.text(run_id, "record.json", record.model_dump_json(indent=1))
+    if (confusion := run.confusion(index)) is not None:
+        store.text(run_id, "recall_by_class.csv", recall_table(record.classes, confusion).to_csv(index=False))
+        title = f"{record.name}: {record.test_accuracy:.1%} of {int(confusion.sum()):,} test images"
+        store.figure(run_id, "confusion.png", confusion_picture(title, record.classes, confusion))
     store.data(run_id, _data(record))
     store.status(run_id, finished=True)
 

@@ -36,18 +36,44 @@ def write(gpu: dict[str, ModuleType], folder: Path, found: dict[str, object], **
         results.add(name, value)
 
 
+def task(accuracy: float, compact: float, unchanged: list[bool], **more: object) -> dict[str, object]:
+    """A finding of part c."""
+    found = {"test_accuracy": accuracy, "compact_accuracy": compact, "paper": 0.5, "seconds": 10.0, "budget_x": 1.5}
+    return {**found, "redundancy_x": 0.25, "unchanged_earlier": unchanged, **more}
+
+
 def test_results_of_several_runs_become_one_file_a_device(gpu: dict[str, ModuleType], tmp_path: Path) -> None:
-    write(gpu, tmp_path / "first", {"001-fish": 1, "002-flowers": 2})
-    write(gpu, tmp_path / "second", {"002-flowers": 3, "003-food": 4})
-    write(gpu, tmp_path / "exact", {"001-fish": 5}, precision="float32")
-    write(gpu, tmp_path / "quick", {"001-fish": 6}, quick=True)
+    fish, flowers, again = task(0.6, 0.7, []), task(0.1, 0.1, [False]), task(0.8, 0.8, [True], seconds=20.0)
+    write(gpu, tmp_path / "first", {"001-fish": fish, "002-flowers": flowers, "summary": "of before"})
+    write(gpu, tmp_path / "second", {"002-flowers": again})
+    write(gpu, tmp_path / "exact", {"001-fish": fish}, precision="float32")
+    write(gpu, tmp_path / "quick", {"001-fish": flowers}, quick=True)
     told = gpu["results"].merge([tmp_path / name for name in ("first", "second", "exact", "quick")], tmp_path / "into")
     assert "processor.json" in told
-    merged = json.loads((tmp_path / "into/processor.json").read_text())
-    assert merged["parts"]["c"]["tf32"] == {"001-fish": 1, "002-flowers": 3, "003-food": 4}
-    assert merged["parts"]["c"]["float32"] == {"001-fish": 5}
+    rows = json.loads((tmp_path / "into/processor.json").read_text())["parts"]["c"]
+    assert {name: rows["tf32"][name] for name in ("001-fish", "002-flowers")} == {
+        "001-fish": fish,
+        "002-flowers": again,
+    }
+    assert rows["tf32"]["summary"] == {
+        "tasks": 2,
+        "average": 0.7,
+        "compact_average": 0.75,
+        "paper_average_of_these": 0.5,
+        "seconds_a_task": 15.0,
+        "recalled_to_the_bit": True,
+        "budget_x": 1.5,
+        "redundancy_x": 0.25,
+    }
+    assert rows["float32"]["001-fish"] == fish
     assert "nothing to merge" in gpu["results"].merge([tmp_path / "quick"], tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_the_summary_tells_of_a_task_that_was_forgotten(gpu: dict[str, ModuleType]) -> None:
+    kept = gpu["results"].summary({"001-fish": task(0.6, 0.7, []), "002-flowers": task(0.8, 0.8, [True])})
+    lost = gpu["results"].summary({"001-fish": task(0.6, 0.7, []), "002-flowers": task(0.8, 0.8, [False])})
+    assert (kept["recalled_to_the_bit"], lost["recalled_to_the_bit"]) == (True, False)
 
 
 def test_a_part_that_fails_leaves_its_traceback_beside_what_it_found(

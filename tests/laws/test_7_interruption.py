@@ -78,3 +78,26 @@ def test_balanced_batches_and_a_fold_stopped_every_few_batches(tmp_path: Path) -
     assert frozen_bytes(run) == frozen_bytes(learn(tmp_path / "whole", balanced))
     other = made.model_copy(update={"tasks": (task.model_copy(update={"sampling": None}),)})
     assert frozen_bytes(learn(tmp_path / "other", other)) != frozen_bytes(run)
+
+
+def test_a_plateau_and_the_best_epoch_in_every_stage_stopped_every_few_batches(
+    learned: Callable[..., Run], new_run: Callable[..., Run]
+) -> None:
+    plateau = "{kind: plateau, factor: 0.1, patience: 1, at_most: 2}"
+    rules = [
+        *(f"{stage}.schedule={plateau}" for stage in ("pick_train", "prune")),
+        f"pick_train.score_schedule={plateau}",
+        *(f"{stage}.keep=best" for stage in ("pick_train", "prune")),
+    ]
+    how = {"overrides": (*rules, "pick_train.lr=0.1", "pick_train.epochs=5", "prune.epochs=3"), **TWO_TASKS}
+    run = new_run(**how)
+    assert attempts(run, batches=13) > 3
+    assert frozen_bytes(run) == frozen_bytes(learned(**how))
+    kept = [
+        (stage.accuracy, stage.epochs[-1].accuracy, stage.epochs)
+        for record in run.records()
+        for stage in record.stages
+        if stage.stage in ("pick_train", "prune")
+    ]
+    assert any(accuracy > last for accuracy, last, _ in kept), "the last epoch was the best of every stage"
+    assert any(epochs[-1].lr < epochs[0].lr for *_, epochs in kept), "no rate fell"

@@ -31,6 +31,10 @@ TABLE_TITLES = {
     "table1": "Table 1: PackNet, PAE and CPG",
     "table2": "Table 2: independent and fine-tuned models, and CPG with three goals",
     "table3": "Table 3: model sizes",
+    "table4": "Table 4: data sets of photos",
+    "table5": "Table 5: data sets of faces",
+    "table6": "Table 6: photos, from a pretrained network on",
+    "table7": "Table 7: faces",
     "table8": "Table 8: orderings",
     "comparison": "Every method: accuracy, transfer, forgetting and cost",
 }

@@ -139,7 +139,7 @@ def test_the_paper_profile_holds_the_published_values() -> None:
     assert (paper.prune.epochs, paper.prune.prune_epochs, paper.prune.every_steps) == (20, 4, 10)
     recovery = Steps(kind="steps", at_epochs=(25,), factor=0.1)
     assert paper.one_shot == OneShot(sparsity=0.6, epochs=30, lr=1e-3, schedule=recovery)
-    assert paper.retrain == Retrain(epochs=30, lr=1e-3, score_lr=1e-4, patience=5, compare="reset")
+    assert paper.retrain == Retrain(epochs=30, lr=1e-3, score_lr=1e-4, patience=30, compare="reset")
     assert paper.grow == Grow(step_x=0.5, max_x=1.5, first_task=True, new_weights="border", reserve_x=0.0)
     assert paper.check.min_train_accuracy == paper.prune.min_train_accuracy == 0.95
     assert (paper.prune.leave_room, paper.prune.room_share, paper.prune.min_sparsity) == (True, "rounded", 0.0)

@@ -66,6 +66,19 @@ CASES = {
         "met missed met missed missed dropped",
         overrides=("prune.misses_allowed=1", "prune.targets=[0.2, 0.4, 0.6, 0.8, 0.9]"),
     ),
+    "a share that a person chose is the one target, kept with the goal missed": Case(
+        "pick_train check<1 prune@0.3<1 retrain<3 freeze<3", "met missed dropped", overrides=("prune.share=0.3",)
+    ),
+    "it is kept though the goal was missed before, and training accuracy is too low": Case(
+        "pick_train check<1 prune@0.3<1 retrain<3 freeze<3",
+        "missed gate dropped",
+        overrides=("prune.share=0.3", "grow.max_x=1.0"),
+    ),
+    "the least sparsity is more than the share": Case(
+        "pick_train check<1 prune@0.4<1 retrain<3 freeze<3",
+        "met met dropped",
+        overrides=("prune.share=0.3", "prune.min_sparsity=0.4"),
+    ),
     "any number of misses is allowed": Case(
         "pick_train check<1 prune@0.2<1 prune@0.4<3 prune@0.6<4 retrain<1 freeze<1",
         "met missed missed missed dropped",

@@ -50,3 +50,8 @@ def test_it_takes_one_more_task_and_keeps_the_others_to_the_byte(older: Run) -> 
     assert {path: path.read_bytes() for path in before} == before
     assert longer.frozen() == 3
     assert all(finding.ok for finding in audit(longer))
+
+
+def test_it_has_no_confusions_and_no_settings_a_task(older: Run) -> None:
+    assert older.confusion(1) is None
+    assert older.settings(1) is older.spec.settings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cpg_core.config.settings import Constant, OneCycle, Schedule, Steps
+from cpg_core.config.settings import Constant, OneCycle, Plateau, Schedule, Steps
 from cpg_core.stages.prune_schedule import cubic, floor_sparsity, next_target, release_count
-from cpg_core.training.schedules import factor
+from cpg_core.training.schedules import ended, factor
 
 PAPER = Steps(kind="steps", at_epochs=(50, 80), factor=0.1)
 CYCLE = OneCycle(kind="one_cycle", warmup=0.2, final=0.1)
@@ -34,6 +34,46 @@ CYCLE = OneCycle(kind="one_cycle", warmup=0.2, final=0.1)
 )
 def test_rates(schedule: Schedule, epoch: float, expected: float) -> None:
     assert factor(schedule, epoch, 100) == pytest.approx(expected)
+
+
+def plateau(*, at_most: int = 2, stop: bool = False) -> Plateau:
+    return Plateau(kind="plateau", factor=0.1, patience=2, at_most=at_most, stop=stop)
+
+
+@pytest.mark.parametrize(
+    ("scores", "falls"),
+    [
+        ([], 0),
+        ([0.5], 0),
+        ([0.5, 0.5], 0),
+        ([0.5, 0.5, 0.5], 1),
+        ([0.5, 0.4, 0.6, 0.6], 0),
+        ([0.5, 0.4, 0.6, 0.6, 0.6], 1),
+        ([0.5, 0.4, 0.3, 0.4, 0.4], 2),
+        ([0.5, 0.4, 0.3, 0.6, 0.4], 1),
+        ([0.5] * 20, 2),
+    ],
+)
+def test_the_rate_falls_after_each_plateau_but_no_more_often_than_it_may(scores: list[float], falls: int) -> None:
+    assert factor(plateau(), len(scores), 100, scores) == pytest.approx(0.1**falls)
+
+
+def test_a_lower_score_may_be_the_better_one() -> None:
+    falling = [0.5, 0.4, 0.3]
+    assert factor(plateau(), 3, 100, falling) == pytest.approx(0.1)
+    assert factor(plateau(), 3, 100, falling, lambda one, other: one < other) == 1.0
+
+
+def test_a_schedule_that_stops_does_so_where_it_would_fall_once_more() -> None:
+    scores = [0.5] * 5  # the best, and two plateaus
+    assert not ended(plateau(stop=True), [*scores, 0.5], max_is_better)
+    assert ended(plateau(stop=True), [*scores, 0.5, 0.5], max_is_better)
+    assert not ended(plateau(stop=False), [*scores, 0.5, 0.5], max_is_better)
+    assert not ended(PAPER, [0.5] * 100, max_is_better)
+
+
+def max_is_better(one: float, other: float) -> bool:
+    return one > other
 
 
 def test_cubic_starts_at_the_start_and_ends_at_the_target() -> None:

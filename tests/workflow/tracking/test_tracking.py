@@ -139,6 +139,10 @@ def test_tables_and_data_are_there(client: MlflowClient, synced: Run) -> None:
     stages = pd.read_csv(io.StringIO(read(client, one, "stages.csv")))
     assert list(stages["stage"]) == [stage.stage for stage in synced.record(1).stages]
     assert json.loads(read(client, one, "record.json"))["delta_sha256"] == synced.record(1).delta_sha256
+    by_class = pd.read_csv(io.StringIO(read(client, one, "recall_by_class.csv")))
+    assert list(by_class["class"]) == [0, 1] and by_class["images"].sum() == synced.record(1).images["test"]
+    picture = Path(client.download_artifacts(one.info.run_id, "confusion.png"))
+    assert picture.read_bytes().startswith(b"\x89PNG")
     (data,) = (item.dataset for item in one.inputs.dataset_inputs)
     assert data.name == "zero-one"
     assert json.loads(data.profile)["classes"] == ["0", "1"]

@@ -1,0 +1,112 @@
+"""Settings and goals a task, and recall by class, as the command line has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from core.tiny import ROOT
+
+from cpg_core.errors import CpgError
+from cpg_core.storage.run import Run
+from flows.request import SequenceRequest, added, resolve
+from flows.tracking.by_class import confusion_picture, recall_table
+from workflow.asking import cpg
+
+TASK: dict[str, Any] = {"name": "low", "source": {"kind": "digits"}, "classes": ["0", "1"]}
+
+
+def sequence(folder: Path, **fields: Any) -> Path:  # noqa: ANN401
+    tasks = [{**TASK, **fields}, {**TASK, "name": "high", "classes": ["8", "9"]}]
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({"name": "mine", "backbone": "digits_cnn", "profile": "smoke", "tasks": tasks}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("goal", "overrides", "expected"),
+    [
+        (None, (), {"low": 0.8, "high": 0.9}),
+        (0.5, (), {"low": 0.5, "high": 0.5}),
+        (None, ("goal=0.4",), {"low": 0.4, "high": 0.4}),
+    ],
+)
+def test_a_tasks_goal_stands_for_the_profiles_and_the_commands_for_both(
+    tmp_path: Path, goal: float | None, overrides: tuple[str, ...], expected: dict[str, float]
+) -> None:
+    path = sequence(tmp_path, goal=0.8, settings={"prune": {"lr": "5e-3"}})
+    spec = resolve(SequenceRequest(str(path), goal=goal, overrides=overrides), ROOT)
+    assert spec.goals == expected
+    assert spec.tasks[0].settings == {"prune": {"lr": 0.005}} and spec.tasks[0].goal is None
+
+
+def test_what_the_command_sets_holds_for_all_tasks(tmp_path: Path) -> None:
+    path = sequence(tmp_path, settings={"prune": {"lr": 0.005, "epochs": 3}})
+    spec = resolve(SequenceRequest(str(path), overrides=("prune.lr=0.1",)), ROOT)
+    assert spec.settings.prune.lr == 0.1
+    assert spec.tasks[0].settings == {"prune": {"epochs": 3}}
+
+
+def test_a_mistake_is_one_line_that_names_task_and_field(tmp_path: Path) -> None:
+    result = cpg("run", sequence(tmp_path, settings={"prune": {"lr": 0}}), "--root", ROOT, "--plain")
+    assert result.exit_code == 2
+    said = "sequence 'mine': task 'low': settings: prune > lr: Input should be greater than 0, got 0"
+    assert result.stderr == f"error: {said}\n"
+
+
+def test_an_added_task_may_have_its_own(copied: Run, tmp_path: Path) -> None:
+    file = tmp_path / "eight.yaml"
+    file.write_text(yaml.safe_dump({**TASK, "goal": 0.7, "settings": {"check": {"tolerance": 0.05}}}))
+    longer = added(copied.root, "tiny", file, None)
+    assert (longer.spec.goals["low"], longer.least("low")) == (0.7, pytest.approx(0.65))
+    assert added(copied.root, "tiny", file, 0.9).spec.goals["low"] == 0.9
+    file.write_text(yaml.safe_dump({**TASK, "settings": {"check": {"tolerance": 2}}}))
+    with pytest.raises(CpgError, match=r"eight.yaml: task 'low': settings: check > tolerance: Input should be less"):
+        added(copied.root, "tiny", file, None)
+
+
+def test_recall_by_class_is_printed_and_drawn(unbroken: Run, tmp_path: Path) -> None:
+    picture = tmp_path / "confusion.png"
+    at = ("--root", unbroken.root, "--task", "zero-one")
+    result = cpg("eval", "tiny", *at, "--by-class", "--confusion", picture)
+    assert result.exit_code == 0, result.output
+    record, matrix = unbroken.record(1), unbroken.confusion(1)
+    assert matrix is not None
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[0] == ["zero-one:", "accuracy", f"{record.test_accuracy:.4f}"]
+    assert [row[:2] for row in rows[2:4]] == [
+        [name, str(int(matrix[k].sum()))] for k, name in enumerate(record.classes)
+    ]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    plain = cpg("eval", "tiny", *at)
+    assert plain.stdout == f"zero-one: accuracy {record.test_accuracy:.4f}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("c.bmp", "expected a name that ends in .png, .pdf, .svg"), ("gone/c.png", "make it first")]
+)
+def test_a_picture_that_cannot_be_written_is_refused_at_once(
+    unbroken: Run, tmp_path: Path, name: str, told: str
+) -> None:
+    result = cpg("eval", "tiny", "--root", unbroken.root, "--task", "zero-one", "--confusion", tmp_path / name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told in result.stderr
+
+
+def test_many_classes_are_drawn_each_and_some_are_named() -> None:
+    import torch
+
+    classes = [f"class number {number}" for number in range(196)]
+    matrix = torch.eye(196, dtype=torch.int64) * 3
+    matrix[5, 190] = 2
+    figure = confusion_picture("cars", classes, matrix)
+    axes = figure.axes[0]
+    drawn = axes.images[0].get_array()
+    assert drawn is not None and drawn.shape == (196, 196) and float(drawn[5, 190]) == pytest.approx(0.4)
+    named = [text.get_text() for text in axes.get_yticklabels()]
+    assert 40 <= len(named) <= 60 and named[1] == "class number 4"
+    assert min(figure.get_size_inches()) * figure.dpi / 196 > 2
+    row = recall_table(classes, matrix).iloc[5]
+    assert (row["recall %"], row["taken for"], row["times"]) == (60.0, "class number 190", 2)
