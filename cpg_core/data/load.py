@@ -33,7 +33,8 @@ def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:
     labels = np.where(known, label_of[np.where(known, listing.labels, 0)], -1)
     rows = np.flatnonzero(labels >= 0)
     counts = np.bincount(labels[rows], minlength=len(classes))
-    if empty := [name for name, count in zip(classes, counts, strict=True) if count == 0]:
+    empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    if empty and (not listing.sparse or len(empty) == len(classes)):
         why = because(left_out for left_out in listing.left_out if left_out.name in (*empty, None))
         raise CpgError(f"{listing.where}: no images of class {_some(empty)}{why}; add some or leave the class out")
     return rows, labels[rows]

@@ -18,7 +18,7 @@ from cpg_core.training.evaluation import eval_mode
 
 BATCH = 64
 FEWEST = 20
-"""Images, half of them to judge by."""
+"""Images: half of them to train on, a quarter to decide by, a quarter to test."""
 
 
 def answers_of(
@@ -31,7 +31,8 @@ def answers_of(
     seed: int,
     progress: Progress = silent,
 ) -> Answers:
-    """The answers of a backbone's weights; half of the images, drawn by the seed, are to train on, half to judge by.
+    """The answers of a backbone's weights. Half of the images, drawn by the seed, are to train on, half to judge by:
+    one half of these decides, the other is read once, as a test split is.
 
     Args:
         spec: a backbone with weights.
@@ -59,11 +60,12 @@ def answers_of(
     with eval_mode(network), torch.no_grad():
         labels = torch.cat([network(batch).argmax(dim=1) for batch, _ in batches]).numpy()
     order = np.random.default_rng(seed).permutation(count)
-    halves = {"train": np.sort(order[: count // 2]), "test": np.sort(order[count // 2 :])}
+    cuts = np.split(order, [count // 2, count // 2 + count // 4])
+    parts = {part: np.sort(rows) for part, rows in zip(("train", "val", "test"), cuts, strict=True)}
     return Answers.model_validate(
         {
             "classes": classes,
-            "rows": {part: rows.tolist() for part, rows in halves.items()},
-            "labels": {part: labels[rows].tolist() for part, rows in halves.items()},
+            "rows": {part: rows.tolist() for part, rows in parts.items()},
+            "labels": {part: labels[rows].tolist() for part, rows in parts.items()},
         }
     )

@@ -41,7 +41,7 @@ Classes = Annotated[
         "--classes",
         metavar="FILE",
         parser=expanded,
-        help="A class name a line; otherwise as the weights are described.",
+        help="A class name a line; otherwise as the weights have them.",
     ),
 ]
 Mean = Annotated[str | None, typer.Option("--mean", metavar="NUMBERS", help="Of pixels in [0, 1], a channel each.")]

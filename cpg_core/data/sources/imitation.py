@@ -65,6 +65,11 @@ class ImitationSource(Source):
         files = tuple(there.files[row] for row in rows) if there.files else ()
         return Listing(f"{self.images}, {part}", known.classes, labels, read, files, version=version, sparse=True)
 
+    @property
+    def has_val(self) -> bool:
+        """Images to judge by while it is pruned are named too."""
+        return True
+
     def location(self) -> Path:
         """The folder of the images."""
         return self.images
