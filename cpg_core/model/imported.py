@@ -34,8 +34,8 @@ def imported(tensors: Mapping[str, Tensor], network: Network, head: str, where: 
     classes = len(wanted["head.weight"]) if "head.weight" in wanted else None
     if outputs is not None and classes is not None and len(outputs) != classes:
         raise CpgError(
-            f"{where}: its {head} tells {len(outputs)} classes apart, and task 1 has {classes}; task 1 must "
-            "be the problem that these weights were trained for"
+            f"{where}: its {head} tells {len(outputs)} classes apart, and task 1 has {classes}; let task 1 be what it "
+            "was trained for: with its own images, or with any images: cpg import"
         )
     missing = [name for name in wanted if name not in found and not name.endswith(COUNTER)]
     surplus = [name for name in found if name not in wanted]

@@ -17,7 +17,7 @@ from flows.console.failures import described
 DEBUG = "CPG_DEBUG"
 """The environment variable that has the traceback of an error printed."""
 
-SAVED = {**dict.fromkeys(("run", "add", "compare", "reproduce"), "learned"), "align": "aligned"}
+SAVED = {**dict.fromkeys(("run", "add", "import", "compare", "reproduce"), "learned"), "align": "aligned"}
 """The commands that save what they have done when they are stopped, and what that is."""
 
 
