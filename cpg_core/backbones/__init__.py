@@ -8,7 +8,8 @@ A backbone file defines
   slices, so that growth can copy the old block into the leading corner. Its parameters have the same names at any
   width, and it draws nothing at random when it is trained, such as dropout: a stopped run could not end in the same
   bytes;
-- `GROWABLE = False`, where it has one width alone.
+- `GROWABLE = False`, where it has one width alone;
+- `SIZED = True`, where the number of features depends on the size of the images: it is then `build(width, size)`.
 
 What tasks share are the weights of its convolutions and linear layers; all else is private to each task.
 
@@ -54,12 +55,14 @@ class Backbone:
         input: the images that it takes, at its default size.
         build: a width to the network with its channel counts times that; of one width: whatever is asked for.
         growable: whether it can be built at any width.
+        sized: whether `build` also takes the size of the images; if it is not given, the default one.
     """
 
     name: str
     input: Input
-    build: Callable[[float], nn.Module]
+    build: Callable[..., nn.Module]
     growable: bool = True
+    sized: bool = False
 
 
 def names() -> list[str]:
@@ -84,7 +87,8 @@ def find(name: str) -> Backbone:
     if name not in names():
         raise unknown("backbone", name, [*names(), *(f"{family}/NETWORK" for family in family_names())])
     module = importlib.import_module(f"{__name__}.{name}")
-    return Backbone(name, module.INPUT, module.build, getattr(module, "GROWABLE", True))
+    growable, sized = getattr(module, "GROWABLE", True), getattr(module, "SIZED", False)
+    return Backbone(name, module.INPUT, module.build, growable, sized)
 
 
 def module_of(name: str) -> str:
@@ -109,6 +113,16 @@ def input_of(spec: BackboneSpec) -> Input:
             f"backbone {spec.name} takes images of {default.smallest} pixels a side or more, not {spec.size}"
         )
     return Input(default.channels, spec.size, default.smallest)
+
+
+def build(spec: BackboneSpec, width: float) -> nn.Module:
+    """The network of a backbone at a width, for images of the size asked for.
+
+    Raises:
+        CpgError: as `input_of`.
+    """
+    backbone = find(spec.name)
+    return backbone.build(width, input_of(spec).size) if backbone.sized else backbone.build(width)
 
 
 def channels(count: int, width: float) -> int:

@@ -42,8 +42,19 @@ def row(run: Run, index: int, recall: Callable[[str], float] | None = None) -> d
         "redundancy x": round(record.redundancy_x, 3),
         "picked %": None if record.picked is None else _percent(record.picked),
         "sparsity": round(record.sparsity, 3),
+        **_living(record),
         "bytes": record.delta_bytes,
         "seconds": None if (spent := seconds(run, index)) is None else round(spent, 1),
+    }
+
+
+def _living(record: TaskRecord) -> dict[str, object]:
+    """Channels and multiply-adds of an image that are left, where channels are pruned."""
+    if (left := record.living) is None:
+        return {}
+    return {
+        "channels": f"{left.channels} of {left.of_channels}",
+        "multiply-adds": f"{left.multiply_adds:,} ({100 * left.multiply_adds / left.of_multiply_adds:.0f} %)",
     }
 
 

@@ -19,7 +19,7 @@ KIND_OF_GROUP = {
     "where.odds": "positions",
     "pick": "picks",
     "pick.odds": "picks",
-    "norm": "batch norm",
+    "norm": "norms, PReLU",
     "bias": "biases",
     "head": "head",
 }

@@ -9,8 +9,11 @@ import typer
 
 from cpg_core.errors import CpgError
 from flows.cli import options, runs, stored
+from flows.cli.align import align
 from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
+from flows.cli.export import export
+from flows.cli.forget import forget
 from flows.cli.loading import loading
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
@@ -56,7 +59,10 @@ def run(
 
     request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, name, tuple(overrides or ()))
     given = {**asdict(request), "overrides": list(request.overrides)}
-    _end(learn("sequence", begun(request, root), given, root, plain=plain, track=not no_track))
+    found = begun(request, root)
+    for gone in found.spec.forgotten:
+        typer.echo(f"note: task {gone.name or gone.index} was forgotten on {gone.time[:10]}; it is not learned again")
+    _end(learn("sequence", found, given, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -213,10 +219,14 @@ def reap(root: options.ReadRoot = HERE) -> None:
 
 
 app.command()(predict)
+app.command()(export)
+app.command()(align)
 app.command("list")(runs.list_runs)
 app.command("backbones")(list_backbones)
 app.command()(stored.size)
 app.command()(stored.convert)
+app.command()(forget)
+app.command()(runs.branch)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")

@@ -71,6 +71,7 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     from flows.reproduce.claims import claims
     from flows.reproduce.frames import PUBLISHED, frames
     from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.report.bytes_by_task import bytes_by_task
     from flows.reproduce.report.drawing import save_png, styled
     from flows.reproduce.report.figures import accuracy_and_size, figure_2
     from flows.reproduce.sizes import published_models
@@ -88,6 +89,8 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
         save_png(figure_2(results), folder / "figure2.png")
         sizes = accuracy_and_size(results, published_models(root / PUBLISHED, results))
         save_png(sizes, folder / "accuracy_and_size.png")
+        if (by_task := bytes_by_task(results)) is not None:
+            save_png(by_task, folder / "bytes_by_task.png")
 
 
 @app.command()

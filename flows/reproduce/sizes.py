@@ -46,7 +46,7 @@ def base_weights(plan: Plan, root: Path) -> int:
     home = definitions(root)
     backbone = load_sequence(plan.sequence, home / "data").backbone
     width = load_settings(home / PARAMS, plan.profile).base_width
-    return sum(shape.numel() for shape in shared_shapes(backbone.name, width).values())
+    return sum(shape.numel() for shape in shared_shapes(backbone, width).values())
 
 
 def counted_mb(result: RunResult, base: int) -> float:

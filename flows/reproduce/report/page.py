@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from flows.reproduce.claims import Claim, claims
 from flows.reproduce.plan import Plan
+from flows.reproduce.report.bytes_by_task import bytes_by_task
 from flows.reproduce.report.choices import by_goal, by_ordering
 from flows.reproduce.report.drawing import look, styled, svg_uri
 from flows.reproduce.report.figures import accuracy_and_size, figure_2
@@ -113,6 +114,11 @@ def sections(
             "What it costs to remember all tasks: average accuracy against everything that recalling them needs, as "
             "bytes on disk. Up and to the left is better.",
             _pictures([(accuracy_and_size(results, published), "average accuracy against model size")]),
+        ),
+        Section(
+            "What each task adds",
+            "Bytes on disk by task against a model a task, and the accuracy beside them.",
+            _pictures([(bytes_by_task(results), "bytes and accuracy by task")]),
         ),
         Section(
             "What the numbers carry",
