@@ -49,13 +49,11 @@ def row(run: Run, index: int, recall: Callable[[str], float] | None = None) -> d
 
 
 def _living(record: TaskRecord) -> dict[str, object]:
-    """Channels and multiply-adds of an image that are left, where channels are pruned."""
+    """Shares of the channels and of the multiply-adds of an image that are left, where channels are pruned."""
     if (left := record.living) is None:
         return {}
-    return {
-        "channels": f"{left.channels} of {left.of_channels}",
-        "multiply-adds": f"{left.multiply_adds:,} ({100 * left.multiply_adds / left.of_multiply_adds:.0f} %)",
-    }
+    shares = left.channels / left.of_channels, left.multiply_adds / left.of_multiply_adds
+    return dict(zip(("channels %", "adds %"), map(_percent, shares), strict=True))
 
 
 def stage_seconds(run: Run, index: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ from cpg_core.config.schema import Strict
 from cpg_core.config.store import Store
 from cpg_core.objectives import ObjectiveSpec
 
-StageName = Literal["pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
+StageName = Literal["import", "pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
 
 
 class Epoch(Strict):
