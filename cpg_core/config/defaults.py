@@ -23,6 +23,7 @@ OMITTED: dict[str, Any] = {
     "grow": {"new_weights": "all", "reserve_x": 0.0},
     "prune": {
         "share": None,
+        "unit": "weight",
         "room_share": "exact",
         "min_sparsity": 0.0,
         "recover_epochs": 0,

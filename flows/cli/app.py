@@ -166,7 +166,7 @@ def audit(name: options.RunName, root: options.ReadRoot = HERE) -> None:
 
     findings = check(opened(root, name))
     for finding in findings:
-        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<20} {finding.check:<8} {finding.detail}")
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<20} {finding.check:<9} {finding.detail}")
     bad = sum(not finding.ok for finding in findings)
     typer.echo(f"{len(findings)} checks, {bad or 'none'} failed")
     if bad:

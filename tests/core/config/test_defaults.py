@@ -49,6 +49,7 @@ NOT_AS_BEFORE: dict[str, Any] = {
     "pick_train.keep": "best",
     "prune.share": 0.3,
     "prune.keep": "best",
+    "prune.unit": "channel",
     "prune.room_share": "rounded",
     "prune.min_sparsity": 0.5,
     "prune.skip_empty": True,
