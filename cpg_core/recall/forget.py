@@ -17,7 +17,6 @@ from cpg_core.recall.handover import Handover, handed_over
 from cpg_core.recall.rewritten_task import rewrite
 from cpg_core.stages.frozen_tasks import network_of, probe_of
 from cpg_core.storage.assembly import Assembly
-from cpg_core.storage.branches import require_no_branches
 from cpg_core.storage.branches import branches
 from cpg_core.storage.exchange import exchanged
 from cpg_core.storage.files import as_bytes, disk_errors, sha256, write_json

@@ -12,7 +12,6 @@ from cpg_core.config.store import Store
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.recall.convert import convert
-from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.branches import branches
@@ -126,14 +125,3 @@ def test_a_converted_branch_stands_alone(base: Run) -> None:
 
 def test_a_run_without_a_base_says_nothing_of_one(base: Run) -> None:
     assert '"base"' not in (base.folder / "run.json").read_text()
-
-
-def test_a_task_that_branches_rest_on_is_not_forgotten_and_one_of_the_branch_itself_is(base: Run) -> None:
-    made = add(branch(base, "two-three", "one"), 4)
-    with pytest.raises(CpgError, match="base of one"):
-        plan(base, "zero-one")
-    with pytest.raises(CpgError, match="is of run tiny"):
-        plan(made, "two-three")
-    left = carry_out(plan(made, "six-seven"))
-    assert [task.name for task in left.spec.tasks] == ["zero-one", "two-three"]
-    assert sound(left) and sound(base)
