@@ -85,10 +85,10 @@ def published(spec: BackboneSpec) -> Pretrained:
     Raises:
         CpgError: it has none of that name.
     """
-    known = backbones.find(spec.name).weights()
-    if spec.weights not in known:
-        raise unknown(f"weights of backbone {spec.name}", str(spec.weights), [*known, "a .pth or .safetensors file"])
-    return known[spec.weights]
+    known, name = backbones.find(spec.name).weights(), str(spec.weights)
+    if name not in known:
+        raise unknown(f"weights of backbone {spec.name}", name, [*known, "a .pth or .safetensors file"])
+    return known[name]
 
 
 def _of_the_hub(address: str) -> Path:

@@ -92,7 +92,8 @@ def _other_weights(network: nn.Module) -> list[str]:
 def _head_of(name: str) -> str:
     """The name of the network's last layer."""
     with torch.device("meta"):
-        return [*_made(name).named_modules()][-1][0]
+        names: list[str] = [place for place, _ in _made(name).named_modules()]
+    return names[-1]
 
 
 def _cut_head(network: nn.Module, name: str) -> int:

@@ -33,7 +33,7 @@ def weights_of(name: str, head: str, classes: int = 2, width: float = WIDTH) -> 
     network = build(name, width, classes, 7)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean)
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)  # larger ones leave every unit at 0
     names = {key: key.removeprefix("backbone.") for key in network.state_dict()}
     return {names[key].replace("head.", f"{head}."): value for key, value in network.state_dict().items()}
 
