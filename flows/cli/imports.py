@@ -72,9 +72,9 @@ def import_network(
     kept recovers on any images by what the unpruned network answered. The accuracy of this task is the share of
     other images on which it answers as the unpruned network does.
     """
+    from flows.cli.import_request import ImportRequest, imported
     from flows.cli.launch import learn
     from flows.console.terminal import reading_bar
-    from flows.imports import ImportRequest, imported
 
     numbers = _numbers("--mean", mean), _numbers("--std", std)
     request = ImportRequest(

@@ -60,7 +60,7 @@ def test_what_a_method_takes_from_another_is_part_of_it(method: str, uses: str) 
     [
         ("digits_cnn", set()),
         ("resnet18_32", {"backbones/parts/residual.py"}),
-        ("torchvision/alexnet", {"backbones/families/torchvision.py"}),
+        ("torchvision/alexnet", {"backbones/families/torchvision.py", "backbones/parts/imagenet.py"}),
     ],
 )
 def test_so_is_what_a_backbone_is_built_from(name: str, uses: set[str]) -> None:

@@ -23,7 +23,7 @@ from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import extend
 from cpg_core.training.reporter import Silent
-from flows.imports import ImportRequest, imported
+from flows.cli.import_request import ImportRequest, imported
 
 WIDTH = 0.05
 OVERRIDES = ("batch_size=16", f"base_width={WIDTH}", "grow.max_x=1.0", "prune.epochs=1", "prune.prune_epochs=1",
