@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
@@ -18,6 +17,7 @@ from cpg_core.recall.handover import Handover, handed_over
 from cpg_core.recall.rewritten_task import rewrite
 from cpg_core.stages.frozen_tasks import network_of, probe_of
 from cpg_core.storage.assembly import Assembly
+from cpg_core.storage.branches import branches
 from cpg_core.storage.exchange import exchanged
 from cpg_core.storage.files import as_bytes, disk_errors, sha256, write_json
 from cpg_core.storage.forgotten import Forgotten, Left
@@ -75,11 +75,12 @@ def plan(run: Run, task: str) -> Plan:
     """
     names = [known.name for known in run.spec.tasks]
     if task not in names:
-        raise unknown("task", task, names)
+        raise run.unknown_task(task, names)
     index = names.index(task) + 1
     if not run.is_frozen(index):
         raise CpgError(f"task {task!r} is not learned yet; there is nothing to forget")
     assembly, frozen = assembly_of(run), run.frozen()
+    _require_own(run, index)
     if assembly.overwrites:
         raise CpgError(
             f"run {run.spec.name}: method {run.spec.method} trains one network in place, so what a task left in it "
@@ -91,6 +92,29 @@ def plan(run: Run, task: str) -> Plan:
     later = ((k, run.delta(k)) for k in range(index + 1, frozen + 1))
     handover = handed_over(shared.owner, index, later)
     return Plan(run, index, shared, handover, handover.own)
+
+
+def _require_own(run: Run, index: int) -> None:
+    """Refuse a task that lies in another run, or that tasks of another run rest on.
+
+    Raises:
+        CpgError: naming the runs, and what to do first.
+    """
+    name, label = run.spec.name, run.label(index)
+    if (home := run.task_folder(index).parent) != run.folder:
+        raise CpgError(
+            f"{label} lies in run {home.name}, which {name} was branched from; make {name} a run of its own first: "
+            f"cpg convert {name} --to NEW --masks zlib"
+        )
+    opened = {branch: open_run(run.root, branch) for branch in branches(run.root, name)}
+    resting = [
+        branch for branch, there in opened.items() if any(b.run == name and b.tasks >= index for b in there.spec.base)
+    ]
+    if resting:
+        raise CpgError(
+            f"{', '.join(resting)} rests on {label}: a branch has no copy of it; make it a run of its own first: "
+            f"cpg convert {resting[0]} --to NEW --masks zlib, then cpg remove {resting[0]}"
+        )
 
 
 def carry_out(plan: Plan, *, cache: Sequence[str] = (), remote: Sequence[str] = (), keep_name: bool = True) -> Run:

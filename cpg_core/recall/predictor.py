@@ -19,7 +19,6 @@ from torch import Tensor
 
 from cpg_core import objectives
 from cpg_core.backbones import Input
-from cpg_core.config.suggestions import unknown
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.decode import decode, to_pixels
 from cpg_core.data.reading import Broken
@@ -143,7 +142,7 @@ class Serving:
             CpgError: there is not.
         """
         if task not in self._tasks:
-            raise unknown("task", task, self.tasks)
+            raise self._run.unknown_task(task, self.tasks)
 
     def switch(self, task: str) -> None:
         """Put the network of a task together, unless it is ready: what `answer` does first.

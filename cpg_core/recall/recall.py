@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cpg_core.config.suggestions import unknown
 from cpg_core.data.identities import load_pairs_split
 from cpg_core.data.pairs import pairs_in
 from cpg_core.data.reading import Progress, silent
@@ -56,7 +55,7 @@ def recalled(run: Run, task: str) -> tuple[TaskRecord, Network]:
     """
     frozen = {spec.name: index for index, spec in enumerate(run.spec.tasks, 1) if run.is_frozen(index)}
     if task not in frozen:
-        raise unknown("task", task, frozen)
+        raise run.unknown_task(task, list(frozen))
     index = frozen[task]
     record, assembly = run.record(index), assembly_of(run)
     try:

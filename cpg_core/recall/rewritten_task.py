@@ -17,7 +17,7 @@ from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.codecs import PRIVATE, VALUES, Codec, codec_for
 from cpg_core.storage.delta import Delta, Stored
-from cpg_core.storage.files import as_bytes, sha256, write_json
+from cpg_core.storage.files import as_bytes, read_json, sha256, write_json
 from cpg_core.storage.records import Stored as HowStored
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS
@@ -50,7 +50,8 @@ def rewrite(
     older = {name: owned_before(owner, number) for name, owner in before.owner.items()}
     using = {name: delta.picked(name, places) for name, places in older.items()}
     allocated, released = find(run.spec.method).count(size(after.owner), released_count(after), number)
-    earlier = [recall for recall in run.recalls(index) if recall.task != run.spec.tasks[forgotten - 1].name]
+    stood = read_json(run.task_folder(index) / RECALL)
+    stood["earlier"] = [item for item in stood["earlier"] if item["task"] != run.spec.tasks[forgotten - 1].name]
     changed: dict[str, Any] = {
         "index": number,
         "allocated": allocated,
@@ -62,7 +63,7 @@ def rewrite(
         "parent_sha256": sha256(new.run.task_folder(number - 1) / RECORD) if number > 1 else None,
     }
     written = record.model_copy(update=changed | _format_of(delta.codec, record))
-    write_json(folder / RECALL, {"earlier": [recall.model_dump(mode="json") for recall in earlier]})
+    write_json(folder / RECALL, stood)
     write_json(folder / SECONDS, run.seconds(index))
     write_json(folder / RECORD, written.model_dump(mode="json"))
     return after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from cpg_core.data.reading import Progress, silent
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData, load_task_data, load_test_split
+from cpg_core.errors import CpgError
 from cpg_core.model.network import shared_shapes, width
 from cpg_core.objectives.measures.confusion import from_rows
 from cpg_core.storage import delta
@@ -126,6 +128,7 @@ class Run:
             workers=self.spec.settings.compute.workers,
             progress=progress,
             keep=keep,
+            cache_bytes=self.spec.settings.compute.cache_bytes,
         )
 
     def test_split(self, index: int, progress: Progress = silent) -> Split:
@@ -182,6 +185,13 @@ class Run:
     def all_work(self, index: int) -> list[Path]:
         """The same, and that of tasks which were to be task `index` and were taken back."""
         return list(self.work.glob(f"{index:03d}-*"))
+
+    def unknown_task(self, name: str, known: Sequence[str]) -> CpgError:
+        """To raise where the run has no such task among those known: it may have forgotten it."""
+        for gone in reversed(self.spec.forgotten):
+            if gone.name == name:
+                return CpgError(f"task {name!r} of run {self.spec.name} was forgotten on {gone.time[:10]}")
+        return unknown("task", name, known)
 
     def is_frozen(self, index: int) -> bool:
         """Whether task `index` has its record."""

@@ -17,11 +17,12 @@ from cpg_core.recall.audit import audit
 from cpg_core.recall.copies import runs_with_task
 from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.handover import Handover
+from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.frozen_tasks import network_of, probe_of
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, extend, open_run
+from cpg_core.storage.runs import begin, branch, extend, open_run
 from cpg_core.training.reporter import Silent
 
 NAMES = ("zero-one", "two-three", "four-five")
@@ -172,6 +173,8 @@ def test_the_run_says_that_a_task_was_forgotten(damageable: Callable[..., Run], 
     (gone,) = after.spec.forgotten
     assert (gone.index, gone.name) == (2, "two-three" if keep_name else None)
     assert gone.test_accuracy == (test_accuracy if keep_name else None)
+    with pytest.raises(CpgError, match="was forgotten on" if keep_name else "unknown task"):
+        evaluate(after, "two-three")
     said = "".join(path.read_text() for path in after.folder.rglob("*.json"))
     assert ("two-three" in said) == keep_name
 
@@ -192,3 +195,16 @@ def test_copies_of_the_run_are_named(damageable: Callable[..., Run]) -> None:
     assert runs_with_task(run, 2) == ["copy"]
     forget(open_run(run.root, "copy"), "two-three")
     assert runs_with_task(run, 2) == []
+
+
+def test_a_branch_keeps_what_it_rests_on_and_forgets_what_is_its_own(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    learn_sequence(extend(branch(run, "two-three", "twig"), run.spec.tasks[2], 0.6), Silent())
+    twig = open_run(run.root, "twig")
+    before = answers(run), answers(twig)
+    with pytest.raises(CpgError, match="twig rests on 002-two-three"):
+        plan(run, "two-three")
+    with pytest.raises(CpgError, match="002-two-three lies in run tiny"):
+        plan(twig, "two-three")
+    assert answers(forget(run, "four-five")) == others(before[0], "four-five")
+    assert answers(forget(twig, "four-five")) == others(before[1], "four-five")
