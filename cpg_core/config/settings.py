@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cpg_core.config.compute import Compute
 from cpg_core.config.numbers import Count, Fraction, Positive
 from cpg_core.config.picks import Picks
 from cpg_core.config.profiles import blamed, profile_values
@@ -119,6 +120,9 @@ class Prune(Strict):
     share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         description="The one sparsity that is pruned to, whatever the goal says, in place of targets; null: search"
     )
+    unit: Literal["weight", "channel"] = Field(
+        description="What is released, and picked: single weights, or whole output channels (docs/channels.md)"
+    )
     targets: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
     epochs: Count = Field(description="Per target, the pruning epochs included")
     prune_epochs: Count
@@ -220,23 +224,6 @@ class Optimizer(Strict):
     kind: Literal["sgd", "adamw"]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
-
-
-class Compute(Strict):
-    """Where and how it is computed; part of what decides the bits."""
-
-    device: Literal["auto", "cpu", "cuda"]
-    threads: Count = Field(description="Of each process")
-    processes: Count = Field(description="Processes that share each batch of a task: one a GPU, or 1")
-    precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        description="Of products in forward and backward passes; weights, updates and losses are float32 always"
-    )
-    compile: Literal["auto", "always", "never"] = Field(
-        description="Compile the optimizer's pass; auto: from a million shared weights on, where a compiler is found"
-    )
-    workers: Annotated[int, Field(ge=0)] = Field(
-        description="Threads that decode large images ahead; 0: one a processor"
-    )
 
 
 class Settings(Strict):

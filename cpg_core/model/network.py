@@ -73,10 +73,14 @@ def empty(backbone: BackboneSpec, width: float, classes: int, objective: Objecti
 def shared_parameters(network: Network) -> dict[str, nn.Parameter]:
     """The weights of the backbone's convolutions and linear layers: what tasks compete for."""
     return {
-        f"{name}.weight": cast(nn.Parameter, module.weight)
-        for name, module in network.backbone.named_modules()
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+        f"{name}.weight": cast(nn.Parameter, module.weight) for name, module in shared_layers(network.backbone).items()
     }
+
+
+def shared_layers(backbone: nn.Module) -> dict[str, nn.Module]:
+    """The convolutions and linear layers of a backbone by name, in its order."""
+    kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+    return {name: module for name, module in backbone.named_modules() if isinstance(module, kinds)}
 
 
 def shared_shapes(backbone: BackboneSpec, width: float) -> dict[str, torch.Size]:

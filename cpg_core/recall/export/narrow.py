@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cpg_core.recall.export.channels import Channels, Layer
-from cpg_core.recall.export.follow import followed
+from cpg_core.model.channels.flow import Channels, Layer
+from cpg_core.model.channels.follow import followed
 from cpg_core.recall.export.unused import unused
 
 M = TypeVar("M", bound=nn.Module)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.recall.export.channels import FIXED, Flow, Layer
+from cpg_core.model.channels.flow import FIXED, Flow, Layer
 
 
 def unused(flow: Flow) -> Tensor:

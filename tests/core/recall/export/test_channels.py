@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cpg_core.recall.export.follow import followed
+from cpg_core.model.channels.follow import followed
 from cpg_core.recall.export.narrow import narrowed, without_unused
 from cpg_core.recall.export.unused import unused
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from core.people import face_task, people_backbone, people_spec, write_faces
 from core.tiny import learn
 from cpg_core.errors import CpgError
+from cpg_core.model.channels.flow import Flow
 from cpg_core.recall.export import narrow
-from cpg_core.recall.export.channels import Flow
 from cpg_core.recall.export.task import Exported, export
 from cpg_core.recall.export.unused import unused
 from cpg_core.recall.predictor import Serving

@@ -16,7 +16,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cpg_core.recall.export.channels import FIXED, Channels, Flow, Groups, Layer
+from cpg_core.model.channels.flow import FIXED, Channels, Flow, Groups, Layer
 
 LAYERS = (nn.Conv2d, nn.Linear, _BatchNorm, nn.PReLU)
 POINTWISE = (
