@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 
 from mlflow.entities import Run as MlflowRun
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.tracking import MlflowClient
 
 from cpg_core.storage.run import Run
 from flows.tracking.address import local_folder
@@ -33,7 +31,7 @@ def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
         Exception: as `flows.tracking.refusal.judge` takes them apart.
     """
     store = Store(run)
-    deleted = [line for record in records for line in _models(store.client, record)]
+    deleted = [line for record in records for line in _models(store, record)]
     for record in records:
         while (found := store.find({RECORD: record})) is not None:
             deleted.append(_delete_run(store, found))
@@ -51,24 +49,18 @@ def _tasks(store: Store, parent: MlflowRun) -> list[MlflowRun]:
     return list(store.client.search_runs([store.experiment], wanted, max_results=1000))
 
 
-def _models(client: MlflowClient, record: str) -> list[str]:
-    """Delete the versions of registered models that are of this record, their files first."""
-    deleted = []
-    for version in client.search_model_versions(f"tags.`{RECORD}` = '{record}'"):
-        if version.source:
-            _delete_files(version.source if version.model_id is None else _place(client, version.model_id))
+def _models(store: Store, record: str) -> list[str]:
+    """Delete the models that are of this record, their files first, and their versions in the registry."""
+    client, deleted, wanted = store.client, list[str](), f"tags.`{RECORD}` = '{record}'"
+    for version in client.search_model_versions(wanted):
         client.delete_model_version(version.name, str(version.version))
-        if version.model_id is not None:
-            with suppress(Exception):
-                client.delete_logged_model(version.model_id)
         if not client.search_model_versions(f"name = '{version.name}'"):
             client.delete_registered_model(version.name)
         deleted.append(f"model {version.name}, version {version.version}")
+    for model in client.search_logged_models([store.experiment], wanted):
+        _delete_files(str(model.artifact_location))
+        client.delete_logged_model(model.model_id)
     return deleted
-
-
-def _place(client: MlflowClient, model_id: str) -> str:
-    return str(client.get_logged_model(model_id).artifact_location)
 
 
 def _delete_run(store: Store, run: MlflowRun) -> str:

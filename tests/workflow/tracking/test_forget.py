@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cpg_core.recall.forget import carry_out, plan
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.erase import erase_elsewhere
 from flows.tracking.sync import sync
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+
+def models(client: MlflowClient, experiment: str) -> set[str]:
+    """The ids of the models of runs named so."""
+    found = client.search_logged_models([experiment])
+    names = {model.model_id: client.get_run(model.source_run_id).info.run_name for model in found}
+    return {model for model, name in names.items() if name == "shrunk"}
 
 
 def test_runs_and_models_are_deleted_and_the_run_is_recorded_anew(
@@ -21,15 +32,17 @@ def test_runs_and_models_are_deleted_and_the_run_is_recorded_anew(
     run = open_run(tmp_path, "shrunk")
     sync(run)
     client, delta = MlflowClient(tracking_uri=mlflow_store), (run.task_folder(1) / "delta.safetensors").read_bytes()
-    (before,) = client.search_model_versions("name = 'shrunk'")
+    (experiment,) = client.search_experiments(filter_string=f"name = '{run.spec.sequence}'")
+    before = models(client, experiment.experiment_id)
     said = list[str]()
     assert erase_elsewhere(carry_out(plan(run, "zero-one")), said.append, pushed=False) == []
     assert any("model shrunk, version 1" in line for line in said)
     (after,) = client.search_model_versions("name = 'shrunk'")
-    assert (before.model_id != after.model_id, after.description) == (True, "Tasks: two-three")
+    assert after.description == "Tasks: two-three"
+    kept = models(client, experiment.experiment_id)
+    assert len(before) == len(kept) == 1 and before != kept
     files = [path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()]
     assert files and all(delta != path.read_bytes() for path in files)
-    (experiment,) = client.search_experiments(filter_string=f"name = '{run.spec.sequence}'")
     found = client.search_runs([experiment.experiment_id], "tags.run = 'shrunk'")
     assert sorted(r.info.run_name for r in found) == ["001-two-three", "shrunk"]
 
