@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 from faults_damage import damage
+from faults_forget import killed_forgetting
 from faults_kills import Tally, campaign
 from faults_other import changed, data, full_disk, signals, two_at_once
 from faults_rows import Bench, Row, bench
@@ -40,6 +41,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "twice": (two_at_once,),
     "changed": (changed,),
     "damage": (damage,),
+    "forget": (killed_forgetting,),
     "disk": (full_disk,),
     "data": (data,),
     "servers": (prefect_away, mlflow_away, mlflow_database),

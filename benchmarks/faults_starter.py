@@ -18,8 +18,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-CHANGES = {"os.rename": 1, "os.remove": 0, "os.rmdir": 0, "os.mkdir": 0, "shutil.rmtree": 0}
+CHANGES = {"os.rename": 1, "os.link": 1, "os.remove": 0, "os.rmdir": 0, "os.mkdir": 0, "shutil.rmtree": 0}
 """Audit events that change a folder, and which argument is the path that they change."""
+
+EVERY = "every"
+"""The kind of all operations."""
 
 
 def main() -> None:
@@ -94,7 +97,7 @@ def _watch(root: Path, ledger: str, moment: dict[str, Any] | None) -> None:
         if not inside_rmtree and not path.startswith(prefix):
             return
         kinds = ("removal",) if inside_rmtree or event == "shutil.rmtree" else kinds_of(path.removeprefix(prefix))
-        for kind in left.keys() & kinds:
+        for kind in left.keys() & {*kinds, EVERY}:
             left[kind] -= 1
             if left[kind] == 0:
                 _strike(signal_number)

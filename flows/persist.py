@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cpg_core.storage.run import Run
-from flows.tracking.sync import Note, Tracker
 from flows.versioning.sync import choose_version
+
+if TYPE_CHECKING:
+    from flows.tracking.sync import Note, Tracker
 
 
 class Persist:
@@ -17,7 +20,7 @@ class Persist:
 
     def __init__(self, root: Path, *, track: bool) -> None:
         self._version = choose_version(root)
-        self._tracker = Tracker() if track else None
+        self._tracker = _tracker() if track else None
 
     def __call__(self, run: Run, note: Note) -> None:
         """Version and track a run as far as it is on disk."""
@@ -30,3 +33,9 @@ class Persist:
         """Why MLflow refused when it was asked last, and what helps; None if it did not."""
         refusal = self._tracker and self._tracker.refusal
         return str(refusal) if refusal else None
+
+
+def _tracker() -> Tracker:
+    from flows.tracking.sync import Tracker  # it needs the extra `workflow`, and learning without it does not
+
+    return Tracker()

@@ -6,15 +6,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cpg_core.backbones.parts.imagenet import MEAN, STD
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.goals import resolve as resolve_goals
 from cpg_core.config.profiles import overridden
 from cpg_core.config.settings import Settings, load_settings
 from cpg_core.config.task_settings import resolved, without
+from cpg_core.data.fields import MeanStd
 from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence, load_task, select
 from cpg_core.errors import CpgError
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
 from cpg_core.stages.backbone_rules import require_fit
+from cpg_core.stages.import_weights import checked
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run
 from flows.parameters import PARAMS, expanded
@@ -71,7 +75,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
         sequence=sequence.name,
         ordering=ordering,
         method=method.name,
-        backbone=sequence.backbone,
+        backbone=with_weights(sequence.backbone, settings, chosen[0]),
         profile=profile,
         seed=request.seed,
         goals={task.name: (goals | given)[task.name] for task in chosen},
@@ -80,6 +84,21 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
         versions=versions(),
         git_commit=git_commit(home),
     )
+
+
+def with_weights(backbone: BackboneSpec, settings: Settings, first: TaskSpec) -> BackboneSpec:
+    """A backbone with the digest of its weight file, if it begins from one, which is read and compared with it.
+
+    Raises:
+        CpgError: the file does not fit, or task 1 does not say how its images were normalised.
+    """
+    if backbone.weights is not None and not isinstance(first.normalise, MeanStd):
+        raise CpgError(
+            f"task '{first.name}': it is a pretrained network, which expects images as those it was trained on: "
+            "normalise: {mean: [...], std: [...]} of its weights; those of ImageNet are mostly "
+            f"{{mean: {list(MEAN)}, std: {list(STD)}}}"
+        )
+    return checked(backbone, settings.base_width)
 
 
 def begun(request: SequenceRequest, root: Path) -> Run:

@@ -8,7 +8,10 @@ A backbone file defines
   slices, so that growth can copy the old block into the leading corner. Its parameters have the same names at any
   width, and it draws nothing at random when it is trained, such as dropout: a stopped run could not end in the same
   bytes;
-- `GROWABLE = False`, where it has one width alone.
+- `GROWABLE = False`, where it has one width alone;
+- `SIZED = True`, where the number of features depends on the size of the images: it is then `build(width, size)`;
+- `HEAD`, the name that its published classifier has in weight files, and `WEIGHTS`, a function to the `Pretrained` by
+  their names: where there are weights that a run can begin from.
 
 What tasks share are the weights of its convolutions and linear layers; all else is private to each task.
 
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -47,6 +50,27 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Pretrained:
+    """Published weights of a backbone.
+
+    Attributes:
+        file: fetches the file if need be, and says where it is.
+        mean: of pixels in [0, 1], a channel each, that its images were normalised by; `std` likewise.
+        classes: its outputs.
+    """
+
+    file: Callable[[], Path]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+
+
+def no_weights() -> Mapping[str, Pretrained]:
+    """Of a backbone that is published without."""
+    return {}
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A backbone, and what it can do.
 
@@ -54,12 +78,18 @@ class Backbone:
         input: the images that it takes, at its default size.
         build: a width to the network with its channel counts times that; of one width: whatever is asked for.
         growable: whether it can be built at any width.
+        sized: whether `build` also takes the size of the images; if it is not given, the default one.
+        head: the name of the classifier in weight files; None: there are none.
+        weights: the published ones by their names.
     """
 
     name: str
     input: Input
-    build: Callable[[float], nn.Module]
+    build: Callable[..., nn.Module]
     growable: bool = True
+    sized: bool = False
+    head: str | None = None
+    weights: Callable[[], Mapping[str, Pretrained]] = no_weights
 
 
 def names() -> list[str]:
@@ -84,7 +114,15 @@ def find(name: str) -> Backbone:
     if name not in names():
         raise unknown("backbone", name, [*names(), *(f"{family}/NETWORK" for family in family_names())])
     module = importlib.import_module(f"{__name__}.{name}")
-    return Backbone(name, module.INPUT, module.build, getattr(module, "GROWABLE", True))
+    return Backbone(
+        name,
+        module.INPUT,
+        module.build,
+        growable=getattr(module, "GROWABLE", True),
+        sized=getattr(module, "SIZED", False),
+        head=getattr(module, "HEAD", None),
+        weights=getattr(module, "WEIGHTS", no_weights),
+    )
 
 
 def module_of(name: str) -> str:
@@ -109,6 +147,16 @@ def input_of(spec: BackboneSpec) -> Input:
             f"backbone {spec.name} takes images of {default.smallest} pixels a side or more, not {spec.size}"
         )
     return Input(default.channels, spec.size, default.smallest)
+
+
+def build(spec: BackboneSpec, width: float) -> nn.Module:
+    """The network of a backbone at a width, for images of the size asked for.
+
+    Raises:
+        CpgError: as `input_of`.
+    """
+    backbone = find(spec.name)
+    return backbone.build(width, input_of(spec).size) if backbone.sized else backbone.build(width)
 
 
 def channels(count: int, width: float) -> int:

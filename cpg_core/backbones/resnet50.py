@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from cpg_core.backbones import Input
+from cpg_core.backbones.parts.imagenet import torchvision_weights
 from cpg_core.backbones.parts.residual import ResNet
 
 INPUT = Input(channels=3, size=224, smallest=32)
+HEAD = "fc"
+WEIGHTS = partial(torchvision_weights, "resnet50")
 
 
 def build(width: float) -> nn.Module:

@@ -1,12 +1,24 @@
-"""What a sequence says of its backbone: `resnet18`, or `{name: resnet18, size: 96}`."""
+"""What a sequence says of its backbone: `resnet18`, or `{name: resnet18, size: 96, weights: IMAGENET1K_V1}`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from cpg_core.config.schema import Strict
+
+HUB = "hf://"
+SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 
 
 class BackboneSpec(Strict):
@@ -15,10 +27,15 @@ class BackboneSpec(Strict):
     Attributes:
         name: of a file in `cpg_core.backbones`, or `FAMILY/NETWORK`, such as `torchvision/mobilenet_v3_small`.
         size: pixels a side of its input; None: the backbone's default.
+        weights: that task 1 is imported from: a name of `cpg backbones`, a `.pth` or `.safetensors` file, or
+            `hf://OWNER/NAME/FILE`; None: task 1 is learned from random weights.
+        weights_sha256: of that file, once a run has been made; None before.
     """
 
     name: str
     size: int | None = Field(default=None, ge=1)
+    weights: str | None = None
+    weights_sha256: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -29,12 +46,28 @@ class BackboneSpec(Strict):
             raise ValueError(f"expected a name, such as resnet18, or {{name: resnet18, size: 96}}, got {raw!r}")
         return raw
 
+    @field_validator("weights")
+    @classmethod
+    def _of_the_folder(cls, weights: str | None, info: ValidationInfo) -> str | None:
+        """A relative path of a file is relative to the folder of the file that names it."""
+        if weights is None or not is_file(weights) or info.context is None:
+            return weights
+        return str((info.context["folder"] / Path(weights).expanduser()).resolve())
+
     @model_serializer(mode="wrap")
-    def _as_its_name(self, handler: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401  (what JSON can hold)
+    def _as_its_name(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:  # noqa: ANN401  (what JSON can hold)
         """Its name alone where all else is the default, as in runs of before anything else could be said."""
         said = {name: value for name, value in handler(self).items() if value is not None}
+        if self.weights is not None and is_file(self.weights) and info.context is not None:
+            folder, file = info.context["folder"].resolve(), Path(self.weights)
+            said["weights"] = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
         return said if len(said) > 1 else self.name
 
     def __str__(self) -> str:
         """For people: `resnet18`, or `resnet18 (size 96)`."""
         return self.name if self.size is None else f"{self.name} (size {self.size})"
+
+
+def is_file(weights: str) -> bool:
+    """Whether weights are a file on disk, rather than a name or on the Hugging Face hub."""
+    return not weights.startswith(HUB) and weights.endswith(SUFFIXES)

@@ -23,6 +23,7 @@ OMITTED: dict[str, Any] = {
     "grow": {"new_weights": "all", "reserve_x": 0.0},
     "prune": {
         "share": None,
+        "unit": "weight",
         "room_share": "exact",
         "min_sparsity": 0.0,
         "recover_epochs": 0,
@@ -30,6 +31,7 @@ OMITTED: dict[str, Any] = {
         "keep": "last",
     },
     "one_shot": {"schedule": {"kind": "constant"}},
+    "finetune": {"init_from": "random"},
     "retrain": {"compare": "compact"},
     "compute": {"precision": "float32"},
     "store": {"values": "float32", "private": "float32", "masks": "zlib"},

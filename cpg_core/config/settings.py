@@ -119,6 +119,9 @@ class Prune(Strict):
     share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         description="The one sparsity that is pruned to, whatever the goal says, in place of targets; null: search"
     )
+    unit: Literal["weight", "channel"] = Field(
+        description="What is released, and picked: single weights, or whole output channels (docs/channels.md)"
+    )
     targets: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
     epochs: Count = Field(description="Per target, the pruning epochs included")
     prune_epochs: Count
@@ -164,6 +167,7 @@ class Finetune(Strict):
     """A model apart that begins from an earlier task's: as `pick_train`, at another rate."""
 
     lr: Positive
+    init_from: Literal["random", "first"] = Field(description="Which earlier task's: a random one's, or the first's")
 
 
 class Ewc(Strict):

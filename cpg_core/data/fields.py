@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,12 +24,22 @@ Part = Literal["train", "test"]
 
 
 def _from_folder(path: Path, info: ValidationInfo) -> Path:
-    """Make a relative path relative to the folder of the file that names it."""
-    path = path.expanduser()
+    """Make a relative path relative to the folder of the file that names it; `$NAME/...` lies where a variable says."""
+    path = _from_environment(path.expanduser())
     if info.context is None or path == DOWNLOADED:  # that one is in the working folder, whoever names it
         return path
     folder: Path = info.context["folder"]
     return (folder / path).resolve()
+
+
+def _from_environment(path: Path) -> Path:
+    first, *rest = path.parts or ("",)
+    if not first.startswith("$"):
+        return path
+    name = first.removeprefix("$")
+    if not os.environ.get(name):
+        raise ValueError(f"{path}: {first} is not set; set it to the folder that holds {'/'.join(rest)}")
+    return Path(os.environ[name]).expanduser().absolute().joinpath(*rest)
 
 
 def _to_folder(path: Path, info: SerializationInfo) -> str:
@@ -41,7 +52,8 @@ def _to_folder(path: Path, info: SerializationInfo) -> str:
 
 Place = Annotated[Path, AfterValidator(_from_folder), PlainSerializer(_to_folder, when_used="json")]
 """Where images lie. Read and written with the context `{"folder": Path}`, it is relative to that folder in the file
-and absolute in memory: the folder of the YAML file that a person writes, or the root of the run that is stored."""
+and absolute in memory: the folder of the YAML file that a person writes, or the root of the run that is stored. One
+that begins with `$NAME` lies in the folder that this variable of the environment names."""
 
 DOWNLOADED = Path("data/raw/torchvision")
 

@@ -33,14 +33,18 @@ def fit(image: Tensor, size: int, resize: Resize = "crop") -> Tensor:
     if resize == "squash":
         squashed: Tensor = F.resize(image, [size, size], antialias=True)
         return squashed
-    short_side = size if size <= SMALL_SIDE else round(size * 256 / 224)
     height, width = image.shape[1:]
     most = MOST_SIDES * min(height, width)
     if max(height, width) > most:
         image = F.center_crop(image, [min(height, most), min(width, most)])
-    resized: Tensor = F.resize(image, [short_side], antialias=True)
+    resized: Tensor = F.resize(image, [short_side(size)], antialias=True)
     cropped: Tensor = F.center_crop(resized, [size, size])
     return cropped
+
+
+def short_side(size: int) -> int:
+    """To how many pixels the short side is resized before the middle of `size` x `size` is taken."""
+    return size if size <= SMALL_SIDE else round(size * 256 / 224)
 
 
 def random_resized_crop(image: Tensor, size: int, *seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Independent models, each fine-tuned from the model of a randomly chosen earlier task."""
+"""Independent models, each fine-tuned from the model of an earlier task: a random one, or the first."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from cpg_core.stages.stage_table import STAGES
 from cpg_core.storage.run import RunSpec
 
 
-def random_earlier_task(spec: RunSpec, index: int) -> int | None:
-    """Drawn by the run's seed and the task's name."""
+def earlier_task(spec: RunSpec, index: int) -> int | None:
+    """Drawn by the run's seed and the task's name; or the first, as where that is a pretrained network."""
+    if spec.settings.finetune.init_from == "first":
+        return 1
     return 1 + derive(spec.seed, "earlier", spec.tasks[index - 1].name) % (index - 1)
 
 
@@ -29,12 +31,12 @@ def fine_tune(context: TaskContext, request: Request, state: TaskState | None, p
 
 METHOD = Method(
     name="finetune",
-    source="independent models, each begun from that of a randomly chosen earlier task",
+    source="independent models, each begun from that of an earlier task (`finetune.init_from`)",
     stages={**STAGES, "pick_train": fine_tune},
     growth=NoGrowth(),
     pruning=NoPruning(),
     independent=True,
-    init_from=random_earlier_task,
+    init_from=earlier_task,
     fresh_init=fresh_for_the_first,
     count=weights_of_a_network_each,
 )

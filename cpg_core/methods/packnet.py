@@ -14,9 +14,8 @@ from cpg_core.model.state import TaskState
 from cpg_core.stages import method_parts
 from cpg_core.stages.context import Method, Outcome, Place, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
-from cpg_core.stages.prune import available_weights, train_pruned
+from cpg_core.stages.prune import release_of, train_pruned
 from cpg_core.stages.prune_rules import GradualPruning
-from cpg_core.stages.prune_schedule import Release
 from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.stages.train_state import plan_of
@@ -43,7 +42,7 @@ def prune_once(context: TaskContext, request: Request, state: TaskState | None, 
     """Cut before the first step, then train what is left."""
     assert state is not None and request.target is not None
     config = context.settings.one_shot
-    release = Release(available_weights(context, request.budget_x), start=0.0, target=request.target, steps=1, every=1)
+    release = release_of(context, state, request.target, steps=1, every=1)
     plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
     return train_pruned(context, state, replace(plan, before_step=release), place)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cpg_core import backbones
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.model.layers import Layers
 from cpg_core.model.precision import activations, products
 from cpg_core.objectives import Objective
@@ -54,14 +55,15 @@ def width(base_width: float, budget_x: float) -> float:
 
 
 def build(
-    backbone: str, width: float, classes: int, *seed: int | str, objective: Objective = CLASSIFICATION
+    backbone: BackboneSpec | str, width: float, classes: int, *seed: int | str, objective: Objective = CLASSIFICATION
 ) -> Network:
-    """A freshly initialised network; the same seed words give the same weights."""
+    """A freshly initialised network; the same seed words give the same weights. A name is the backbone as it is."""
+    spec = BackboneSpec(name=backbone) if isinstance(backbone, str) else backbone
     with seeded(*seed):
-        return Network(backbones.find(backbone).build(width), classes, objective)
+        return Network(backbones.build(spec, width), classes, objective)
 
 
-def empty(backbone: str, width: float, classes: int, objective: Objective) -> Network:
+def empty(backbone: BackboneSpec, width: float, classes: int, objective: Objective) -> Network:
     """A network whose tensors hold nothing yet: all of them are to be written by `cpg_core.model.state.install`."""
     with torch.device("meta"):
         network = build(backbone, width, classes, objective=objective)
@@ -71,13 +73,17 @@ def empty(backbone: str, width: float, classes: int, objective: Objective) -> Ne
 def shared_parameters(network: Network) -> dict[str, nn.Parameter]:
     """The weights of the backbone's convolutions and linear layers: what tasks compete for."""
     return {
-        f"{name}.weight": cast(nn.Parameter, module.weight)
-        for name, module in network.backbone.named_modules()
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+        f"{name}.weight": cast(nn.Parameter, module.weight) for name, module in shared_layers(network.backbone).items()
     }
 
 
-def shared_shapes(backbone: str, width: float) -> dict[str, torch.Size]:
+def shared_layers(backbone: nn.Module) -> dict[str, nn.Module]:
+    """The convolutions and linear layers of a backbone by name, in its order."""
+    kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+    return {name: module for name, module in backbone.named_modules() if isinstance(module, kinds)}
+
+
+def shared_shapes(backbone: BackboneSpec, width: float) -> dict[str, torch.Size]:
     """The shapes of the shared layers at a width, with no weight made."""
     with torch.device("meta"):
         network = build(backbone, width, 2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.model.layers import Layers, copy_leading_block
 from cpg_core.model.network import Network, empty, private_tensors, shared_parameters
 from cpg_core.model.ownership import released
@@ -98,7 +99,7 @@ def released_count(shared: Shared) -> int:
 
 
 def loaded_network(
-    backbone: str,
+    backbone: BackboneSpec,
     width: float,
     classes: int,
     objective: Objective,

@@ -14,8 +14,9 @@ from cpg_core.stages.frozen_tasks import network_of, probe_of
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import digest, sha256
+from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.records import TaskRecord
-from cpg_core.storage.run import RECORD, Run
+from cpg_core.storage.run import DELTA, RECORD, Run
 
 ROUNDING = 1e-3
 """Logits of another processor, device or torch differ in their last bits; by more than this they differ in earnest."""
@@ -35,9 +36,10 @@ def audit(run: Run) -> list[Finding]:
     """Check every frozen task's files, place in the chain, and logits on the model that all of them make up.
 
     A task whose files are damaged is named; tasks before it are still checked on the model up to it, and tasks after
-    it, whose weights rest on it, are named as not recallable. A run without a frozen task fails: nothing is proven.
+    it, whose weights rest on it, are named as not recallable. Tasks that were forgotten are named, and fail where files
+    of a task are back. A run that never had a frozen task fails: nothing is proven.
     """
-    if run.frozen() == 0:
+    if run.frozen() == 0 and not run.spec.forgotten:
         return [Finding(run.spec.name, "tasks", ok=False, detail="no task is frozen, so there is nothing to check")]
     findings: list[Finding] = []
     sound: list[tuple[TaskRecord, Delta]] = []
@@ -65,7 +67,18 @@ def audit(run: Run) -> list[Finding]:
         findings += _results(run, index)
     for record, delta in sound:
         findings.append(_probe(assembly, shared, record, delta))
-    return findings
+    return findings + [_forgotten(run, gone) for gone in run.spec.forgotten]
+
+
+def _forgotten(run: Run, gone: Forgotten) -> Finding:
+    """Whether nothing of a forgotten task lies in the run's folder."""
+    known = {run.label(index) for index in range(1, len(run.spec.tasks) + 1)}
+    strays = sorted({path.parent.name for path in run.folder.glob("*/*") if path.name in (RECORD, DELTA)} - known)
+    if strays:
+        return Finding(gone.label, "forgotten", ok=False, detail=f"of no task of this run: {', '.join(strays)}; delete")
+    detail = f"forgotten on {gone.time[:10]}; {gone.freed_share:.1%} of its weights were freed"
+    left = "; not erased everywhere yet: cpg forget " + run.spec.name if gone.left else ""
+    return Finding(gone.label, "forgotten", ok=True, detail=detail + left)
 
 
 def _results(run: Run, index: int) -> list[Finding]:

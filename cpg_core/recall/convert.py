@@ -45,7 +45,7 @@ def convert(run: Run, name: str, store: Store, progress: Progress = silent) -> l
         CpgError: nothing is frozen, there is a run of that name, or the images of a task are not at hand.
     """
     settings = run.spec.settings.model_copy(update={"store": store})
-    spec = run.spec.model_copy(update={"name": checked_name(name), "settings": settings})
+    spec = run.spec.model_copy(update={"name": checked_name(name), "settings": settings, "base": ()})
     made, frozen = Run(run.root, spec), run.frozen()
     if frozen == 0:
         raise CpgError(f"run {run.spec.name}: no task is frozen yet, so there is nothing to convert")

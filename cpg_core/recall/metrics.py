@@ -42,9 +42,18 @@ def row(run: Run, index: int, recall: Callable[[str], float] | None = None) -> d
         "redundancy x": round(record.redundancy_x, 3),
         "picked %": None if record.picked is None else _percent(record.picked),
         "sparsity": round(record.sparsity, 3),
+        **_living(record),
         "bytes": record.delta_bytes,
         "seconds": None if (spent := seconds(run, index)) is None else round(spent, 1),
     }
+
+
+def _living(record: TaskRecord) -> dict[str, object]:
+    """Shares of the channels and of the multiply-adds of an image that are left, where channels are pruned."""
+    if (left := record.living) is None:
+        return {}
+    shares = left.channels / left.of_channels, left.multiply_adds / left.of_multiply_adds
+    return dict(zip(("channels %", "adds %"), map(_percent, shares), strict=True))
 
 
 def stage_seconds(run: Run, index: int) -> dict[str, float]:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from cpg_core import objectives
 from cpg_core.backbones import Input
-from cpg_core.config.suggestions import unknown
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.decode import decode, to_pixels
 from cpg_core.data.reading import Broken
@@ -29,12 +28,10 @@ from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
+from cpg_core.recall.network_cache import MOST_BYTES, NetworkCache
 from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import eval_mode
-
-NETWORKS = 4
-"""Networks kept ready; that of another task is put together again from the shared weights."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +61,20 @@ class Answer:
 class Serving:
     """The frozen tasks of a run, ready to answer; may be asked from several threads.
 
+    Args:
+        run: what is frozen of it.
+        most_bytes: of networks that stay ready; that of another task is put together again from the shared weights.
+
     Raises:
         Damaged: naming the checkpoint file that is damaged or missing.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, most_bytes: int = MOST_BYTES) -> None:
         self._run = run
         self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
         self._assembly = assembly_of(run)
         self._shared = self._assembly.rebuild(run.frozen())
-        self._networks: dict[str, Network] = {}
+        self._networks = NetworkCache(most_bytes)
         # The number of torch's threads is one for the whole process.
         self._one_at_a_time = threading.Lock()
 
@@ -141,15 +142,24 @@ class Serving:
             CpgError: there is not.
         """
         if task not in self._tasks:
-            raise unknown("task", task, self.tasks)
+            raise self._run.unknown_task(task, self.tasks)
+
+    def switch(self, task: str) -> None:
+        """Put the network of a task together, unless it is ready: what `answer` does first.
+
+        Raises:
+            CpgError: there is no such task.
+            Damaged: the task's checkpoint is damaged.
+        """
+        self.require(task)
+        with self._one_at_a_time:
+            self._network(task)
 
     def _network(self, task: str) -> Network:
-        if task not in self._networks:
-            while len(self._networks) >= NETWORKS:
-                self._networks.pop(next(iter(self._networks)))
-            recallable = self._assembly.recallable(self._tasks[task])
-            self._networks[task] = network_of(self._assembly, self._shared, *recallable)
-        return self._networks[task]
+        def make() -> Network:
+            return network_of(self._assembly, self._shared, *self._assembly.recallable(self._tasks[task]))
+
+        return self._networks.get(task, make)
 
 
 def read_images(images: object, wanted: Input, resize: Resize = "crop") -> Tensor:

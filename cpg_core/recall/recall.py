@@ -9,15 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cpg_core.config.suggestions import unknown
 from cpg_core.data.identities import load_pairs_split
 from cpg_core.data.pairs import pairs_in
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
+from cpg_core.model.network import Network
 from cpg_core.stages.frozen_tasks import network_of, split_accuracy, split_by_class
 from cpg_core.storage.files import Damaged
+from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
 
 
@@ -44,6 +45,28 @@ def device_note(run: Run) -> str | None:
     return f"run {run.spec.name} was learned with compute.device=cuda; there is no GPU here: read on the CPU"
 
 
+def recalled(run: Run, task: str) -> tuple[TaskRecord, Network]:
+    """The record of a frozen task and its network on the current model, on the device at hand.
+
+    If a later task's checkpoint is damaged, the model up to the task is used: it recalls the same bits.
+
+    Raises:
+        CpgError: there is no such task, or it or one before it is damaged.
+    """
+    frozen = {spec.name: index for index, spec in enumerate(run.spec.tasks, 1) if run.is_frozen(index)}
+    if task not in frozen:
+        raise run.unknown_task(task, list(frozen))
+    index = frozen[task]
+    record, assembly = run.record(index), assembly_of(run)
+    try:
+        shared = assembly.shared()
+    except Damaged:
+        if assembly.overwrites:
+            raise
+        shared = assembly.rebuild(index)
+    return record, network_of(assembly, shared, record, run.delta(index, record))
+
+
 def evaluate(run: Run, task: str, folder: Path | None = None, progress: Progress = silent) -> float:
     """The score of a frozen task on the current model; arguments and errors as of `evaluated`."""
     return evaluated(run, task, folder, progress).score
@@ -55,32 +78,21 @@ def evaluated(run: Run, task: str, folder: Path | None = None, progress: Progres
     Of a task that is tested on pairs: on those of `folder/pairs.txt` or `folder/pairs.csv`, with images beside it.
 
     `progress` is told as images are read, and once more as they are evaluated.
-    If a later task's checkpoint is damaged, the model up to the task is used: it recalls the same bits.
 
     Raises:
-        CpgError: there is no such task, or it or one before it is damaged.
+        CpgError: as `recalled`.
     """
-    frozen = {spec.name: index for index, spec in enumerate(run.spec.tasks, 1) if run.is_frozen(index)}
-    if task not in frozen:
-        raise unknown("task", task, frozen)
-    index = frozen[task]
-    record, assembly = run.record(index), assembly_of(run)
+    record, network = recalled(run, task)
     split = None
     if folder is not None:
+        spec = run.spec.tasks[record.index - 1]
         load = partial(load_eval_split, folder, record.classes)
-        if (pairs := run.spec.tasks[index - 1].pairs) is not None:
-            load = partial(load_pairs_split, pairs_in(folder, pairs))
-        how = run.spec.tasks[index - 1].augment.resize
-        split = load(image_size=run.input.size, channels=run.input.channels, progress=progress, resize=how)
+        if spec.pairs is not None:
+            load = partial(load_pairs_split, pairs_in(folder, spec.pairs))
+        size, channels = run.input.size, run.input.channels
+        split = load(image_size=size, channels=channels, progress=progress, resize=spec.augment.resize)
     with deterministic(record.machine.threads):
-        try:
-            shared = assembly.shared()
-        except Damaged:
-            if assembly.overwrites:
-                raise
-            shared = assembly.rebuild(index)
-        network = network_of(assembly, shared, record, run.delta(index, record))
-        split = run.test_split(index, progress) if split is None else split
+        split = run.test_split(record.index, progress) if split is None else split
         mean, std = torch.tensor(record.mean), torch.tensor(record.std)
         if network.objective.by_class is None:
             return Evaluated(split_accuracy(run, network, split, mean, std, progress), record.classes, None)

@@ -19,10 +19,11 @@ KIND_OF_GROUP = {
     "where.odds": "positions",
     "pick": "picks",
     "pick.odds": "picks",
-    "norm": "batch norm",
+    "norm": "norms, PReLU",
     "bias": "biases",
     "head": "head",
 }
+PRIVATE_KINDS = ("batch norm", "biases", "head")
 REST = "rest"
 """Header of the file, shapes, probe logits, codec."""
 KINDS = (*dict.fromkeys(KIND_OF_GROUP.values()), REST)

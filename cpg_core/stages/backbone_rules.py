@@ -10,6 +10,7 @@ from cpg_core import backbones
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.settings import Settings
 from cpg_core.errors import CpgError
+from cpg_core.model.channels.units import channel_units
 from cpg_core.model.network import width
 from cpg_core.stages.context import Method
 
@@ -18,11 +19,11 @@ def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
     """Let a method learn with a backbone only if it can.
 
     Raises:
-        CpgError: with a line for each reason why not.
+        CpgError: with a line for each reason why not, or since its channels cannot be followed where they are pruned.
     """
     backbone, takes = backbones.find(spec.name), backbones.input_of(spec)
     with torch.device("meta"):
-        network = backbone.build(width(settings.base_width, 1.0))
+        network = backbones.build(spec, width(settings.base_width, 1.0))
     problems = []
     if not backbone.growable:
         problems += _of_one_width(method, settings)
@@ -33,6 +34,8 @@ def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
             f"{random[0]} is dropout: what it draws is not saved, so a stopped run would end in other bytes"
         )
     problems += _of_its_features(network, takes)
+    if settings.prune.unit == "channel" and not problems:
+        channel_units(spec.name, width(settings.base_width, 1.0), 2, takes.channels, takes.size)
     if problems:
         raise CpgError("\n".join(f"backbone {spec}: {problem}" for problem in problems))
 

@@ -18,7 +18,6 @@ def check(context: TaskContext, request: Request, state: TaskState | None, place
     began = time.monotonic()
     trained = read_record(place.folder.parent, request.source)
     accuracy = accuracy_of_state(context, state)
-    assert trained.train_accuracy is not None
     gate = passes_gate(trained.train_accuracy, context.settings.check.min_train_accuracy)
     fields: Fields = {"accuracy": accuracy, "train_accuracy": trained.train_accuracy, "gate": gate}
     fields["met"] = meets_goal(context, accuracy, gate)

@@ -44,7 +44,7 @@ def recalled_network(
     at, compute = width(spec.settings.base_width, budget_x), spec.settings.compute
     device = device_at_hand(compute.device)
     return loaded_network(
-        spec.backbone.name, at, classes, objective, weights, delta.private, device, compute.precision
+        spec.backbone, at, classes, objective, weights, delta.private, device, compute.precision
     ).eval()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from cpg_core.stages.context import TaskContext
 
 
-def passes_gate(train_accuracy: float, least: float | None) -> bool | None:
-    """Whether training accuracy exceeds the least; None where there is no such gate."""
-    return None if least is None else train_accuracy > least
+def passes_gate(train_accuracy: float | None, least: float | None) -> bool | None:
+    """Whether training accuracy exceeds the least; None where there is no such gate, or nothing was trained."""
+    return None if least is None or train_accuracy is None else train_accuracy > least
 
 
 def least(context: TaskContext) -> float:

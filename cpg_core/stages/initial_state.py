@@ -9,6 +9,7 @@ from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, build, private_tensors, shared_parameters, width
 from cpg_core.model.state import TaskState
 from cpg_core.seeds import seeded
+from cpg_core.stages.channels import units_of
 from cpg_core.stages.context import TaskContext
 
 LINEAR_STD = 0.01
@@ -19,7 +20,7 @@ def fresh_network(context: TaskContext, budget_x: float) -> Network:
     spec = context.run.spec
     at = width(spec.settings.base_width, budget_x)
     words = (*spec.seed_words, "network", context.name, str(budget_x))
-    network = build(spec.backbone.name, at, len(context.data.classes), *words, objective=context.objective)
+    network = build(spec.backbone, at, len(context.data.classes), *words, objective=context.objective)
     if spec.settings.linear_init == "normal":
         with seeded(*words, "linear"):
             draw_linear(network)
@@ -42,7 +43,8 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
         context: the task.
         budget_x: the width to begin at.
         released_init: `random`: released weights as in a fresh network; `zero`: as released; `border`: as released
-            in the leading block that the network was before this task, and random around it. Task 1 is always random.
+            in the leading block that the network was before this task, and random around it. Task 1 is always random,
+            and, where channels are pruned, so is one that would be 0: its ReLU would have no gradient.
     """
     method, index = context.method, context.index
     network = fresh_network(context, budget_x)
@@ -58,6 +60,16 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
         for name, value in context.previous.items():
             if not name.startswith("head."):
                 copy_leading_block(private[name], value)
+    channels = units_of(context, budget_x)
+    if channels is not None:
+        free = ~channels.having({name: mask | (start[name] != 0) for name, mask in older.items()})
+        start = {
+            name: torch.where(channels.weights(name, free, weight.dim()), fresh[name], weight)
+            for name, weight in start.items()
+        }
+        untrained = private_tensors(network)
+        for name, places in channels.private.items():
+            private[name] = torch.where(free[places], untrained[name], private[name])
     return TaskState(
         budget_x=budget_x,
         own=own,

@@ -12,6 +12,8 @@ from cpg_core.storage.records import StageRecord
 def next_stage(method: Method, done: Sequence[StageRecord], rules: Rules) -> Request | None:
     """The stage that follows those done (Algorithm 1); None after `freeze`."""
     growth, number = method.growth, len(done) + 1
+    if not done and rules.imports:
+        return Request("import", number, None, rules.budget_x)
     if not done:
         budget_x = growth.at_start(rules)
         if budget_x is not None:
@@ -19,12 +21,12 @@ def next_stage(method: Method, done: Sequence[StageRecord], rules: Rules) -> Req
         return Request("pick_train", number, None, rules.budget_x)
     last = done[-1]
     match last.stage:
-        case "pick_train":
+        case "pick_train" | "import":
             return Request("check", number, last.number, last.budget_x)
         case "grow":
             return Request("pick_train", number, last.number, last.budget_x)
         case "check":
-            grown = None if last.met else growth.on_miss(last, rules)
+            grown = None if last.met or rules.imports else growth.on_miss(last, rules)
             if grown is not None:
                 budget_x, source = grown
                 return Request("grow", number, source, budget_x)

@@ -27,7 +27,7 @@ def pick_train_at(lr: float, context: TaskContext, request: Request, state: Task
     picks_some = method.learns_picks(context.index)
     learns_picks = picks_some and learned(config.picks)
     if picks_some and isinstance(config.picks, RandomPicks):
-        state = replace(state, pick=random_picks(context, state.pick, config.picks))
+        state = replace(state, pick=random_picks(context, state, config.picks))
     plan = replace(
         plan_of(context, request, config.epochs, lr, config.schedule),
         keep=config.keep,

@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import cast
 
 from cpg_core.data.batches import batch_count
+from cpg_core.machine import device_of
 from cpg_core.model.ownership import count
 from cpg_core.model.state import TaskState
+from cpg_core.stages.channel_release import ReleaseChannels
+from cpg_core.stages.channels import units_of
 from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.goal import meets_goal, passes_gate
 from cpg_core.stages.prune_schedule import Release
@@ -20,18 +23,27 @@ def prune(context: TaskContext, request: Request, state: TaskState | None, place
     """Release the smallest of the task's own weights, layer by layer, up to the target; the picks stand still."""
     assert state is not None and request.target is not None
     config = context.settings.prune
-    available = available_weights(context, request.budget_x)
     batches = batch_count(len(context.data.train), context.settings.batch_size, context.ranks.share.of)
-    release = Release(
-        available,
-        start=1 - count(state.own) / max(sum(available.values()), 1),
-        target=request.target,
-        steps=config.prune_epochs * batches,
-        every=config.every_steps,
-    )
+    release = release_of(context, state, request.target, config.prune_epochs * batches, config.every_steps)
     plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
     plan = replace(plan, before_step=release, keep=config.keep, judged_from=config.prune_epochs)
     return train_pruned(context, state, plan, place)
+
+
+def release_of(
+    context: TaskContext, state: TaskState, target: float, steps: int, every: int
+) -> Release | ReleaseChannels:
+    """From what a state holds to a target, in so many steps: single weights, or whole channels (`prune.unit`)."""
+    units = units_of(context, state.budget_x)
+    if units is None:
+        available = available_weights(context, state.budget_x)
+        held = 1 - count(state.own) / max(sum(available.values()), 1)
+        return Release(available, held, target, steps, every)
+    free = {name: ~mask for name, mask in context.older(context.shared(state.budget_x)).items()}
+    can_go = units.having(free) & units.removable
+    held = 1 - int((units.having(state.own) & can_go).sum()) / max(int(can_go.sum()), 1)
+    device = device_of(context.settings.compute.device)
+    return ReleaseChannels(units.to(device), can_go.to(device), held, target, steps, every)
 
 
 def train_pruned(context: TaskContext, state: TaskState, plan: Plan, place: Place) -> Outcome:

@@ -18,6 +18,14 @@ def cubic(start: float, end: float, done: float) -> float:
     return end + (start - end) * (1 - min(max(done, 0.0), 1.0)) ** 3
 
 
+def sparsity_at(done: int, start: float, target: float, steps: int, every: int) -> float | None:
+    """What the schedule asks for after `done` of the pruning steps; None where nothing is released."""
+    last = steps - 1
+    if done > last or (done % every and done != last):
+        return None
+    return cubic(start, target, done / last if last else 1.0)
+
+
 def release_count(available: int, sparsity: float) -> int:
     """How many of a layer's `available` weights are released at a sparsity: rounded down, exact at 0 and 1."""
     return math.floor(available * sparsity + 1e-9)
@@ -83,10 +91,9 @@ class Release:
 
     def __call__(self, network: Network, optimizer: TaskOptimizer, done: int) -> None:
         """Release what the schedule asks for before the step after `done` others; pruned weights stay at 0."""
-        last = self.steps - 1
-        if done > last or (done % self.every and done != last):
+        sparsity = sparsity_at(done, self.start, self.target, self.steps, self.every)
+        if sparsity is None:
             return
-        sparsity = cubic(self.start, self.target, done / last if last else 1.0)
         trainable = optimizer.trainable()
         for name, parameter in shared_parameters(network).items():
             own = trainable[name]

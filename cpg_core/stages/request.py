@@ -16,6 +16,7 @@ class Rules:
 
     Attributes:
         tasks_left: how many come after it.
+        imports: the task is a pretrained network.
         budget_x: of the network before the task.
         owned_x: weights that earlier tasks own over the base network's shared weights.
     """
@@ -25,6 +26,7 @@ class Rules:
     tasks_left: int
     budget_x: float
     owned_x: float = 0.0
+    imports: bool = False
 
 
 @dataclass(frozen=True)

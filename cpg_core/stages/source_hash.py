@@ -17,7 +17,7 @@ from cpg_core.backbones import module_of
 from cpg_core.storage.run import RunSpec
 
 PACKAGE = Path(__file__).parents[1]
-EXEMPT = ("recall/",)
+EXEMPT = ("recall/", "data/faces/")
 """Files and rooms that cannot change what is learned: nothing that trains imports them."""
 
 

@@ -12,6 +12,7 @@ from cpg_core.machine import device_of, machine
 from cpg_core.model.network import width
 from cpg_core.model.ownership import size
 from cpg_core.model.state import TaskState, released_count
+from cpg_core.stages.channels import living
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.goal import least
 from cpg_core.stages.stored_delta import Written
@@ -62,6 +63,7 @@ def task_record(context: TaskContext, learned: Learned, stages: list[StageRecord
         released=released,
         sparsity=frozen.sparsity,
         picked=frozen.picked,
+        living=living(context, learned.state),
         backbone=spec.backbone,
         width=width(settings.base_width, frozen.budget_x),
         classes=data.classes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -12,9 +12,11 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, private_tensors, shared_parameters, width
 from cpg_core.model.ownership import size
 from cpg_core.model.state import Shared, TaskState, effective, loaded_network
+from cpg_core.stages.channels import channel_picks, units_of, whole_channels
 from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.request import Request
 from cpg_core.storage.records import Epoch
+from cpg_core.training.dead_channels import ResetDead
 from cpg_core.training.loop import Plan, decide_accuracy, diverged, train
 from cpg_core.training.optimizer import TaskOptimizer, compiles
 from cpg_core.training.score_rules import score_rule_of
@@ -56,12 +58,14 @@ def train_state(
     shared, settings = context.shared(state.budget_x), context.settings
     network = network_of_state(context, state)
     device = next(network.parameters()).device
+    rule = score_rule_of(settings.pick_train) if learns_picks else None
     optimizer = TaskOptimizer(
         network,
         trainable,
         _fixed_values(network, shared, context.older(shared) if learns_picks else None),
         settings.optimizer,
-        scores=score_rule_of(settings.pick_train) if learns_picks else None,
+        scores=rule,
+        channels=None if rule is None else channel_picks(context, state.budget_x, rule, trainable),
         compiled=compiles(settings.compute.compile, device, size(shared.owner)),
     )
     epochs, seconds, kept = train(
@@ -78,12 +82,16 @@ def train_state(
 
 def train_own(context: TaskContext, state: TaskState, plan: Plan, place: Place, *, learns_picks: bool) -> Outcome:
     """Train what the task holds, and its picks if they are learned; the task then holds what is still trained."""
+    units = units_of(context, state.budget_x)
+    if units is not None:
+        plan = replace(plan, after_step=ResetDead(units.to(device_of(context.settings.compute.device))))
     trained = train_state(context, state, plan, place, trainable=state.own, learns_picks=learns_picks)
     pick = state.pick
     if learns_picks:
         older = context.older(context.shared(state.budget_x))
         # A pick whose weight is 0 changes nothing, so picks are read off the effective weights.
         pick = {name: older[name] & (weight != 0) for name, weight in trained.weights.items()}
+        pick = pick if units is None else whole_channels(units, pick, older)
     return outcome_of(trained, state.budget_x, own=trained.trainable, pick=pick)
 
 
@@ -110,7 +118,7 @@ def network_of_state(context: TaskContext, state: TaskState) -> Network:
     """The network that computes with a state, on its device."""
     spec = context.run.spec
     return loaded_network(
-        spec.backbone.name,
+        spec.backbone,
         width(spec.settings.base_width, state.budget_x),
         len(context.data.classes),
         context.objective,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from cpg_core.config.method_settings import settings_of
 from cpg_core.config.schema import Strict
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
+from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.run import Run, RunSpec
 
 IDENTITY = ("sequence", "method", "backbone")
@@ -20,23 +22,55 @@ def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
 
     With nothing frozen its settings may still change. Images may have moved: where a task differs in nothing but its
     source, and the images there have the digest of those that were learned, the source is the wanted one from now on.
+    Tasks that were forgotten are not learned again.
 
     Raises:
-        CpgError: it is another run, with what differs.
+        CpgError: it is another run, with what differs; or all of its tasks were forgotten.
     """
-    frozen, tasks = there.frozen(), there.spec.tasks
+    begun, tasks = there.frozen() or there.spec.forgotten, there.spec.tasks
     lines = _fields(there.spec, wanted, IDENTITY)
-    if frozen and not lines:
+    if begun and not lines:
+        wanted = _without_forgotten(there.spec, wanted)
         tasks, others = _tasks(there, wanted)
         lines = _fields(there.spec, wanted, ("ordering", "profile", "seed"))
         lines += [*_goals(there.spec, wanted), *_settings(there.spec, wanted), *others]
     if lines:
+        lines += [
+            f"task {gone.index} of then was forgotten on {gone.time[:10]}, its name too; to learn more: "
+            f"cpg add {there.spec.name} TASK.yaml"
+            for gone in there.spec.forgotten
+            if gone.name is None
+        ]
         told = "\n".join(f"  {line}" for line in lines)
         raise CpgError(
             f"{there.folder}: this folder holds another run:\n{told}\n"
             "Give the command that made it, or another name with --run."
         )
     return there.spec.model_copy(update={"tasks": tasks})
+
+
+def forgotten_of(there: RunSpec, names: Iterable[str]) -> list[Forgotten]:
+    """Those of some tasks that a run has forgotten and not learned again since."""
+    wanted = set(names) - {task.name for task in there.tasks}
+    return [gone for gone in there.forgotten if gone.name in wanted]
+
+
+def _without_forgotten(there: RunSpec, wanted: RunSpec) -> RunSpec:
+    """What is wanted but for what the run has forgotten.
+
+    Raises:
+        CpgError: nothing is left.
+    """
+    gone = {task.name for task in forgotten_of(there, (task.name for task in wanted.tasks))}
+    left = tuple(task for task in wanted.tasks if task.name not in gone)
+    if gone and not left:
+        names = ", ".join(task.name for task in wanted.tasks)
+        raise CpgError(
+            f"run {there.name}: all of these tasks were forgotten: {names}; "
+            f"they are not learned again by themselves; to learn one: cpg add {there.name} TASK.yaml; "
+            "to begin anew: --run NEW"
+        )
+    return wanted.model_copy(update={"tasks": left})
 
 
 def _fields(there: RunSpec, here: RunSpec, names: tuple[str, ...]) -> list[str]:

@@ -91,6 +91,11 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
     _replace(path, lambda aside: _write_bytes(aside, content), sync)
 
 
+def write_by(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file by a function that is given a place aside; where it raises, nothing is left of it."""
+    _replace(path, write, sync=True)
+
+
 def read_tensors(path: Path, expected_sha256: str) -> Layers:
     """The tensors in a safetensors file.
 
@@ -166,6 +171,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path, depth: int = -1) -> None:
+    """Bring the entries of a folder to disk, and those of the folders in it; with depth 0 its own alone."""
+    for inner in folder.iterdir() if depth else ():
+        if inner.is_dir() and not inner.is_symlink():
+            sync_tree(inner, depth - 1)
+    _sync(folder)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 from cpg_core.errors import CpgError
+from cpg_core.storage.branches import require_no_branches
+from cpg_core.storage.exchange import settle
 from cpg_core.storage.files import disk_errors, read_record, write_json
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RUN, RunSpec
@@ -16,7 +18,8 @@ def rename(root: Path, old: str, new: str) -> None:
     """Give a run another name: its folders in `checkpoints` and `work`, DVC's pointer files in them included.
 
     The run has its new name from the moment that its folder in `checkpoints` has it. The work in progress, which
-    comes after, is lost to nobody: if this is killed in between, the same call again moves it.
+    comes after, is lost to nobody: if this is killed in between, the same call again moves it. Runs that were branched
+    from it find it by its hash.
 
     Raises:
         CpgError: there is no such run, the new name is taken or none, or a process is learning the run.
@@ -41,9 +44,11 @@ def remove(root: Path, name: str) -> None:
     deleted by the same call again.
 
     Raises:
-        CpgError: there is no such run, or a process is learning it.
+        CpgError: there is no such run, others were branched from it, or a process is learning it.
     """
     checkpoints, work = require_run(root, name)
+    if is_run(checkpoints):
+        require_no_branches(root, checkpoints.name)
     gone = _removed(checkpoints)
     with locked(work), disk_errors(checkpoints):
         if is_run(checkpoints):
@@ -79,6 +84,7 @@ def _folders(root: Path, name: str) -> tuple[Path, Path]:
         raise none_of(root, name)
     if folder.is_symlink():
         raise CpgError(f"{folder} is a link to another folder; rename or remove the link by hand")
+    settle(folder, root / "work" / name)
     return folder, root / "work" / name
 
 

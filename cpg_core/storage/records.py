@@ -11,7 +11,7 @@ from cpg_core.config.schema import Strict
 from cpg_core.config.store import Store
 from cpg_core.objectives import ObjectiveSpec
 
-StageName = Literal["pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
+StageName = Literal["import", "pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
 
 
 class Epoch(Strict):
@@ -87,6 +87,20 @@ class Stored(Store):
     missed: float | None
 
 
+class Living(Strict):
+    """What is left of a network whose channels are pruned whole (`prune.unit: channel`).
+
+    Attributes:
+        channels: output channels of the shared layers that are not 0 for every image, `of_channels` in all.
+        multiply_adds: of these channels and the head for an image; `of_multiply_adds` of the whole network.
+    """
+
+    channels: int
+    of_channels: int
+    multiply_adds: int
+    of_multiply_adds: int
+
+
 class TaskRecord(Strict):
     """One frozen task: `record.json` beside its `delta.safetensors`.
 
@@ -99,6 +113,7 @@ class TaskRecord(Strict):
         released: weights that no task owns after this one.
         sparsity: of the task: released over what was available to it.
         picked: share of earlier tasks' weights that it uses; None for the first.
+        living: channels that the task uses; None, and left out, where single weights are pruned.
         images: how many in train, val and test; `data_sha256` is over all three.
         delta_bytes: size of `delta.safetensors`.
         probe_sha256: digest of the logits on the probe batch, on `machine`.
@@ -124,6 +139,7 @@ class TaskRecord(Strict):
     released: int
     sparsity: float
     picked: float | None
+    living: Living | None = Field(default=None, exclude_if=lambda living: living is None)
     backbone: BackboneSpec
     width: float
     classes: tuple[str, ...]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from cpg_core.backbones import Input, input_of
@@ -22,11 +23,13 @@ from cpg_core.data.reading import Progress, silent
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData, load_task_data, load_test_split
+from cpg_core.errors import CpgError
 from cpg_core.model.network import shared_shapes, width
 from cpg_core.objectives.measures.confusion import from_rows
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import RESTORE, Damaged, read_json, read_record
+from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.records import Recall, TaskRecord
 
 RUN = "run.json"
@@ -36,8 +39,28 @@ SECONDS = "seconds.json"
 DELTA = "delta.safetensors"
 
 
+class Base(Strict):
+    """Frozen tasks that a run has of another one, which its own tasks are built on.
+
+    Attributes:
+        run: the other run, beside this one in `checkpoints`.
+        tasks: tasks 1 to this one are those of the other run, or of a base that stands before this one in the list.
+        record_sha256: of the record of that task, whose chain names the whole model up to it.
+    """
+
+    run: str
+    tasks: int = Field(ge=1)
+    record_sha256: str
+
+
 class RunSpec(Strict):
-    """What a run is, resolved: enough to do it again, or to add to it."""
+    """What a run is, resolved: enough to do it again, or to add to it.
+
+    A run that was branched from others names them in `base`, the one with the earliest tasks first.
+
+    Attributes:
+        forgotten: the tasks that it had and has no longer, in the order in which they were forgotten.
+    """
 
     name: str
     sequence: str
@@ -51,6 +74,8 @@ class RunSpec(Strict):
     tasks: tuple[TaskSpec, ...]
     versions: dict[str, str]
     git_commit: str | None
+    forgotten: tuple[Forgotten, ...] = Field(default=(), exclude_if=lambda forgotten: not forgotten)
+    base: tuple[Base, ...] = Field(default=(), exclude_if=lambda base: not base)
 
     def stored(self, root: Path) -> dict[str, object]:
         """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""
@@ -148,8 +173,9 @@ class Run:
         return f"{index:03d}-{self.spec.tasks[index - 1].name}"
 
     def task_folder(self, index: int) -> Path:
-        """Where task `index` (from 1) is frozen."""
-        return self.folder / self.label(index)
+        """Where task `index` (from 1) is frozen: in this run's folder, or in that of the base that it is of."""
+        home = next((base.run for base in self.spec.base if index <= base.tasks), self.spec.name)
+        return self.root / "checkpoints" / home / self.label(index)
 
     def task_work(self, index: int) -> Path:
         """Where the stages of task `index` leave their states."""
@@ -158,6 +184,13 @@ class Run:
     def all_work(self, index: int) -> list[Path]:
         """The same, and that of tasks which were to be task `index` and were taken back."""
         return list(self.work.glob(f"{index:03d}-*"))
+
+    def unknown_task(self, name: str, known: Sequence[str]) -> CpgError:
+        """To raise where the run has no such task among those known: it may have forgotten it."""
+        for gone in reversed(self.spec.forgotten):
+            if gone.name == name:
+                return CpgError(f"task {name!r} of run {self.spec.name} was forgotten on {gone.time[:10]}")
+        return unknown("task", name, known)
 
     def is_frozen(self, index: int) -> bool:
         """Whether task `index` has its record."""
@@ -244,4 +277,4 @@ class Run:
 
     def shapes(self, budget_x: float) -> dict[str, torch.Size]:
         """The shapes of the shared layers at a budget."""
-        return shared_shapes(self.spec.backbone.name, width(self.spec.settings.base_width, budget_x))
+        return shared_shapes(self.spec.backbone, width(self.spec.settings.base_width, budget_x))

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
+from cpg_core.storage.branches import branch_of, resolved
 from cpg_core.storage.differences import goes_on
+from cpg_core.storage.exchange import interrupted, settle
 from cpg_core.storage.files import Damaged, read_record, write_json
+from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
 
 
@@ -29,8 +32,9 @@ def checked_name(name: str) -> str:
 
 def names(root: Path) -> list[str]:
     """The runs in `root/checkpoints`, damaged ones too, in alphabetical order."""
-    found = (path.name for path in (root / "checkpoints").glob("*") if is_run(path))
-    return sorted(name for name in found if not name.startswith("."))
+    checkpoints = root / "checkpoints"
+    found = (path.name for path in checkpoints.glob("*") if is_run(path))
+    return sorted({name for name in found if not name.startswith(".")} | set(interrupted(checkpoints)))
 
 
 def is_run(folder: Path) -> bool:
@@ -42,18 +46,22 @@ def open_run(root: Path, name: str) -> Run:
     """A run that is on disk.
 
     The folder's name is the run's, whatever `run.json` calls it: a run that was copied, or moved by hand, is a run
-    of its own, and nothing of the one that it came from is read or written.
+    of its own, and nothing of the one that it came from is read or written. A task that was being forgotten when the
+    process was killed is forgotten now, or nothing of it is.
 
     Raises:
-        CpgError: there is none of that name, or its `run.json` is not a run's.
+        CpgError: there is none of that name, its `run.json` is not a run's, or a base that it was branched from is
+            not there.
     """
     name = name.rstrip("/")  # as a shell completes the name of a folder
     folder = root / "checkpoints" / name
+    if name and "/" not in name:
+        settle(folder, root / "work" / name)
     if not name or "/" in name or not is_run(folder):
         raise none_of(root, name)
     file = _run_file(folder)
     spec = read_record(file, RunSpec, context={"folder": root})
-    return Run(root, spec if spec.name == name else spec.model_copy(update={"name": name}))
+    return Run(root, resolved(root, spec if spec.name == name else spec.model_copy(update={"name": name})))
 
 
 def none_of(root: Path, name: str) -> CpgError:
@@ -76,11 +84,25 @@ def found(root: Path, spec: RunSpec) -> Run | None:
     Raises:
         CpgError: as `begin`.
     """
-    if not is_run(Run(root, spec).folder):
+    if spec.name not in names(root):
         return None
     there = open_run(root, spec.name)
     spec = goes_on(there, spec)
-    return Run(root, spec) if there.frozen() else None
+    return Run(root, spec) if there.frozen() or there.spec.forgotten else None
+
+
+def branch(run: Run, after: str, name: str) -> Run:
+    """Write a run of the tasks of another up to `after`, which go on to lie where they are, for others to be added.
+
+    Raises:
+        CpgError: there is no such frozen task, or a run of that name.
+    """
+    made = branch_of(run, after, checked_name(name))
+    with locked(made.work):
+        if is_run(made.folder) or made.folder.exists():
+            raise CpgError(f"{made.folder} is there already; give the branch another name")
+        write_spec(made)
+    return made
 
 
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:
@@ -128,7 +150,7 @@ def write_spec(run: Run) -> RunSpec | None:
     if there is not None:
         frozen = [task.name for task in there.spec.tasks[: there.frozen()]]
         if frozen != [task.name for task in run.spec.tasks[: len(frozen)]]:
-            raise CpgError(f"run {run.spec.name}: another process has added a task to it; give the same command again")
+            raise CpgError(f"run {run.spec.name}: another process has changed its tasks; give the same command again")
     if there is None or there.spec != run.spec:
         write_json(run.folder / RUN, run.spec.stored(run.root))
     return None if there is None else there.spec

@@ -13,6 +13,7 @@ from cpg_core.config.settings import Optimizer
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, shared_parameters
+from cpg_core.training.channel_picks import ChannelPicks
 from cpg_core.training.compiler import compile_error
 from cpg_core.training.score_rules import ScoreRule
 from cpg_core.training.update_rules import (
@@ -90,6 +91,7 @@ class TaskOptimizer:
         fixed_values: per layer, the value that a weight keeps where it is not trained; ignored elsewhere.
         config: the weight rule.
         scores: how a pick score learns whether each fixed value is used; None: fixed values are used as they are.
+        channels: the scores, where one decides about a whole channel; None: each fixed value has its own.
         compiled: run the pass through `torch.compile`.
     """
 
@@ -101,10 +103,11 @@ class TaskOptimizer:
         config: Optimizer,
         *,
         scores: ScoreRule | None,
+        channels: ChannelPicks | None = None,
         compiled: bool,
     ) -> None:
         self.config = config
-        self._scores = scores
+        self._scores, self._channels = scores, channels
         self.steps = 0
         self._rule = cast(Rule, sgd if config.kind == "sgd" else adam)
         self.slots = {
@@ -122,19 +125,20 @@ class TaskOptimizer:
     @property
     def learns_picks(self) -> bool:
         """Whether pick scores are learned; they no longer are once the picks are frozen."""
-        return any(slot.score is not None for slot in self.slots.values())
+        return self._channels is not None or any(slot.score is not None for slot in self.slots.values())
 
     def _slot(self, parameter: nn.Parameter, fixed_values: Tensor) -> Slot:
         layout = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(fixed_values)
         value = flat(parameter.data)
-        adaptive = self.config.kind == "adamw" or self._scores is not None
+        scored = self._scores is not None and self._channels is None
+        adaptive = self.config.kind == "adamw" or scored
         return Slot(
             parameter=parameter,
             value=value,
             fixed_values=flat(layout),
             exp_avg=torch.zeros_like(value),
             exp_avg_sq=torch.zeros_like(value) if adaptive else None,
-            score=None if self._scores is None else torch.full_like(value, self._scores.init),
+            score=torch.full_like(value, self._scores.init) if self._scores is not None and scored else None,
         )
 
     def step(self, lr: float, score_lr: float = 0.0) -> None:
@@ -155,6 +159,7 @@ class TaskOptimizer:
         """Move by the rates that were set, from the gradients of the backward pass, which are dropped."""
         self._private.step()
         self._private.zero_grad()
+        straight = self._channel_gradient()
         for slot in self.slots.values():
             grad = slot.parameter.grad
             if grad is None:
@@ -169,6 +174,17 @@ class TaskOptimizer:
                 scored = (slot.fixed_values, slot.score, slot.exp_avg, slot.exp_avg_sq)
                 rates = self._hyper, self._score_hyper
                 self._picks(self._rule, slot.value, flat(grad), *scored, *rates, self._scores.move)
+        if self._channels is not None and straight is not None:
+            picked = self._channels.move(straight, self._score_hyper)
+            self._channels.leave_out({name: slot.parameter.data for name, slot in self.slots.items()}, picked)
+
+    def _channel_gradient(self) -> Tensor | None:
+        """Of the scores of whole channels, from the gradients of the backward pass."""
+        if self._channels is None:
+            return None
+        slots = {name: slot for name, slot in self.slots.items() if slot.parameter.grad is not None}
+        fixed = {name: _shaped(slot, slot.fixed_values) for name, slot in slots.items()}
+        return self._channels.gradient(fixed, {name: cast(Tensor, slot.parameter.grad) for name, slot in slots.items()})
 
     def _weight_rates(self, lr: float) -> list[float]:
         if self.config.kind == "sgd":
@@ -186,6 +202,7 @@ class TaskOptimizer:
             slot.fixed_values.copy_(encode_fixed(is_trainable(slot.fixed_values), slot.value))
             slot.score = None
             slot.exp_avg_sq = slot.exp_avg_sq if self.config.kind == "adamw" else None
+        self._channels = None
 
     def trainable(self) -> Layers:
         """Per layer, in the parameter's shape: where the task trains the weight, bool."""
@@ -212,11 +229,17 @@ class TaskOptimizer:
         }
         for number, state in self._private.state_dict()["state"].items():
             out |= {f"private.{number}.{key}": value for key, value in state.items() if value is not None}
+        if self._channels is not None:
+            out |= {f"channels.{key}": value for key, value in self._channels.tensors().items()}
         return out | {"steps": torch.tensor(self.steps)}
 
     def load(self, tensors: Layers) -> None:
         """Go on from what `tensors` gave; the network's own tensors are restored by the caller."""
         self.steps = int(tensors["steps"])
+        if self._channels is not None and "channels.score" not in tensors:
+            self.freeze_picks()
+        elif self._channels is not None:
+            self._channels.load({key: tensors[f"channels.{key}"] for key in self._channels.tensors()})
         for name, slot in self.slots.items():
             if f"shared.score.{name}" not in tensors and slot.score is not None:
                 self.freeze_picks()

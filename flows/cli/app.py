@@ -9,8 +9,11 @@ import typer
 
 from cpg_core.errors import CpgError
 from flows.cli import options, runs, stored
+from flows.cli.align import align
 from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
+from flows.cli.export import export
+from flows.cli.forget import forget
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
 from flows.cli.runs import opened
@@ -54,7 +57,10 @@ def run(
 
     request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, name, tuple(overrides or ()))
     given = {**asdict(request), "overrides": list(request.overrides)}
-    _end(learn("sequence", begun(request, root), given, root, plain=plain, track=not no_track))
+    found = begun(request, root)
+    for gone in found.spec.forgotten:
+        typer.echo(f"note: task {gone.name or gone.index} was forgotten on {gone.time[:10]}; it is not learned again")
+    _end(learn("sequence", found, given, root, plain=plain, track=not no_track))
 
 
 @app.command()
@@ -160,7 +166,7 @@ def audit(name: options.RunName, root: options.ReadRoot = HERE) -> None:
 
     findings = check(opened(root, name))
     for finding in findings:
-        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<20} {finding.check:<8} {finding.detail}")
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<20} {finding.check:<9} {finding.detail}")
     bad = sum(not finding.ok for finding in findings)
     typer.echo(f"{len(findings)} checks, {bad or 'none'} failed")
     if bad:
@@ -209,10 +215,14 @@ def reap(root: options.ReadRoot = HERE) -> None:
 
 
 app.command()(predict)
+app.command()(export)
+app.command()(align)
 app.command("list")(runs.list_runs)
 app.command("backbones")(list_backbones)
 app.command()(stored.size)
 app.command()(stored.convert)
+app.command()(forget)
+app.command()(runs.branch)
 app.command()(runs.rename)
 app.command()(runs.remove)
 app.add_typer(reproduce, name="reproduce")

@@ -14,6 +14,8 @@ Family = Annotated[
 def list_backbones(family: Family = None) -> None:
     """List the backbones that a sequence may name: what they take, how large they are, and whether they can grow.
 
+    Weights are what task 1 may begin from: `backbone: {name: resnet50, weights: IMAGENET1K_V2}`.
+
     Parameters are counted at width 1, without the head. A sequence names one as `backbone: resnet18`, or with an input
     size other than its own: `backbone: {name: resnet18, size: 96}`.
     """

@@ -17,8 +17,8 @@ from flows.console.failures import described
 DEBUG = "CPG_DEBUG"
 """The environment variable that has the traceback of an error printed."""
 
-LEARNING = ("run", "add", "compare", "reproduce")
-"""The commands that save what they have learned when they are stopped."""
+SAVED = {**dict.fromkeys(("run", "add", "compare", "reproduce"), "learned"), "align": "aligned"}
+"""The commands that save what they have done when they are stopped, and what that is."""
 
 
 class ExitCode(IntEnum):
@@ -27,6 +27,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     MISTAKE = 2
     NOT_RECORDED = 3
+    LEFT = 3
     INTERRUPTED = 130
 
 
@@ -42,8 +43,9 @@ class OneLineErrors(TyperGroup):
         except (typer.Abort, BrokenPipeError):
             raise  # `cpg show | head` is ended quietly by typer
         except (Interrupted, KeyboardInterrupt):
-            saved = "; what was learned is saved. Give the same command again to go on."
-            typer.echo(f"stopped{saved if ctx.invoked_subcommand in LEARNING else ''}", err=True)
+            done = SAVED.get(ctx.invoked_subcommand)
+            saved = f"; what was {done} is saved. Give the same command again to go on." if done else ""
+            typer.echo(f"stopped{saved}", err=True)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except Exception as error:
             if hasattr(error, "exit_code"):

@@ -56,6 +56,13 @@ Dask = Annotated[str | None, _option(parameters.DASK)]
 
 TaskFile = Annotated[Path, _argument(parameters.TASK_FILE, parser=expanded)]
 TaskName = Annotated[str, typer.Option("--task", metavar="NAME", help="Which task of the run.")]
+ForgottenTask = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help="Which task of the run; otherwise what is left of others.")
+]
+Pushed = Annotated[bool, typer.Option("--remote", help="Erase from DVC's default remote too.")]
+EraseName = Annotated[
+    bool, typer.Option("--erase-name", help="Keep neither its name nor its accuracies, but when a task was forgotten.")
+]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -75,7 +82,15 @@ Images = Annotated[
 Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many classes to name of each image.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+ExportTo = Annotated[
+    Path, typer.Option("--to", metavar="FILE|FOLDER", help="Where it is written: FILE.onnx, FILE.pt2.", parser=expanded)
+]
+ExportTask = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Which task of the run.")]
+ExportAll = Annotated[bool, typer.Option("--all", help="Every task, as FOLDER/TASK.onnx.")]
+ExportFormat = Annotated[str, typer.Option("--format", metavar="NAME", help="Of the files of --all: onnx or pt2.")]
 ConvertedRun = Annotated[str, typer.Option("--to", metavar="NAME", help="The name of the run that it makes.")]
+After = Annotated[str, typer.Option("--after", metavar="TASK", help="The frozen task that the branch goes on from.")]
+BranchRun = Annotated[str, typer.Option("--run", metavar="NAME", help="The name of the branch.")]
 Values = Annotated[
     str, typer.Option(metavar="TYPE", help="Of the tasks' own weights. One of float32, bfloat16, int8 (with scales).")
 ]

@@ -1,4 +1,4 @@
-"""`cpg reproduce ...`: the steps of `dvc.yaml`, which may be run by hand too."""
+"""`cpg reproduce ...`: the steps of `dvc.yaml` and of the pipelines in experiments/, which may be run by hand too."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from flows.cli import options
 if TYPE_CHECKING:
     import pandas as pd
 
-app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as params.yaml plans them.")
+app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as a plan says.")
 HERE = Path()
 FINDINGS = Path("docs/findings")
-REPORT = Path("report/index.html")
+REPORT = Path("report")
+PARAMS = Path("params.yaml")
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or `runs` in params.yaml.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or `runs` in the plan.")]
+PlanFile = Annotated[Path, typer.Option("--plan", help="The plan: which profile, sequence and runs; below the root.")]
 
 
 @app.command()
-def prepare(root: options.Root = HERE) -> None:
+def prepare(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Fetch and check the images of the sequence; write what there is, and the settings of each method."""
     from flows.reproduce.plan import read_plan, write_settings
     from flows.versioning.prepare import manifest, version_images
 
-    plan = read_plan(root)
+    plan = read_plan(root, plan_file)
     for path in write_settings(plan, root):
         typer.echo(f"wrote {path}")
     _write(
@@ -38,12 +40,12 @@ def prepare(root: options.Root = HERE) -> None:
 
 
 @app.command()
-def learn(key: Key, root: options.Root = HERE) -> None:
+def learn(key: Key, root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Learn one run of the tables, or go on with it, and write its result."""
     from flows.cli.launch import learn as learn_run
     from flows.reproduce.plan import begun, read_plan, write_result
 
-    plan = read_plan(root)
+    plan = read_plan(root, plan_file)
     run = begun(plan, key, root)
     unrecorded = learn_run("sequence", run, {}, root, plain=True, track=True)
     typer.echo(f"wrote {write_result(plan, key, run, root)}")
@@ -52,29 +54,30 @@ def learn(key: Key, root: options.Root = HERE) -> None:
 
 
 @app.command()
-def goals(root: options.Root = HERE) -> None:
+def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Compute the goals from the baselines: a file each for avg, max and top."""
     from flows.reproduce.goals import goals_of
     from flows.reproduce.plan import read_plan, read_results
 
-    plan = read_plan(root)
+    plan = read_plan(root, plan_file)
     for name, found in goals_of(read_results(plan, root), plan.top_margin).items():
         path = root / plan.folder / "goals" / f"{name}.json"
         _write(path, json.dumps({task: round(goal, 6) for task, goal in found.items()}, indent=1) + "\n")
 
 
 @app.command()
-def tables(root: options.Root = HERE) -> None:
+def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the tables and figures from the results that are there."""
     from flows.reproduce.claims import claims
     from flows.reproduce.frames import PUBLISHED, frames
     from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.report.bytes_by_task import bytes_by_task
     from flows.reproduce.report.drawing import save_png, styled
     from flows.reproduce.report.figures import accuracy_and_size, figure_2
     from flows.reproduce.sizes import published_models
     from flows.reproduce.tables import as_text
 
-    plan = read_plan(root)
+    plan = read_plan(root, plan_file)
     results = read_results(plan, root)
     folder = root / plan.folder
     for name, frame in frames(plan, results, root).items():
@@ -86,22 +89,25 @@ def tables(root: options.Root = HERE) -> None:
         save_png(figure_2(results), folder / "figure2.png")
         sizes = accuracy_and_size(results, published_models(root / PUBLISHED, results))
         save_png(sizes, folder / "accuracy_and_size.png")
+        if (by_task := bytes_by_task(results)) is not None:
+            save_png(by_task, folder / "bytes_by_task.png")
 
 
 @app.command()
-def report(root: options.Root = HERE) -> None:
+def report(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the report, one HTML file that shows it all."""
     from flows.reproduce.frames import PUBLISHED, frames
     from flows.reproduce.plan import read_plan, read_results
     from flows.reproduce.report.page import page
     from flows.reproduce.sizes import published_models
 
-    plan = read_plan(root)
+    plan = read_plan(root, plan_file)
     results = read_results(plan, root)
     findings = root / FINDINGS / f"{plan.profile}.md"
     text = findings.read_text() if findings.exists() else ""
     published = published_models(root / PUBLISHED, results)
-    _write(root / REPORT, page(plan, results, frames(plan, results, root), text, published))
+    name = "index" if plan_file == PARAMS else plan.profile
+    _write(root / REPORT / f"{name}.html", page(plan, results, frames(plan, results, root), text, published))
 
 
 def _markdown(frame: pd.DataFrame) -> str:

@@ -50,6 +50,7 @@ def rename(name: options.RunName, new: options.NewName, root: options.ReadRoot =
 
     To go on with it, give the command that made it with --run NEW.
     """
+    from cpg_core.storage.branches import branches
     from cpg_core.storage.manage import rename as rename_run
 
     rename_run(root, name, new)
@@ -57,6 +58,21 @@ def rename(name: options.RunName, new: options.NewName, root: options.ReadRoot =
         f"{name} is named {new} now; the command that made it goes on with it if given with --run {new}.\n"
         f"{RECORDED} under the old name; what comes is recorded under the new one."
     )
+    if found := branches(root, new):
+        typer.echo(f"branched from it, and still so: {', '.join(found)}")
+
+
+def branch(name: options.RunName, after: options.After, to: options.BranchRun, root: options.ReadRoot = HERE) -> None:
+    """Begin a run that goes on from a frozen task of another one; tasks are then added to it by `cpg add`.
+
+    It has the tasks up to that one, which stay where they are: nothing is copied, and their run cannot be removed as
+    long as the branch is there.
+    """
+    from cpg_core.storage.runs import branch as branched
+
+    made = branched(opened(root, name), after, to)
+    tasks = ", ".join(task.name for task in made.spec.tasks)
+    typer.echo(f"{to} goes on from {name} after {after} ({tasks}); next: cpg add {to} TASK.YAML")
 
 
 def remove(name: options.RunName, yes: options.Yes = False, root: options.ReadRoot = HERE) -> None:

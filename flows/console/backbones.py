@@ -11,6 +11,9 @@ from cpg_core import backbones as known
 from cpg_core.backbones import Backbone
 from cpg_core.errors import CpgError
 
+DEFAULT = "DEFAULT"
+"""torchvision's second name for its newest weights."""
+
 
 def backbones(family: str | None = None) -> tuple[pd.DataFrame, list[str]]:
     """A row a backbone, or a row a network of a family, and why others of that family cannot be used."""
@@ -40,4 +43,5 @@ def _row(backbone: Backbone) -> dict[str, object]:
         "other sizes": "none" if takes.smallest is None else f"from {takes.smallest}",
         "parameters (M)": round(count / 1e6, 3),
         "growable": "yes" if backbone.growable else "no",
+        "weights": ", ".join(name for name in backbone.weights() if name != DEFAULT) or "none",
     }

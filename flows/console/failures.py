@@ -28,6 +28,24 @@ ADVICE = {
 """By error number: what is wrong, and what helps."""
 
 
+EXTRAS = {
+    "prefect": "workflow",
+    "fastapi": "workflow",
+    "mlflow": "workflow",
+    "sqlalchemy": "workflow",  # MLflow brings it
+    "dvc": "workflow",
+    "scipy": "workflow",
+    "matplotlib": "workflow",
+    "tabulate": "workflow",
+    "jinja2": "workflow",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "prefect_dask": "dask",
+}
+"""The extra of `pyproject.toml` that a package comes with."""
+
+
 def described(error: BaseException) -> str | None:
     """The line for an error that may be foreseen; None for one that is a fault of this program.
 
@@ -47,6 +65,8 @@ def described(error: BaseException) -> str | None:
             return "not enough memory; try a smaller batch_size, or fewer --workers"
         case BrokenExecutor():
             return "a worker process was killed (by hand, or because memory ran out)"
+        case ModuleNotFoundError(name=str(name)) if (package := name.partition(".")[0]) in EXTRAS:
+            return f"this needs {package}, which is not installed: pip install {_extra(EXTRAS[package])}"
         case ImportError():
             return f"a package is missing or broken: {_short(error)}; install again: pip install -e ."
         case sqlite3.Error():
@@ -55,6 +75,11 @@ def described(error: BaseException) -> str | None:
             return "the GPU has not enough memory; try a smaller batch_size, or compute.device=cpu"
         case _:
             return None
+
+
+def _extra(extra: str) -> str:
+    """What to install; in a checkout from there."""
+    return f"'cpg[{extra}]' (in a checkout: -e '.[{extra}]')"
 
 
 def _of_system(error: OSError) -> str:

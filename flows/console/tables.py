@@ -44,8 +44,9 @@ def table_text(frame: pd.DataFrame) -> str:
 
 def summary_line(run: Run) -> str:
     """How a run came out, in a line."""
+    forgotten = f"; forgotten: {', '.join(gone.label for gone in run.spec.forgotten)}" if run.spec.forgotten else ""
     if run.frozen() == 0:
-        return f"{run.spec.name}: no task learned yet"
+        return f"{run.spec.name}: no task learned yet{forgotten}"
     found = summary(run)
     untimed = sum(metrics.seconds(run, index) is None for index in range(1, run.frozen() + 1))
     times = f"{found['seconds']:.0f} s" + (f" (of {untimed} tasks they are lost)" if untimed else "")
@@ -53,7 +54,7 @@ def summary_line(run: Run) -> str:
         f"{run.spec.name}: {run.frozen()} of {len(run.spec.tasks)} tasks, "
         f"average accuracy {found['average_accuracy']:.1%}, goals met {found['goals_met']:.0f}, "
         f"backward transfer {found['backward_transfer']:+.1%}, budget x{found['expansion_x']:.2f}, "
-        f"redundancy x{found['redundancy_x']:.2f}, model {found['model_mb']:.2f} MB, {times}"
+        f"redundancy x{found['redundancy_x']:.2f}, model {found['model_mb']:.2f} MB, {times}{forgotten}"
     )
 
 
@@ -100,6 +101,7 @@ def _row(root: Path, name: str) -> dict[str, object]:
         found |= {"method": run.spec.method, "tasks": f"{frozen}/{of}"}
         require_here(root, name)
         state = "finished" if frozen == of else "not finished"
+        state += f", {len(run.spec.forgotten)} forgotten" if run.spec.forgotten else ""
         average = f"{summary(run)['average_accuracy']:.1%}" if frozen else None
         for index in range(1, frozen + 1):
             run.require_delta(index)

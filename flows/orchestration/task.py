@@ -78,6 +78,10 @@ class Stages:
         return self._record
 
 
+ATTEMPTS = 3
+"""How often the server is asked, at the end of a run, to be shown what it missed."""
+
+
 class Tasks:
     """Runs the tasks of one run as subflows, one after the other; those that the server missed, once it is back."""
 
@@ -108,8 +112,8 @@ class Tasks:
         self.caught_up()
 
     def finish(self) -> None:
-        """Show the results of the run."""
-        if self.caught_up():
+        """Show the results of the run, after tasks that a busy server could not be shown before: it is asked again."""
+        if any(self.caught_up() for _ in range(ATTEMPTS)):
             self._outage.run_with_fallback(lambda _: sequence_artifacts(self._run), no_work, fallback=no_work)
 
     def caught_up(self) -> bool:

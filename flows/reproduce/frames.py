@@ -1,4 +1,4 @@
-"""All tables of a profile, by the names of their files."""
+"""All tables of an experiment, by the names of their files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from flows.reproduce.by_task import LAYOUTS, accuracy_table, data_table
 from flows.reproduce.plan import Plan
 from flows.reproduce.result import RunResult
 from flows.reproduce.sizes import base_weights, table_3
@@ -17,11 +18,17 @@ PUBLISHED = Path("results/published")
 
 def frames(plan: Plan, results: Mapping[str, RunResult], root: Path) -> dict[str, pd.DataFrame]:
     """The paper's tables with what was reproduced beside them, and the comparison of all methods."""
-    published = root / PUBLISHED
+    published, base = root / PUBLISHED, base_weights(plan, root)
+    if layout := LAYOUTS.get(plan.sequence):
+        return {
+            layout.data: data_table(layout, root / plan.folder / "data.json", published),
+            layout.accuracy: accuracy_table(layout, results, published, base),
+            "comparison": comparison(results),
+        }
     return {
         "table1": table("table1", results, published),
         "table2": table("table2", results, published),
-        "table3": table_3(results, published, base_weights(plan, root)),
+        "table3": table_3(results, published, base),
         "table8": table("table8", results, published),
         "comparison": comparison(results),
     }

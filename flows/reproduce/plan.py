@@ -1,4 +1,4 @@
-"""Which runs the tables are made of, as `params.yaml` says."""
+"""Which runs the tables are made of, as `params.yaml` says, or the plan of another experiment."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Item(Strict):
 
 
 class Plan(Strict):
-    """What `params.yaml` says of the tables, for the profile that it names.
+    """What a plan says of the tables, for the profile that it names.
 
     Attributes:
         profile: which settings; `results/<profile>/` holds what comes of them.
@@ -76,13 +76,13 @@ class Plan(Strict):
         return self.folder / self.item(key)[1] / f"{key}.json"
 
 
-def read_plan(root: Path) -> Plan:
-    """The plan of `params.yaml`.
+def read_plan(root: Path, file: Path = Path(PARAMS)) -> Plan:
+    """The plan of a file in the layout of `params.yaml`, which has the profiles whatever the file.
 
     Raises:
         CpgError: naming what is missing, unknown or wrong in it.
     """
-    path = root / PARAMS
+    path = root / file
     values = read_mapping(path)
     profile = values.get("profile")
     reproduce = values.get("reproduce")

@@ -9,6 +9,7 @@ import numpy as np
 from cpg_core.config.schema import Strict
 from cpg_core.recall import weight_usage as sharing
 from cpg_core.recall.metrics import matrix, summary
+from cpg_core.recall.sizes import PRIVATE_KINDS, kinds_of
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run
 
@@ -34,6 +35,7 @@ class TaskResult(Strict):
         final_accuracy: test accuracy after the last task of the run.
         changed_by: how many later tasks changed a bit of its logits.
         picked: share of all earlier tasks' weights that it uses; `picked_of`: of each earlier task's.
+        private_bytes: of batch norm, biases and head; None in results of before it was counted.
     """
 
     name: str
@@ -48,6 +50,7 @@ class TaskResult(Strict):
     picked: float | None
     picked_of: tuple[float, ...]
     delta_bytes: int
+    private_bytes: int | None = None
     stages: tuple[StageResult, ...]
 
 
@@ -133,6 +136,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         )
         for stage in record.stages
     )
+    kinds = kinds_of(run.delta(record.index, record))
     return TaskResult(
         name=record.name,
         goal=record.goal,
@@ -146,5 +150,6 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         picked=record.picked,
         picked_of=tuple(sharing.picked(run, record.index)),
         delta_bytes=record.delta_bytes,
+        private_bytes=sum(kinds[kind] for kind in PRIVATE_KINDS),
         stages=stages,
     )

@@ -46,7 +46,7 @@ def base_weights(plan: Plan, root: Path) -> int:
     home = definitions(root)
     backbone = load_sequence(plan.sequence, home / "data").backbone
     width = load_settings(home / PARAMS, plan.profile).base_width
-    return sum(shape.numel() for shape in shared_shapes(backbone.name, width).values())
+    return sum(shape.numel() for shape in shared_shapes(backbone, width).values())
 
 
 def counted_mb(result: RunResult, base: int) -> float:
@@ -57,6 +57,21 @@ def counted_mb(result: RunResult, base: int) -> float:
     """
     masks = 0.0 if find(result.method).independent else sum(task.budget_x for task in result.tasks[1:])
     return base * (BITS_A_WEIGHT * result.summary["expansion_x"] + masks) / 8 / MEGABYTE
+
+
+def counted_with_private_mb(result: RunResult, base: int) -> float | None:
+    """Size as the paper's Table 6 has it: the weights, every task's batch norm and head, and mask bits.
+
+    A later task costs a bit a weight where it has a mask of its own (CPG, Piggyback); under PackNet all of them need
+    the number of the owner alone. None for results without the bytes of what is private.
+    """
+    private = [task.private_bytes for task in result.tasks]
+    if None in private:
+        return None
+    later = len(result.tasks) - 1
+    bits = {"packnet": later.bit_length(), "cpg": later, "piggyback": later}.get(result.method, 0)
+    weights = base * result.summary["expansion_x"] * (BITS_A_WEIGHT + bits) / 8
+    return (weights + sum(size for size in private if size is not None)) / MEGABYTE
 
 
 def published_models(published: Path, results: Mapping[str, RunResult]) -> list[Published]:

@@ -106,9 +106,9 @@ def _row(method: str, chosen: Sequence[RunResult], combine: Combine) -> dict[str
 def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
     """The table for people: a row of reproduced minus paper below each pair, what sums it up before the tasks.
 
-    One without sources is as it was.
+    One that has not a row a method and source is as it was.
     """
-    if "source" not in frame:
+    if not {"method", "source"} <= set(frame):
         return frame
     parts = []
     for _, pair in frame.groupby("method", sort=False):

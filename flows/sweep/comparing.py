@@ -20,7 +20,6 @@ from flows.sweep.fan_out import fan_out
 from flows.sweep.job import Outcome
 from flows.sweep.slot import Worker
 from flows.sweep.worker_process import cores
-from flows.tracking.sync import open_store
 
 Tell = Callable[[str], None]
 
@@ -80,6 +79,8 @@ def compare(planned: list[Planned], root: Path, pool: WorkerPool, tell: Tell, *,
     tell(_plan_line(planned, pool))
     noted: set[str] = set()
     if track:
+        from flows.tracking.sync import open_store  # it needs the extra `workflow`, and learning without it does not
+
         # Before several processes would make the database at once; and what is refused is told at the start.
         refused = open_store(Run(root, planned[0].spec))
         if refused:

@@ -18,7 +18,7 @@ from mlflow.types import ParamSchema, ParamSpec
 from packaging.version import Version
 
 import cpg_core
-from cpg_core.storage.run import Run
+from cpg_core.storage.run import RUN, Run
 from flows.tracking.address import local_folder
 from flows.tracking.store import RECORD, Store
 
@@ -126,9 +126,7 @@ def save(run: Run, folder: Path, about: Model | None = None) -> None:
     with tempfile.TemporaryDirectory() as staged, warnings.catch_warnings(record=True):
         # What MLflow warns of is that it has no type hints or example of an input, from which to make a schema.
         root = Path(staged, "root")
-        shutil.copytree(
-            run.folder, root / "checkpoints" / run.folder.name, ignore=shutil.ignore_patterns("*.dvc", ".*")
-        )
+        copy_checkpoints(run, root)
         save_model(
             path=str(folder),
             mlflow_model=about,
@@ -138,6 +136,17 @@ def save(run: Run, folder: Path, about: Model | None = None) -> None:
             pip_requirements=requirements(),
             signature=ModelSignature(params=ParamSchema([ParamSpec("task", "string", "")])),
         )
+
+
+def copy_checkpoints(run: Run, root: Path) -> None:
+    """What recalling a run needs, below another root: its `run.json`, and its frozen tasks, also those of its bases."""
+    for source in (run.folder / RUN, *(run.task_folder(index) for index in range(1, run.frozen() + 1))):
+        target = root / source.relative_to(run.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"))
+        else:
+            shutil.copy2(source, target)
 
 
 def requirements() -> list[str]:

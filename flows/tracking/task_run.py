@@ -70,6 +70,9 @@ def _figures(record: TaskRecord, seconds: dict[str, float], index: int) -> list[
     }
     if record.picked is not None:
         figures["picked"] = record.picked
+    if (left := record.living) is not None:
+        figures |= {"channels": float(left.channels), "channels_of": float(left.of_channels)}
+        figures |= {"multiply_adds": float(left.multiply_adds), "multiply_adds_of": float(left.of_multiply_adds)}
     figures |= record.figures
     return [(name, index, value) for name, value in figures.items()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpg_core.errors import CpgError
+from cpg_core.storage.branches import bases
 from cpg_core.storage.run import RECORD, Run, RunSpec
 from cpg_core.storage.runs import begin
 
@@ -40,10 +41,14 @@ def require_lasting(root: Path) -> None:
 def require_here(root: Path, name: str) -> None:
     """Refuse a run of which tasks are under DVC that are not on this disk: it would be learned from the start.
 
+    Also one that was branched from such a run.
+
     Raises:
         CpgError: naming the tasks, and the command that fetches them.
     """
     folder = root / "checkpoints" / name
+    for base in bases(folder):
+        require_here(root, base)
     tasks = sorted(file.with_suffix("") for file in folder.glob("*.dvc"))
     away = [task.name for task in tasks if versioned(task) and not (task / RECORD).exists()]
     if away:

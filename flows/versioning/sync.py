@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cpg_core.errors import CpgError, one_line
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS, Run
-from flows.tracking.sync import Note
 from flows.versioning.dvc_pointers import pointer, versioned
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+    from flows.tracking.sync import Note
 
 PATIENCE = 30.0
 """Seconds to wait for another process that works in the same repository, such as one that pushes."""
@@ -31,13 +32,13 @@ HALF_WRITTEN = (".tmp*", ".*.part")
 """Files that safetensors, and we, write to before they are renamed."""
 
 T = TypeVar("T")
-Version = Callable[[Run, Note], None]
+Version = Callable[[Run, "Note"], None]
 """Puts a run under DVC as far as it is on disk; tells a person what goes wrong, and never raises."""
 
 
 def choose_version(root: Path) -> Version:
     """To version, or its null twin where `root` is no DVC repository."""
-    return version if _is_repository(root) else unversioned
+    return version if is_repository(root) else unversioned
 
 
 def unversioned(run: Run, note: Note) -> None:
@@ -58,7 +59,7 @@ def sync(run: Run) -> None:
     missing = [folder for folder in folders if not versioned(folder)]
     if not missing:
         return
-    with _opened(run.root) as repo:
+    with opened_repository(run.root) as repo:
         for folder in missing:
             # The first one is checked against all that is under DVC in the project, which means reading all of it; the
             # others lie beside it. With a check for each, the time would grow with the square of the tasks.
@@ -70,10 +71,10 @@ def version_data(root: Path, folders: Iterable[Path], note: Note) -> None:
     raw = (root / "data" / "raw").resolve()
     found = (folder.resolve() for folder in folders)
     inside = {path.relative_to(raw).parts[0] for path in found if raw in path.parents}
-    if not inside or not _is_repository(root):
+    if not inside or not is_repository(root):
         return
     try:
-        with _opened(root) as repo:
+        with opened_repository(root) as repo:
             patiently(partial(repo.add, [str(raw / name) for name in sorted(inside)]))
     except Exception as error:  # the data are there, and usable
         note(f"{raw}: not put under DVC ({_why(error)}); the same command again makes it good")
@@ -98,7 +99,7 @@ def patiently(work: Callable[[], T], seconds: float | None = None) -> T:
 
 
 @contextmanager
-def _opened(root: Path) -> Iterator[Repo]:
+def opened_repository(root: Path) -> Iterator[Repo]:
     """The repository, with DVC's own bars and advice off the terminal."""
     from dvc.logger import set_loggers_level
     from dvc.repo import Repo
@@ -141,7 +142,8 @@ def _require_its_files_only(folder: Path) -> None:
         raise CpgError(f"{folder}: not of this task: {', '.join(sorted(extra))}; move it elsewhere")
 
 
-def _is_repository(root: Path) -> bool:
+def is_repository(root: Path) -> bool:
+    """Whether a folder of results is under DVC."""
     return (root / ".dvc").is_dir()
 
 

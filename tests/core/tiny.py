@@ -47,8 +47,13 @@ DEEP: dict[str, dict[str, Any]] = {
         "backbone": {"name": "efficientnet_lite0", "size": 32},
         "overrides": (*SHORT, "grow.step_x=1.0", "base_width=0.1", "pick_train.lr=0.002", "prune.lr=0.001"),
     },
+    "sphereface20": {
+        "backbone": {"name": "sphereface20", "size": 16},
+        "overrides": (*SHORT, "grow.step_x=1.0", "base_width=0.05"),
+    },
 }
-"""Deep networks, so narrow that two tasks take seconds: a chain, residual sums, and depthwise convolutions."""
+"""Deep networks, so narrow that two tasks take seconds: a chain, residual sums, depthwise convolutions, and one without
+batch norm whose heads read a flattened map."""
 
 OPTIMIZERS = {
     "sgd": ("optimizer.kind=sgd",),

@@ -102,7 +102,7 @@ class Witness:
             self.weights[name] = torch.where(own, value, older)
         private = {key.removeprefix("private:"): value for key, value in file.items() if key.startswith("private:")}
         width = run.spec.settings.base_width * budget_x**0.5
-        backbone = backbones.find(run.spec.backbone.name).build(width)
+        backbone = backbones.build(run.spec.backbone, width)
         private.pop("head.identities", None)  # which only training needs
         network = Plain(backbone, *private["head.weight"].T.shape)
         network.load_state_dict(effective | private)

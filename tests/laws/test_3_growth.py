@@ -20,6 +20,7 @@ CASES = {
     "digits_cnn": {"tasks": "1-3", "overrides": GROWS},
     "vgg16_bn": {"tasks": "1-2", **DEEP["vgg16_bn"]},
     "resnet18_32": {"tasks": "1-2", **DEEP["resnet18_32"]},
+    "sphereface20": {"tasks": "1-2", **DEEP["sphereface20"]},
 }
 
 

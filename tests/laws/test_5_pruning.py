@@ -142,7 +142,7 @@ def test_every_layer_holds_exactly_what_its_target_leaves(
     assert [record.target for record, held in pruned if not exact(record, held)] == []
 
 
-@pytest.mark.parametrize("backbone", ["resnet18_32", "efficientnet_lite0"])
+@pytest.mark.parametrize("backbone", ["resnet18_32", "efficientnet_lite0", "sphereface20"])
 def test_so_does_every_layer_beside_a_sum_and_every_depthwise_one(new_run: Callable[..., Run], backbone: str) -> None:
     deep = DEEP[backbone]
     how = {**deep, "overrides": (*deep["overrides"], "one_shot.epochs=1")}

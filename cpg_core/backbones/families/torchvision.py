@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torchvision import models
 from torchvision.ops import StochasticDepth
 
 from cpg_core.backbones import Backbone, Input
+from cpg_core.backbones.parts.imagenet import torchvision_weights
 from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
 
@@ -37,9 +38,12 @@ def find(name: str) -> Backbone:
     """
     if name not in names():
         raise unknown("network of torchvision", name, names())
-    weights = models.get_model_weights(name).DEFAULT
-    takes = Input(3, weights.transforms().crop_size[0], smallest=weights.meta["min_size"][0])
-    return Backbone(f"torchvision/{name}", takes, partial(build, name), growable=False)
+    newest = models.get_model_weights(name).DEFAULT
+    takes = Input(3, newest.transforms().crop_size[0], smallest=newest.meta["min_size"][0])
+    weights = partial(torchvision_weights, name)
+    return Backbone(
+        f"torchvision/{name}", takes, partial(build, name), growable=False, head=_head_of(name), weights=weights
+    )
 
 
 def build(name: str, width: float) -> nn.Module:  # noqa: ARG001  (as every backbone)
@@ -82,6 +86,13 @@ def _other_weights(network: nn.Module) -> list[str]:
         if not isinstance(module, SHARED_OR_PRIVATE)
         for name, _ in module.named_parameters(recurse=False)
     ]
+
+
+@cache
+def _head_of(name: str) -> str:
+    """The name of the network's last layer."""
+    with torch.device("meta"):
+        return [*_made(name).named_modules()][-1][0]
 
 
 def _cut_head(network: nn.Module, name: str) -> int:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from flows.reproduce.claims import Claim, claims
 from flows.reproduce.plan import Plan
+from flows.reproduce.report.bytes_by_task import bytes_by_task
 from flows.reproduce.report.choices import by_goal, by_ordering
 from flows.reproduce.report.drawing import look, styled, svg_uri
 from flows.reproduce.report.figures import accuracy_and_size, figure_2
@@ -31,6 +32,10 @@ TABLE_TITLES = {
     "table1": "Table 1: PackNet, PAE and CPG",
     "table2": "Table 2: independent and fine-tuned models, and CPG with three goals",
     "table3": "Table 3: model sizes",
+    "table4": "Table 4: data sets of photos",
+    "table5": "Table 5: data sets of faces",
+    "table6": "Table 6: photos, from a pretrained network on",
+    "table7": "Table 7: faces",
     "table8": "Table 8: orderings",
     "comparison": "Every method: accuracy, transfer, forgetting and cost",
 }
@@ -109,6 +114,11 @@ def sections(
             "What it costs to remember all tasks: average accuracy against everything that recalling them needs, as "
             "bytes on disk. Up and to the left is better.",
             _pictures([(accuracy_and_size(results, published), "average accuracy against model size")]),
+        ),
+        Section(
+            "What each task adds",
+            "Bytes on disk by task against a model a task, and the accuracy beside them.",
+            _pictures([(bytes_by_task(results), "bytes and accuracy by task")]),
         ),
         Section(
             "What the numbers carry",

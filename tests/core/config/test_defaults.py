@@ -10,7 +10,7 @@ import pytest
 
 from core import tiny
 from cpg_core.config.defaults import OMITTED, SINCE, completed
-from cpg_core.config.method_settings import settings_of
+from cpg_core.config.method_settings import READ_BY, settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
@@ -34,10 +34,10 @@ def without(run: Run, *names: str) -> None:
 
 
 NEWER = [
-    *(group for group in SINCE if group != "compute"),  # new as a whole
     "compute.processes",
     *(f"{name}.{field}" for name, value in OMITTED.items() if isinstance(value, dict) for field in value),
     *(name for name, value in OMITTED.items() if not isinstance(value, dict)),
+    *(group for group in SINCE if group != "compute"),  # new as a whole
 ]
 
 
@@ -49,10 +49,12 @@ NOT_AS_BEFORE: dict[str, Any] = {
     "pick_train.keep": "best",
     "prune.share": 0.3,
     "prune.keep": "best",
+    "prune.unit": "channel",
     "prune.room_share": "rounded",
     "prune.min_sparsity": 0.5,
     "prune.skip_empty": True,
     "one_shot.schedule": {"kind": "steps", "at_epochs": [1], "factor": 0.1},
+    "finetune.init_from": "first",
     "retrain.compare": "reset",
     "compute.precision": "tf32",
     "store.values": "int8",
@@ -85,7 +87,7 @@ def test_a_setting_that_there_always_was_may_not_be_missing(damageable: Callable
 def test_what_a_run_says_stays() -> None:
     said: dict[str, Any] = {"finetune": {"lr": 0.5}, "compute": {"threads": 3, "processes": 2, "precision": "tf32"}}
     found = completed(said)
-    assert (found["finetune"], found["compute"]) == (said["finetune"], said["compute"])
+    assert (found["finetune"], found["compute"]) == ({"lr": 0.5, "init_from": "random"}, said["compute"])
     assert found["lwf"] == SINCE["lwf"]
 
 
@@ -103,8 +105,9 @@ def test_a_newer_setting_is_told_only_where_it_is_not_what_was_in_effect_before(
         return values.get(group, {}).get(field) if field else values.get(group)
 
     before, other = value_of(OMITTED), NOT_AS_BEFORE[name]
-    assert value_of(settings_of("packnet", tiny.settings(f"{name}={json.dumps(before)}"))) is None
-    assert value_of(settings_of("packnet", tiny.settings(f"{name}={json.dumps(other)}"))) == other
+    method = READ_BY.get(name.partition(".")[0], "cpg")
+    assert value_of(settings_of(method, tiny.settings(f"{name}={json.dumps(before)}"))) is None
+    assert value_of(settings_of(method, tiny.settings(f"{name}={json.dumps(other)}"))) == other
 
 
 def test_settings_that_were_always_told_are_told_still() -> None:

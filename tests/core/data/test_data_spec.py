@@ -243,3 +243,31 @@ def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sequence.tasks[1].source == FolderSource(kind="folder", folder=tmp_path / "pictures")
     (tmp_path / "cats.yaml").write_text("name: cats\nsource: {kind: folder, folder: cats}\n")
     assert load_task(Path("~/cats.yaml")).source == FolderSource(kind="folder", folder=tmp_path / "cats")
+
+
+def test_a_place_may_begin_with_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: Tells) -> None:
+    file = tmp_path / "task.yaml"
+    file.write_text("{name: one, source: {kind: folder, folder: $PICTURES/mine/cats}}")
+    monkeypatch.setenv("PICTURES", str(tmp_path / "here"))
+    source = load_task(file).source
+    assert isinstance(source, FolderSource) and source.folder == tmp_path / "here" / "mine" / "cats"
+    monkeypatch.delenv("PICTURES")
+    with tells("$PICTURES is not set", "the folder that holds mine/cats"):
+        load_task(file)
+
+
+def test_the_faces_lie_where_cpg_data_says_and_not_where_dvc_would_take_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: Tells
+) -> None:
+    monkeypatch.setenv("CPG_DATA", str(tmp_path))
+    found = load_sequence("faces-4", SEQUENCES)
+    assert [(task.name, task.kind) for task in found.tasks][:2] == [
+        ("verification", "verification"),
+        ("gender", "classification"),
+    ]
+    places = [
+        place for task in found.tasks for place in (task.source.location(), *(task.pairs.places if task.pairs else ()))
+    ]
+    assert all(place is not None and place.is_relative_to(tmp_path / "faces") for place in places)
+    with tells("faces/utkface/gender/train", "there is no such folder"):
+        found.tasks[1].source.list_part("train")

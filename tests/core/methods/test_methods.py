@@ -48,15 +48,18 @@ def test_fine_tuning_begins_from_an_earlier_task(learned: Callable[..., Run], me
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first) is close
 
 
-def test_the_task_that_fine_tuning_begins_from_is_drawn_by_the_seed(learned: Callable[..., Run]) -> None:
+@pytest.mark.parametrize(("init_from", "begun"), [("random", {1, 2}), ("first", {1})])
+def test_fine_tuning_begins_from_a_task_drawn_by_the_seed_or_from_the_first(
+    learned: Callable[..., Run], init_from: str, begun: set[int]
+) -> None:
     def begun_from(seed: int) -> int:
-        run = learned(method="finetune", seed=seed, overrides=STILL)
+        run = learned(method="finetune", seed=seed, overrides=(*STILL, f"finetune.init_from={init_from}"))
         models = [model(run, index) for index in (1, 2, 3)]
         name = next(iter(models[0]))
         return min((1, 2), key=lambda index: float((models[index - 1][name] - models[2][name]).abs().max()))
 
     # All models of one run are next to equal here, so tell them apart by what moved last.
-    assert {begun_from(seed) for seed in range(1, 6)} == {1, 2}
+    assert {begun_from(seed) for seed in range(1, 6)} == begun
 
 
 def test_models_apart_count_as_many_times_the_base_network(learned: Callable[..., Run]) -> None:

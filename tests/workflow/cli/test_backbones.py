@@ -22,17 +22,18 @@ def printed(*words: str) -> list[str]:
 
 def test_every_backbone_has_a_row() -> None:
     head, *rows = printed()
-    assert head == "backbone | input | other sizes | parameters (M) | growable"
+    assert head == "backbone | input | other sizes | parameters (M) | growable | weights"
     assert [row.split(" | ")[0] for row in rows[:-1]] == backbones.names()
-    assert "vgg16_bn | 3x32x32 | none | 33.601 | yes" in rows
-    assert "resnet50 | 3x224x224 | from 32 | 23.508 | yes" in rows
+    assert "vgg16_bn | 3x32x32 | none | 33.601 | yes | none" in rows
+    assert "resnet50 | 3x224x224 | from 32 | 23.508 | yes | IMAGENET1K_V1, IMAGENET1K_V2" in rows
+    assert any(row.startswith("efficientnet_lite0 | ") and row.endswith(" | IMAGENET1K") for row in rows)
     assert rows[-1].startswith("torchvision/NETWORK: ")
 
 
 def test_a_family_lists_what_can_be_used_and_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(family, "names", lambda: ["alexnet", "vit_b_32"])
     _, row, refused = printed("torchvision")
-    assert row == "torchvision/alexnet | 3x224x224 | from 63 | 57.004 | no"
+    assert row == "torchvision/alexnet | 3x224x224 | from 63 | 57.004 | no | IMAGENET1K_V1"
     assert refused.startswith("not to be used: backbone torchvision/vit_b_32 has weights outside of")
 
 

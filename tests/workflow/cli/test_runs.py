@@ -144,3 +144,21 @@ def test_a_task_that_is_refused_stands_in_no_other_tasks_way(root: Path, write_f
     shutil.copy(folder / "test" / "cat" / "1.png", folder / "test" / "cat" / "0.png")
     assert cpg(*add).exit_code == 0
     assert open_run(root, "tiny").frozen() == 3
+
+
+def test_a_branch_is_read_like_any_run_and_keeps_its_base(root: Path) -> None:
+    result = cpg("branch", "tiny", "--after", "zero-one", "--run", "side", "--root", root)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("next: cpg add side TASK.YAML\n")
+    assert [path.name for path in (root / "checkpoints" / "side").iterdir()] == ["run.json"]
+    assert cpg("audit", "side", "--root", root).stdout.endswith("2 checks, none failed\n")
+    assert " side " in cpg("list", "--root", root).stdout.replace("\n", " \n ")
+    refused = cpg("remove", "tiny", "--yes", "--root", root)
+    assert (refused.exit_code, refused.stderr.startswith("error: run 'tiny' is the base of side")) == (2, True)
+    renamed = cpg("rename", "tiny", "large", "--root", root)
+    assert "branched from it, and still so: side" in renamed.stdout
+    assert cpg("audit", "side", "--root", root).exit_code == 0
+    shutil.rmtree(root / "checkpoints" / "large")
+    gone = cpg("show", "side", "--root", root)
+    assert gone.exit_code == 2 and "missing: run side goes on from this task of run tiny" in gone.stderr
+    assert "damaged: " in cpg("list", "--root", root).stdout

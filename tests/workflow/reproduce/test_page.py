@@ -11,6 +11,7 @@ from tiny_results import tiny_plan
 
 from flows.reproduce.claims import claims
 from flows.reproduce.frames import frames
+from flows.reproduce.report.bytes_by_task import bytes_by_task
 from flows.reproduce.report.figures import accuracy_and_size
 from flows.reproduce.report.page import page, sections
 from flows.reproduce.report.prune_curves import curve
@@ -19,6 +20,7 @@ from flows.reproduce.result import RunResult, StageResult
 
 TITLES = [
     "Accuracy and size",
+    "What each task adds",
     "What the numbers carry",
     "Forgetting",
     "Accuracy of every task after every task",
@@ -49,7 +51,7 @@ def test_every_section_has_its_pictures(results: dict[str, RunResult]) -> None:
     assert list(found) == TITLES
     assert len(found["Accuracy of every task after every task"]) == len(results)
     assert len(found["What each task picks of each earlier one"]) == 4
-    assert [len(found[title]) for title in (*TITLES[:3], "Goals and orderings")] == [1, 1, 1, 2]
+    assert [len(found[title]) for title in (*TITLES[:4], "Goals and orderings")] == [1, 1, 1, 1, 2]
     sharing = [key for key, result in results.items() if result.owned]
     assert len(found["Where each task's weights live"]) == len(sharing) == 8
 
@@ -162,3 +164,16 @@ def test_seeds_are_points_of_one_mark(results: dict[str, RunResult]) -> None:
     assert [line.get_label() for line in both] == [line.get_label() for line in one]
     assert [len(line.get_xdata()) for line in both] == [2 * len(line.get_xdata()) for line in one]
     assert sum(len(line.get_xdata()) for line in one) == len(results)
+
+
+def test_bytes_by_task_are_those_of_the_deltas_as_a_mean_over_seeds(results: dict[str, RunResult]) -> None:
+    first = results["cpg-avg"]
+    larger = [task.model_copy(update={"delta_bytes": task.delta_bytes + 2 * 2**20}) for task in first.tasks]
+    other = first.model_copy(update={"seed": 2, "tasks": tuple(larger)})
+    drawn = bytes_by_task({**results, "cpg-avg-s2": other})
+    assert drawn is not None
+    scratch, cpg = drawn.axes[0].lines
+    assert list(scratch.get_ydata()) == [task.delta_bytes / 2**20 for task in results["scratch"].tasks]
+    assert list(cpg.get_ydata()) == pytest.approx([task.delta_bytes / 2**20 + 1 for task in first.tasks])
+    assert list(drawn.axes[1].lines[1].get_ydata()) == pytest.approx([100 * t.final_accuracy for t in first.tasks])
+    assert bytes_by_task({key: result for key, result in results.items() if key != "scratch"}) is None

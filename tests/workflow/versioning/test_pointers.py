@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import branch
+from flows.versioning.dvc_pointers import require_here
 from flows.versioning.sync import version
 from workflow.listeners import Keeping
 from workflow.versioning.project import changed, pointers
@@ -38,3 +43,18 @@ def test_a_task_of_other_files_gets_no_pointer(copied: Run, file: str) -> None:
     version(copied, note.note)
     assert set(pointers(copied.root)) == {"001-zero-one.dvc"}
     assert len(note.notes) == (1 if file == "record.json" else 2)
+
+
+def test_a_branch_is_not_here_while_its_base_is_not(copied: Run) -> None:
+    branch(copied, "zero-one", "side")
+    version(copied, Keeping().note)
+    shutil.rmtree(copied.task_folder(1))
+    with pytest.raises(CpgError, match=r"not on this disk: 001-zero-one.*dvc pull -R .*checkpoints/tiny"):
+        require_here(copied.root, "side")
+
+
+def test_a_branch_adds_pointers_of_its_own_tasks_alone(copied: Run) -> None:
+    made = branch(copied, "two-three", "side")
+    version(made, Keeping().note)
+    assert set(pointers(copied.root)) == {"001-zero-one.dvc", "002-two-three.dvc"}
+    assert [path.name for path in made.folder.iterdir()] == ["run.json"]

@@ -124,7 +124,7 @@ def test_what_a_killed_process_left_undone_is_made_good(copied: Run) -> None:
 
 def test_again_nothing_is_written(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     sync(copied)
-    monkeypatch.setattr("flows.versioning.sync._opened", lambda _: pytest.fail("DVC was opened"))
+    monkeypatch.setattr("flows.versioning.sync.opened_repository", lambda _: pytest.fail("DVC was opened"))
     sync(copied)
 
 

@@ -1,0 +1,179 @@
+"""Export a task of a run to a file, and check that the file answers as recall does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from cpg_core.data.augment import normalise
+from cpg_core.data.fetch import Order, fetch
+from cpg_core.data.reading import Progress, silent
+from cpg_core.data.resize import short_side
+from cpg_core.data.split import Split
+from cpg_core.errors import CpgError
+from cpg_core.model.network import Network
+from cpg_core.recall.export.cost import counted, milliseconds
+from cpg_core.recall.export.formats import INPUT, Answers, format_of
+from cpg_core.recall.export.narrow import without_unused
+from cpg_core.recall.export.network import PlainNetwork, plain_network
+from cpg_core.recall.recall import recalled
+from cpg_core.storage.files import write_by
+from cpg_core.storage.records import TaskRecord
+from cpg_core.storage.run import Run
+from cpg_core.training.evaluation import eval_mode, probe_images
+
+MOST_APART = 1e-4
+"""Of an image's logits, over the largest of them."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one network costs: output channels, multiply-adds and milliseconds an image, bytes of its file."""
+
+    channels: int
+    multiply_adds: int
+    bytes: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How a file answers.
+
+    images: on how many
+    apart: by how much an image's logits differ from those of recall, over the largest of them
+    others: how many images it gives another class than recall does
+    test: they are the task's test images, and not noise since those are not here
+    """
+
+    images: int
+    apart: float
+    others: int
+    test: bool
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A task that was exported: the costs of its network with and without the channels that it does not need."""
+
+    task: str
+    path: Path
+    before: Cost
+    after: Cost
+    checked: Checked
+
+
+def export(run: Run, task: str, path: Path, progress: Progress = silent) -> Exported:
+    """Write a task as one plain network, in the format that the file's name asks for.
+
+    Raises:
+        CpgError: there is no such task or format, it or one before it is damaged, the file cannot be written, or what
+            it answers differs from what recall answers: then there is no file.
+    """
+    form = format_of(path)
+    record, network = recalled(run, task)
+    reference = network.place(torch.device("cpu"), "float32")
+    shape = (run.input.channels, run.input.size, run.input.size)
+    dense = plain_network(reference, record)
+    narrow = without_unused(dense, shape)
+    output = "embeddings" if reference.objective.compares_pairs else "logits"
+    metadata = metadata_of(run, record, output)
+
+    def cost(made: PlainNetwork, file: Path) -> Cost:
+        return Cost(*counted(made, shape), file.stat().st_size, milliseconds(form.load(file), shape))
+
+    before: Cost | None = None
+    if narrow is not dense:
+        with TemporaryDirectory(prefix="cpg-") as folder:
+            whole = Path(folder) / f"dense{path.suffix}"
+            form.write(dense, shape, output, metadata, whole)
+            before = cost(dense, whole)
+    found: list[Checked] = []
+
+    def write(aside: Path) -> None:
+        form.write(narrow, shape, output, metadata, aside)
+        found.append(checked(form.load(aside), run, record, reference, progress))
+        _require(found[0], path)
+
+    write_by(path, write)
+    after = cost(narrow, path)
+    return Exported(task, path, before or after, after, found[0])
+
+
+def metadata_of(run: Run, record: TaskRecord, output: str) -> dict[str, str]:
+    """What a file tells of itself, text by name; lists and numbers as JSON."""
+    channels, size = run.input.channels, run.input.size
+    middle = f"resize the short side to {short_side(size)} (antialiased bilinear), then take the middle {size} x {size}"
+    about = {
+        "task": record.name,
+        "run": run.spec.name,
+        "input": f"{INPUT}: uint8 [N, {channels}, {size}, {size}], {'RGB' if channels == 3 else 'grey'}, 0 to 255; "
+        f"normalised inside; of an image of another size {middle}",
+        "delta_sha256": record.delta_sha256,
+        "test_accuracy": json.dumps(record.test_accuracy),
+    }
+    if output == "embeddings":
+        said = "two images show one person where arccos(cosine) * 4 / pi is below the threshold"
+        return about | {
+            "output": f"{output}: float32 [N, D]; {said}",
+            "threshold": json.dumps(record.figures["threshold"]),
+        }
+    return about | {
+        "output": f"{output}: float32 [N, {len(record.classes)}], in the order of `classes`",
+        "classes": json.dumps(record.classes, ensure_ascii=False),
+    }
+
+
+def checked(answers: Answers, run: Run, record: TaskRecord, reference: Network, progress: Progress = silent) -> Checked:
+    """How a file answers the task's test images, or noise where they are not at hand."""
+    mean, std = torch.tensor(record.mean), torch.tensor(record.std)
+    test = _test_split(run, record, progress)
+    batches = iter([_noise(run)]) if test is None else _pixels(test, run.spec.settings.eval_batch_size)
+    images, apart, others = 0, torch.zeros(()), 0
+    with eval_mode(reference):
+        for pixels in batches:
+            expected = reference(normalise(pixels, mean, std))
+            got = torch.from_numpy(answers(pixels.numpy()))
+            largest = expected.abs().amax(dim=1).clamp(min=torch.finfo().tiny)
+            apart = torch.maximum(apart, ((got - expected).abs().amax(dim=1) / largest).max())
+            others += int((got.argmax(dim=1) != expected.argmax(dim=1)).sum())
+            images += len(pixels)
+    return Checked(images, float(apart), 0 if reference.objective.compares_pairs else others, test is not None)
+
+
+def _require(found: Checked, path: Path) -> None:
+    """That a file answers as recall does.
+
+    Raises:
+        CpgError: it does not.
+    """
+    if not found.apart <= MOST_APART or found.others:
+        raise CpgError(
+            f"{path}: not exported: what was written answers otherwise than recall. Logits differ by "
+            f"{found.apart:.1e} of the largest of an image; {MOST_APART:.0e} is allowed. {found.others} of "
+            f"{found.images} images get another class"
+        )
+
+
+def _test_split(run: Run, record: TaskRecord, progress: Progress) -> Split | None:
+    with suppress(CpgError):
+        return run.test_split(record.index, progress)
+    return None
+
+
+def _pixels(split: Split, batch_size: int) -> Iterator[Tensor]:
+    """uint8 `[N, C, H, W]`."""
+    return fetch(split, [Order(rows) for rows in torch.split(torch.arange(len(split)), batch_size)])
+
+
+def _noise(run: Run) -> Tensor:
+    """The probe batch as pixels, uint8 `[8, C, H, W]`."""
+    noise = probe_images(run.input.channels, run.input.size)
+    return ((noise / noise.abs().max() + 1) * 127.5).to(torch.uint8)

@@ -1,0 +1,131 @@
+"""Import: a pretrained network becomes task 1, in place of pick_train; it is measured, and then pruned as any task."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from cpg_core import backbones
+from cpg_core.backbones import Pretrained
+from cpg_core.config.backbone import HUB, BackboneSpec, is_file
+from cpg_core.config.suggestions import unknown
+from cpg_core.errors import CpgError
+from cpg_core.model.imported import imported
+from cpg_core.model.network import build, shared_parameters, width
+from cpg_core.model.state import TaskState
+from cpg_core.objectives import Objective
+from cpg_core.objectives.classification import OBJECTIVE as CLASSIFICATION
+from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.request import Request
+from cpg_core.stages.train_state import accuracy_of_state
+from cpg_core.storage.files import sha256
+from cpg_core.storage.weight_files import read_weights
+
+
+def import_weights(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:  # noqa: ARG001
+    """The network of the run's weight file as the task's state, which holds all of its shared weights."""
+    began = time.monotonic()
+    spec = context.run.spec
+    at = width(spec.settings.base_width, request.budget_x)
+    tensors = network_tensors(spec.backbone, at, len(context.data.classes), context.objective)
+    with torch.device("meta"):
+        network = build(spec.backbone.name, at, len(context.data.classes), objective=context.objective)
+    shared = list(shared_parameters(network))
+    found = TaskState(
+        budget_x=request.budget_x,
+        own={name: torch.ones_like(tensors[f"backbone.{name}"], dtype=torch.bool) for name in shared},
+        value={name: tensors[f"backbone.{name}"].float() for name in shared},
+        pick={name: torch.zeros_like(tensors[f"backbone.{name}"], dtype=torch.bool) for name in shared},
+        private={name: value for name, value in tensors.items() if name.removeprefix("backbone.") not in shared},
+    )
+    accuracy = accuracy_of_state(context, found)
+    return Outcome(found, {"accuracy": accuracy}, seconds=time.monotonic() - began)
+
+
+def network_tensors(
+    spec: BackboneSpec, at: float, classes: int, objective: Objective = CLASSIFICATION
+) -> dict[str, torch.Tensor]:
+    """All tensors of a task's network at a width, from the weight file of its backbone.
+
+    Raises:
+        CpgError: the file is missing, damaged, not the one that the run was made with, or another network's.
+    """
+    file = weight_file(spec)
+    if spec.weights_sha256 is not None and sha256(file) != spec.weights_sha256:
+        raise CpgError(f"{file}: not the file that the run was made with (SHA-256 {spec.weights_sha256[:12]}...)")
+    with torch.device("meta"):
+        network = build(spec.name, at, classes, objective=objective)
+    head = backbones.find(spec.name).head
+    if head is None:
+        raise CpgError(f"backbone {spec.name}: it has no published classifier, so no weights; leave `weights` out")
+    return imported(read_weights(file), network, head, str(file))
+
+
+def weight_file(spec: BackboneSpec) -> Path:
+    """Where the weights are, fetched if need be.
+
+    Raises:
+        CpgError: the backbone has none of that name, or they cannot be fetched.
+    """
+    assert spec.weights is not None
+    if spec.weights.startswith(HUB):
+        return _of_the_hub(spec.weights)
+    if is_file(spec.weights):
+        if not Path(spec.weights).is_file():
+            raise CpgError(f"{spec.weights}: there is no such file; check the path of the weights")
+        return Path(spec.weights)
+    return published(spec).file()
+
+
+def published(spec: BackboneSpec) -> Pretrained:
+    """The published weights that a backbone names.
+
+    Raises:
+        CpgError: it has none of that name.
+    """
+    known = backbones.find(spec.name).weights()
+    if spec.weights not in known:
+        raise unknown(f"weights of backbone {spec.name}", str(spec.weights), [*known, "a .pth or .safetensors file"])
+    return known[spec.weights]
+
+
+def _of_the_hub(address: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    parts = address.removeprefix(HUB).split("/", 2)
+    if len(parts) != 3:
+        raise CpgError(f"{address}: expected {HUB}OWNER/NAME/FILE")
+    try:
+        return Path(hf_hub_download(f"{parts[0]}/{parts[1]}", parts[2]))
+    except Exception as error:  # of the net, of the hub, of the disk
+        raise CpgError(f"{address}: cannot be fetched ({type(error).__name__}: {error})") from error
+
+
+def checked(spec: BackboneSpec, base_width: float) -> BackboneSpec:
+    """A backbone with the SHA-256 of its weight file, whose names and shapes fit; as it is where it has no weights.
+
+    How many classes it has is only known with the images of task 1.
+
+    Raises:
+        CpgError: as `network_tensors`, but for the classes.
+    """
+    if spec.weights is None:
+        return spec
+    found = spec.model_copy(update={"weights_sha256": sha256(weight_file(spec))})
+    network_tensors(found, base_width, classes_of(found))
+    return found
+
+
+def classes_of(spec: BackboneSpec) -> int:
+    """How many classes the classifier of a weight file tells apart.
+
+    Raises:
+        CpgError: as `network_tensors`; or it has no classifier.
+    """
+    file, head = weight_file(spec), backbones.find(spec.name).head
+    outputs = read_weights(file).get(f"{head}.weight")
+    if outputs is None:
+        raise CpgError(f"{file}: it has no {head}.weight, the classifier of backbone {spec.name}")
+    return len(outputs)

@@ -1,0 +1,109 @@
+"""Branches: runs that go on from the frozen tasks of another one, of which nothing is copied.
+
+A branch names its base by the hash of the record of the task that it was branched after. The base lies beside it in
+`checkpoints`; where it has another name by now, the hash finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cpg_core.config.schema import check
+from cpg_core.config.suggestions import unknown
+from cpg_core.errors import CpgError
+from cpg_core.storage.files import RESTORE, Damaged, read_json, sha256
+from cpg_core.storage.run import RECORD, RUN, Base, Run, RunSpec
+
+
+def branch_of(run: Run, after: str, name: str) -> Run:
+    """The run `name` of the tasks of a run up to `after`, to add others to. Nothing is written.
+
+    Raises:
+        CpgError: there is no such task, or it is not frozen.
+    """
+    tasks = [task.name for task in run.spec.tasks[: run.frozen()]]
+    if after not in tasks:
+        raise unknown("frozen task", after, tasks)
+    last = tasks.index(after) + 1
+    record_sha256 = sha256(run.task_folder(last) / RECORD)
+    before = [base for base in run.spec.base if base.tasks < last]
+    home = next((base.run for base in run.spec.base if last <= base.tasks), run.spec.name)
+    changed = {
+        "name": name,
+        "tasks": run.spec.tasks[:last],
+        "goals": {task: run.spec.goals[task] for task in tasks[:last]},
+        "base": (*before, Base(run=home, tasks=last, record_sha256=record_sha256)),
+    }
+    return Run(run.root, run.spec.model_copy(update=changed))
+
+
+def resolved(root: Path, spec: RunSpec) -> RunSpec:
+    """The spec with its bases by the names that they have now.
+
+    Raises:
+        Damaged: a base is not there, or its tasks are others than those that the run was branched from.
+    """
+    if not spec.base:
+        return spec
+    labels = [Run(root, spec).label(base.tasks) for base in spec.base]
+    found = [_found(root, spec.name, base, label) for base, label in zip(spec.base, labels, strict=True)]
+    return spec.model_copy(update={"base": tuple(found)})
+
+
+def branches(root: Path, name: str) -> list[str]:
+    """The runs that have tasks of run `name`, by the names that their bases have now."""
+    return [branch for branch, bases in _all(root) if name in bases]
+
+
+def bases(folder: Path) -> list[str]:
+    """The runs that the run in a folder was branched from, as its `run.json` names them; none if it cannot be read."""
+    try:
+        return [str(base["run"]) for base in read_json(folder / RUN).get("base", ())]
+    except (CpgError, KeyError, TypeError):
+        return []
+
+
+def require_no_branches(root: Path, name: str) -> None:
+    """Refuse a run whose frozen tasks others rest on.
+
+    Raises:
+        CpgError: naming them.
+    """
+    if found := branches(root, name):
+        raise CpgError(
+            f"run {name!r} is the base of {', '.join(found)}, which need it to be recalled; remove those first"
+        )
+
+
+def _all(root: Path) -> Iterator[tuple[str, set[str]]]:
+    for file in sorted((root / "checkpoints").glob(f"*/{RUN}")):
+        if file.parent.name.startswith("."):
+            continue
+        try:
+            content = read_json(file)
+            bases = [check(base, Base, str(file)) for base in content.get("base", ())]
+            tasks = [str(task["name"]) for task in content["tasks"]]
+        except (CpgError, KeyError, TypeError):  # what cannot be read is told where that run is opened
+            continue
+        labels = [f"{base.tasks:03d}-{tasks[base.tasks - 1]}" for base in bases if base.tasks <= len(tasks)]
+        yield file.parent.name, {_name_now(root, *pair) for pair in zip(bases, labels, strict=False)}
+
+
+def _name_now(root: Path, base: Base, label: str) -> str:
+    try:
+        return _found(root, "", base, label).run
+    except CpgError:
+        return base.run
+
+
+def _found(root: Path, branch: str, base: Base, label: str) -> Base:
+    """A base by its name, or where that is not it, by its hash."""
+    named = root / "checkpoints" / base.run / label / RECORD
+    others = (file for file in sorted((root / "checkpoints").glob(f"*/{label}/{RECORD}")) if file != named)
+    for file in (named, *others):
+        hidden = file.parents[1].name.startswith(".")
+        if not hidden and file.is_file() and sha256(file) == base.record_sha256:
+            return base.model_copy(update={"run": file.parents[1].name})
+    what = "not the one that it was branched from" if named.exists() else "missing"
+    raise Damaged(f"{named}: {what}: run {branch} goes on from this task of run {base.run}; {RESTORE}")

@@ -1,0 +1,66 @@
+"""Weight files of others: the one place where `torch.load` is called, with `weights_only=True`, and only to read.
+
+What they hold becomes safetensors as soon as the imported task is frozen.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cpg_core.errors import CpgError
+
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+"""Keys under which training programs put the weights, beside other things."""
+OF_DATA_PARALLEL = "module."
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file, or of one that `torch.save` wrote, by their names.
+
+    Raises:
+        CpgError: there is no such file, it is cut short, it holds more than tensors, or no tensors by name.
+    """
+    if not path.is_file():
+        raise CpgError(f"{path}: there is no such file; check the path of the weights")
+    found = _safetensors(path) if path.suffix == ".safetensors" else _saved_by_torch(path)
+    for wrapper in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()) or not found:
+        raise CpgError(f"{path}: expected tensors by their names, as torch.save(model.state_dict(), ...) writes them")
+    names = [str(name) for name in found]
+    prefix = OF_DATA_PARALLEL if all(name.startswith(OF_DATA_PARALLEL) for name in names) else ""
+    return {str(name).removeprefix(prefix): value for name, value in found.items()}
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CpgError(f"{path}: cannot be read as safetensors ({_line(error)}); it may be cut short") from error
+
+
+def _saved_by_torch(path: Path) -> object:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of what other content it holds, which is an error below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CpgError(
+            f"{path}: holds more than tensors, or is no file of torch.save; nothing but tensors is loaded, since other "
+            f"content can run code. Write it anew: torch.save(model.state_dict(), FILE)"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CpgError(f"{path}: cannot be read ({_line(error)}); it may be cut short, fetch it again") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

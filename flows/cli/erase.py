@@ -1,0 +1,102 @@
+"""After a task is forgotten: its copies in DVC and MLflow are erased, as far as they can be reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from cpg_core.errors import one_line
+from cpg_core.storage.forgotten import Forgotten, Left
+from cpg_core.storage.lock import locked
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import write_spec
+from flows.persist import Persist
+from flows.tracking.address import VARIABLE, tracking_address, without_password
+from flows.versioning.erase import Erased, erase_cached, erase_pushed
+
+Say = Callable[[str], None]
+
+
+def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
+    """Erase what is left of forgotten tasks outside the run's folder; then `run.json` says what is left still.
+
+    Args:
+        run: as it is on disk.
+        say: told what is erased, and what stays since others use it.
+        pushed: erase from DVC's remote too.
+
+    Returns:
+        What could not be erased, and why, a line each.
+    """
+    with locked(run.work):
+        Persist(run.root, track=False)(run, say)  # new pointers first: they tell what is still used
+        erasure = _Erasure(run, say, pushed)
+        entries = tuple(erasure.erased(entry) for entry in run.spec.forgotten)
+        run = Run(run.root, run.spec.model_copy(update={"forgotten": entries}))
+        write_spec(run)
+        if erasure.deleted:
+            Persist(run.root, track=True)(run, say)  # MLflow has the run again, as it is now
+    return erasure.problems
+
+
+class _Erasure:
+    """Erases place by place; a place that cannot be reached is a problem, and left for the next time."""
+
+    def __init__(self, run: Run, say: Say, pushed: bool) -> None:
+        self._run, self._say, self._pushed = run, say, pushed
+        self.problems: list[str] = []
+        self.deleted = False
+
+    def erased(self, entry: Forgotten) -> Forgotten:
+        """The entry of a forgotten task with what is left of it then."""
+        left = entry.left
+        if left.cache and self._done(entry, "DVC's cache", lambda: self._from_cache(left)):
+            left = left.model_copy(update={"cache": ()})
+        if left.remote and self._done(entry, "DVC's remote", lambda: self._from_remote(left)):
+            left = left.model_copy(update={"remote": ()})
+        if left.records and self._done(entry, self._mlflow(), lambda: self._from_mlflow(left)):
+            left = left.model_copy(update={"records": (), "origin": None})
+        return entry.model_copy(update={"left": left})
+
+    def _done(self, entry: Forgotten, place: str, erase: Callable[[], None]) -> bool:
+        try:
+            erase()
+        except Exception as error:  # whatever ails the place, a person is told, and the same command tries again
+            self.problems.append(f"{entry.label} in {place}: {one_line(str(error)) or type(error).__name__}")
+            return False
+        return True
+
+    def _from_cache(self, left: Left) -> None:
+        self._tell(erase_cached(self._run.root, left.cache), "DVC's cache")
+
+    def _from_remote(self, left: Left) -> None:
+        if not self._pushed:
+            raise _NotAskedError(
+                f"not asked for; give --remote to erase {len(left.remote)} files, where they are there"
+            )
+        self._tell(erase_pushed(self._run.root, left.remote), "DVC's remote")
+
+    def _tell(self, erased: Erased, place: str) -> None:
+        """What other runs use is named; what the run itself still uses is of the tasks that are left."""
+        self._say(f"{place}: {erased.deleted} files erased")
+        for pointer, hashes in sorted(erased.used.items()):
+            if not pointer.startswith(f"checkpoints/{self._run.folder.name}/"):
+                names = ", ".join(name[:12] for name in hashes)
+                self._say(f"{place}: {len(hashes)} files are kept, since {pointer} uses them: {names}")
+
+    def _mlflow(self) -> str:
+        return f"MLflow at {without_password(tracking_address(self._run.root))}"
+
+    def _from_mlflow(self, left: Left) -> None:
+        if VARIABLE not in os.environ and not (Path(self._run.root) / "mlflow.db").exists():
+            return
+        from flows.tracking.erase import erase
+
+        if deleted := erase(self._run, left.records, left.origin):
+            self._say(f"MLflow: deleted with their files: {', '.join(deleted)}; mlflow gc removes the rows of runs")
+            self.deleted = True
+
+
+class _NotAskedError(Exception):
+    """A place that the command was not told to erase."""

@@ -1,0 +1,136 @@
+"""Tables with a row a task and a column a method: Table 6 (photos), Table 7 (faces), and Tables 4 and 5 of their data.
+
+Accuracies are percent, those after the last task was learned, the mean over seeds. A cell is empty where there is no
+result, or no labelled test image, as of a pretrained network that was imported without its own data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cpg_core.errors import CpgError
+from cpg_core.recall.metrics import MEGABYTE
+from flows.reproduce.result import RunResult
+from flows.reproduce.sizes import counted_with_private_mb
+
+Figure = Callable[[RunResult, int], float | None]
+"""Of a run and the shared weights of its base network: a figure of the whole run."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A pair of tables of the paper.
+
+    Attributes:
+        data: file of the table of its data sets, without suffix.
+        accuracy: file of the table of accuracies.
+        tasks: for our name of a task, the paper's.
+        methods: columns.
+        figures: rows below the tasks.
+    """
+
+    data: str
+    accuracy: str
+    tasks: dict[str, str]
+    methods: tuple[str, ...]
+    figures: dict[str, Figure]
+
+
+def _on_disk(result: RunResult, _base: int) -> float:
+    return sum(task.delta_bytes for task in result.tasks) / MEGABYTE
+
+
+def _expansion(result: RunResult, _base: int) -> float:
+    return result.summary["expansion_x"]
+
+
+def _redundancy(result: RunResult, _base: int) -> float:
+    return result.summary["redundancy_x"]
+
+
+LAYOUTS = {
+    "finegrained-6": Layout(
+        data="table4",
+        accuracy="table6",
+        tasks={
+            "imagenet": "ImageNet",
+            "birds": "CUBS",
+            "cars": "Stanford Cars",
+            "flowers": "Flowers",
+            "art": "WikiArt",
+            "sketch": "Sketch",
+        },
+        methods=("scratch", "finetune", "progressive", "packnet", "piggyback", "cpg"),
+        figures={"Model size (MB)": counted_with_private_mb, "On disk (MB)": _on_disk},
+    ),
+    "faces-4": Layout(
+        data="table5",
+        accuracy="table7",
+        tasks={"face": "Face", "gender": "Gender", "expression": "Expression", "age": "Age"},
+        methods=("scratch", "finetune", "cpg"),
+        figures={"Expansion (x)": _expansion, "Redundancy (x)": _redundancy, "On disk (MB)": _on_disk},
+    ),
+}
+"""By the sequence."""
+
+
+def accuracy_table(layout: Layout, results: Mapping[str, RunResult], published: Path, base: int) -> pd.DataFrame:
+    """A row a task and source (`paper`, `reproduced`), a column a method; then the figures of whole runs.
+
+    Args:
+        layout: which tasks, methods and figures.
+        results: all results of a profile.
+        published: the folder with the paper's tables.
+        base: shared weights of the base network.
+    """
+    by_method = {name: [r for r in results.values() if r.method == name] for name in layout.methods}
+    rows: dict[str, dict[str, float | None]] = {}
+    for name, title in layout.tasks.items():
+        rows[title] = {method: _accuracy(runs, name) for method, runs in by_method.items()}
+    for title, figure in layout.figures.items():
+        rows[title] = {method: _mean([figure(run, base) for run in runs]) for method, runs in by_method.items()}
+    found = [{"task": title, "source": "reproduced", **cells} for title, cells in rows.items()]
+    return _beside(pd.read_csv(published / f"{layout.accuracy}.csv"), pd.DataFrame(found), "task")
+
+
+def data_table(layout: Layout, manifest: Path, published: Path) -> pd.DataFrame:
+    """How many images and classes: the paper's data sets, and those that were learned from.
+
+    Args:
+        layout: which tasks.
+        manifest: `data.json`, as `cpg reproduce prepare` writes it.
+        published: the folder with the paper's tables.
+
+    Raises:
+        CpgError: there is no manifest yet.
+    """
+    if not manifest.exists():
+        raise CpgError(f"{manifest}: there is no such file; `cpg reproduce prepare` writes it")
+    found = []
+    for name, there in json.loads(manifest.read_text()).items():
+        counts = {"train": there["train"], "test": there["test"], "classes": len(there["classes"])}
+        found.append({"data": layout.tasks.get(name, name), "source": "reproduced", **counts})
+    return _beside(pd.read_csv(published / f"{layout.data}.csv"), pd.DataFrame(found), "data")
+
+
+def _accuracy(runs: list[RunResult], name: str) -> float | None:
+    found = [task.final_accuracy for run in runs for task in run.tasks if task.name == name]
+    return _mean([None if value is None else 100 * value for value in found])
+
+
+def _mean(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return round(float(np.mean(there)), 2) if there else None
+
+
+def _beside(paper: pd.DataFrame, ours: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Each of ours below the paper's of the same name, in the paper's order; then ours that the paper has not."""
+    order = {name: place for place, name in enumerate(dict.fromkeys([*paper[key], *ours[key]]))}
+    whole = pd.concat([paper, ours], ignore_index=True)
+    return whole.sort_values(key, key=lambda column: column.map(order), kind="stable", ignore_index=True)

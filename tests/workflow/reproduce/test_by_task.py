@@ -1,0 +1,94 @@
+"""Tables with a row a task: cells worked out by hand, the paper's rows beside them, and what is missing left empty."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from core.tiny import ROOT
+
+from cpg_core.errors import CpgError
+from cpg_core.recall.metrics import MEGABYTE
+from cpg_core.storage.run import Run
+from flows.reproduce.by_task import LAYOUTS, Layout, accuracy_table, data_table
+from flows.reproduce.result import RunResult, result_of
+from flows.reproduce.sizes import counted_with_private_mb
+
+PUBLISHED = ROOT / "results/published"
+
+
+@pytest.fixture
+def result(learned: Callable[..., Run]) -> RunResult:
+    return result_of(learned(method="packnet"))
+
+
+def with_accuracies(result: RunResult, *values: float | None, method: str = "packnet") -> RunResult:
+    tasks = tuple(task.model_copy(update={"final_accuracy": v}) for task, v in zip(result.tasks, values, strict=True))
+    return result.model_copy(update={"tasks": tasks, "method": method})
+
+
+def layout(result: RunResult) -> Layout:
+    first = result.tasks[0].name
+    return Layout("table4", "mine", {first: "First"}, ("packnet", "cpg"), {"Size": lambda _run, base: 2.0 * base})
+
+
+def test_a_cell_is_the_mean_over_seeds_beside_the_papers(result: RunResult, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("task,source,packnet,cpg\nFirst,paper,70.5,80.0\n")
+    rest = [0.0] * (len(result.tasks) - 1)
+    runs = {str(seed): with_accuracies(result, value, *rest) for seed, value in enumerate((0.5, 0.75))}
+    found = accuracy_table(layout(result), runs, tmp_path, base=10)
+    assert found.iloc[0].to_dict() == {"task": "First", "source": "paper", "packnet": 70.5, "cpg": 80.0}
+    assert found.iloc[1][["task", "source", "packnet"]].tolist() == ["First", "reproduced", 62.5]
+    assert found.iloc[2][["task", "packnet"]].tolist() == ["Size", 20.0]
+    assert found["cpg"].isna().tolist() == [False, True, True]
+
+
+def test_a_task_without_labelled_test_images_has_an_empty_cell(result: RunResult, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("task,source,packnet,cpg\n")
+    runs = {"one": with_accuracies(result, None, *[0.5] * (len(result.tasks) - 1))}
+    assert accuracy_table(layout(result), runs, tmp_path, base=10)["packnet"].isna().tolist() == [True, False]
+
+
+def test_the_size_of_table_6_counts_mask_bits_as_the_paper_does(result: RunResult) -> None:
+    """ResNet-50: 23.45 million shared weights; six batch norms and heads bring the backbone to 107.1 MB."""
+    base, tasks = 23_454_912, 6
+    weights_mb = 4 * base / MEGABYTE
+    private = round((107.1 - weights_mb) * MEGABYTE / tasks)
+    task = result.tasks[0].model_copy(update={"private_bytes": private})
+    run = result.model_copy(update={"tasks": (task,) * tasks, "summary": {"expansion_x": 1.0}})
+    sizes = {
+        method: counted_with_private_mb(run.model_copy(update={"method": method}), base)
+        for method in ("cpg", "piggyback", "packnet")
+    }
+    assert sizes == pytest.approx({"cpg": 121, "piggyback": 121, "packnet": 115}, abs=0.5)
+    unknown = result.model_copy(update={"tasks": (result.tasks[0].model_copy(update={"private_bytes": None}),)})
+    assert counted_with_private_mb(unknown, base) is None
+
+
+def test_private_bytes_are_counted_and_older_results_stay_readable(result: RunResult) -> None:
+    assert all(task.private_bytes and task.private_bytes < task.delta_bytes for task in result.tasks)
+    content = json.loads(result.model_dump_json())
+    for task in content["tasks"]:
+        del task["private_bytes"]
+    assert all(task.private_bytes is None for task in RunResult.model_validate(content).tasks)
+
+
+@pytest.mark.parametrize("sequence", list(LAYOUTS))
+def test_published_rows_and_columns_are_those_of_the_layout(sequence: str) -> None:
+    layout = LAYOUTS[sequence]
+    paper = pd.read_csv(PUBLISHED / f"{layout.accuracy}.csv")
+    assert list(paper.columns) == ["task", "source", *layout.methods]
+    assert set(layout.tasks.values()) <= set(paper["task"])
+
+
+def test_the_data_sets_stand_beside_the_papers(tmp_path: Path) -> None:
+    counts = {"train": 4435, "test": 1108, "classes": ["rose"] * 89}
+    (tmp_path / "data.json").write_text(json.dumps({"flowers": counts}))
+    found = data_table(LAYOUTS["finegrained-6"], tmp_path / "data.json", PUBLISHED).set_index(["data", "source"])
+    assert found.loc[("Flowers", "reproduced")].tolist() == [4435, 1108, 89]
+    assert found.loc[("Flowers", "paper")].tolist() == [2040, 6149, 102]
+    with pytest.raises(CpgError, match="cpg reproduce prepare"):
+        data_table(LAYOUTS["finegrained-6"], tmp_path / "none.json", PUBLISHED)

@@ -1,0 +1,43 @@
+"""Of a forgotten task nothing is left in MLflow: no run, no artifact, no registered model that holds it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cpg_core.recall.forget import carry_out, plan
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
+from flows.cli.erase import erase_elsewhere
+from flows.tracking.sync import sync
+
+
+def test_runs_and_models_are_deleted_and_the_run_is_recorded_anew(
+    unbroken: Run, tmp_path: Path, mlflow_store: str
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "shrunk")
+    run = open_run(tmp_path, "shrunk")
+    sync(run)
+    client, delta = MlflowClient(tracking_uri=mlflow_store), (run.task_folder(1) / "delta.safetensors").read_bytes()
+    (before,) = client.search_model_versions("name = 'shrunk'")
+    said = list[str]()
+    assert erase_elsewhere(carry_out(plan(run, "zero-one")), said.append, pushed=False) == []
+    assert any("model shrunk, version 1" in line for line in said)
+    (after,) = client.search_model_versions("name = 'shrunk'")
+    assert (before.model_id != after.model_id, after.description) == (True, "Tasks: two-three")
+    files = [path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()]
+    assert files and all(delta != path.read_bytes() for path in files)
+    (experiment,) = client.search_experiments(filter_string=f"name = '{run.spec.sequence}'")
+    found = client.search_runs([experiment.experiment_id], "tags.run = 'shrunk'")
+    assert sorted(r.info.run_name for r in found) == ["001-two-three", "shrunk"]
+
+
+def test_a_server_that_is_away_is_named_and_asked_again(unbroken: Run, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "away")
+    after = carry_out(plan(open_run(tmp_path, "away"), "zero-one"))
+    (problem,) = erase_elsewhere(after, lambda _: None, pushed=False)
+    assert problem.startswith("001-zero-one in MLflow at http://127.0.0.1:9")
+    assert open_run(tmp_path, "away").spec.forgotten[0].left.records

@@ -1,0 +1,75 @@
+"""A task is forgotten by the command: its files are gone from DVC's cache and remote too, or what is left is named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cpg_core.recall.audit import audit
+from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
+from flows.cli.app import app
+from flows.tracking.address import VARIABLE
+from flows.versioning.sync import sync
+from workflow.versioning.project import changed, pointers, repo_of
+
+
+@pytest.fixture(autouse=True)
+def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+def cpg(root: Path, *words: str, says: str = "") -> Result:
+    return CliRunner().invoke(app, [*words, "--root", str(root)], input=says)
+
+
+def stored(place: Path) -> Iterator[bytes]:
+    return (path.read_bytes() for path in place.rglob("*") if path.is_file())
+
+
+def test_files_are_gone_from_the_cache_and_on_demand_from_the_remote(copied: Run) -> None:
+    root = copied.root
+    sync(copied)
+    with repo_of(root) as repo:
+        repo.push()
+    delta = (copied.task_folder(1) / "delta.safetensors").read_bytes()
+    cache, remote = root / ".dvc" / "cache", root / ".dvc-remote"
+    assert delta in stored(cache) and delta in stored(remote)
+    first = cpg(root, "forget", "tiny", "--task", "zero-one", says="zero-one\n")
+    assert (first.exit_code, delta in stored(cache), delta in stored(remote)) == (3, False, True)
+    assert "001-zero-one in DVC's remote: not asked for" in first.output
+    second = cpg(root, "forget", "tiny", "--remote")
+    assert (second.exit_code, delta in stored(remote)) == (0, False), second.output
+    run = open_run(root, "tiny")
+    assert not run.spec.forgotten[0].left
+    assert list(pointers(root)) == ["001-two-three.dvc"]
+    assert not changed(root)
+    assert all(finding.ok for finding in audit(run))
+    assert "forgotten: 001-zero-one" in cpg(root, "show", "tiny", "--no-recall").output
+    assert "finished, 1 forgotten" in cpg(root, "list").output
+
+
+def test_what_another_run_uses_stays_and_is_named(copied: Run) -> None:
+    root = copied.root
+    shutil.copytree(copied.folder, copied.folder.with_name("other"))
+    for name in ("tiny", "other"):
+        sync(open_run(root, name))
+    done = cpg(root, "forget", "tiny", "--task", "zero-one", "--yes", "--remote")
+    assert "checkpoints/other/001-zero-one.dvc uses them" in done.output
+    assert "cpg forget other --task zero-one" in done.output
+    assert not changed(root)
+
+
+def test_another_answer_changes_nothing(copied: Run) -> None:
+    before = copied.spec
+    said = cpg(copied.root, "forget", "tiny", "--task", "zero-one", says="yes\n")
+    assert (said.exit_code, open_run(copied.root, "tiny").spec) == (1, before)
+
+
+def test_without_a_task_there_must_be_something_left(copied: Run) -> None:
+    said = cpg(copied.root, "forget", "tiny")
+    assert (said.exit_code, "--task NAME" in said.output) == (2, True)
