@@ -33,7 +33,7 @@ OMITTED: dict[str, Any] = {
     "one_shot": {"schedule": {"kind": "constant"}},
     "finetune": {"init_from": "random"},
     "retrain": {"compare": "compact"},
-    "compute": {"precision": "float32"},
+    "compute": {"precision": "float32", "cache_bytes": 8 * 2**30},
     "store": {"values": "float32", "private": "float32", "masks": "zlib"},
 }
 """The same for newer settings, which `told` leaves out at that value, so that they make no finished run stale.

@@ -17,11 +17,15 @@ READ_BY = {
 }
 """The method that reads a group; a group that is not named here is read by all."""
 
+OF_SPEED = {"compute": {"cache_bytes"}}
+"""Settings that decide how fast a run is and nothing else."""
+
 
 def settings_of(method: str, settings: Settings) -> dict[str, Any]:
     """The settings that a run of `method` depends on, as JSON values.
 
-    Without the groups that only other methods read, and without newer settings at the value that was in effect before.
+    Without the groups that only other methods read, without newer settings at the value that was in effect before, and
+    without what changes no bit of it.
     """
-    others = {group for group, reader in READ_BY.items() if reader != method}
-    return told(settings.model_dump(mode="json", exclude=others))
+    others = {group: True for group, reader in READ_BY.items() if reader != method}
+    return told(settings.model_dump(mode="json", exclude={**others, **OF_SPEED}))

@@ -240,6 +240,9 @@ class Compute(Strict):
     workers: Annotated[int, Field(ge=0)] = Field(
         description="Threads that decode large images ahead; 0: one a processor"
     )
+    cache_bytes: Annotated[int, Field(ge=0)] = Field(
+        description="Of decoded large images that are kept on disk while a task is learned, of each part; 0: none"
+    )
 
 
 class Settings(Strict):

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from cpg_core.data.augment import augmented, draw, join, normalise
 from cpg_core.data.fetch import WHOLE, Order, Share, fetch
 from cpg_core.data.reading import Progress
+from cpg_core.data.sampling import epoch_rows
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
@@ -45,12 +46,15 @@ def train_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch of (images, labels), shuffled and augmented, from batch `start` on.
 
+    An epoch has as many images as the split; which, and in which order, is up to the task's `sampling`.
+
     images: float32 [B, C, H, W], normalised, channels last in memory; labels: int64 [B]
     seed:   of this epoch; the same seed gives the same batches, and batch n is the same wherever the epoch starts
     share:  of each batch; the shares of all processes are together the batch that one process would have
     """
     split, augment = data.train, data.augment
-    shuffled = torch.split(torch.randperm(len(split), generator=_generator(seed, "order")), batch_size)
+    rows = epoch_rows(split.labels, data.spec.sampling, _generator(seed, "order"))
+    shuffled = torch.split(rows, batch_size)
     numbers = range(start, batch_count(len(split), batch_size, share.of))
     crops = augment.random_resized_crop
     orders = [Order(shuffled[n], derive(seed, "crop", n) if crops else None, share) for n in numbers]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
+
+from cpg_core.data.fields import Part as PartName
+from cpg_core.data.held_out import HeldOut, held_out
 from cpg_core.data.listing import Listing, Rows
 from cpg_core.data.load import choose, streams
 from cpg_core.data.reading import Wanted, read_rows
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split, hold_out
+from cpg_core.data.split import Split
 from cpg_core.data.summary import Part, part_of
 from cpg_core.errors import CpgError
 from cpg_core.seeds import derive
@@ -32,6 +37,7 @@ class Chosen:
     kept:      places in `rows`, to train on; `held`: to validate on
     read_test: reads the test split
     as_val:    makes the validation split of the images in `held`
+    read_val:  reads the validation split, where it is a part of its own; None: it is `held` out of train
     parts, notes: for `Summary`
     """
 
@@ -44,31 +50,51 @@ class Chosen:
     held: Rows
     read_test: Callable[[], Split]
     as_val: Callable[[Split], Split] = as_read
+    read_val: Callable[[], Split] | None = None
     parts: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: int) -> Chosen:
-    """Of a task that is tested on labelled images: a share of each class is held out to validate on.
+    """Of a task that is tested on labelled images: what its source names to validate on, or what is held out of train.
 
     Raises:
-        CpgError: a class is missing or empty, more is left out than taken, or the share leaves a class without images.
+        CpgError: a class is missing or empty, more is left out than taken, or a class is left without images.
     """
-    listings = spec.source.list_part("train"), spec.source.list_part("test")
+    names: tuple[PartName, ...] = ("train", "test", "val") if spec.source.has_val else ("train", "test")
+    listings = {name: spec.source.list_part(name) for name in names}
     classes = spec.classes or _classes_of(listings)
-    chosen = [choose(listing, classes) for listing in listings]
-    parts = tuple(part_of(listing, classes) for listing in listings)
-    (rows, labels), (test_rows, test_labels) = chosen
-    kept, held = hold_out(labels, val_fraction, derive(seed, "validation", spec.name))
-    _need_all_classes(spec.name, classes, labels[kept], labels[held], val_fraction)
+    found = {name: choose(listing, classes) for name, listing in listings.items()}
+    parts = tuple(part_of(listing, classes) for listing in listings.values())
+    rows, labels = found["train"]
 
-    def read_test() -> Split:
-        streamed = streams(listings[1], len(test_rows), wanted)
-        return read_rows(listings[1], "test", test_rows, test_labels, wanted, streams=streamed).split
+    def read(name: PartName) -> Split:
+        listing, streamed = listings[name], streams(listings[name], len(found[name][0]), wanted)
+        return read_rows(listing, name, *found[name], wanted, streams=streamed).split
 
-    complete = spec.model_copy(update={"classes": classes})
-    notes = spec.source.unused()
-    return Chosen(complete, classes, listings[0], rows, labels, kept, held, read_test, _without_remarks, parts, notes)
+    if "val" in listings:
+        everything = np.arange(len(rows))
+        held = HeldOut(everything, everything[:0], "", (f"validated on {listings['val'].where}",))
+    else:
+        held = held_out(
+            spec.validation, listings["train"], rows, labels, val_fraction, derive(seed, "validation", spec.name)
+        )
+        validates = val_fraction > 0 or spec.validation is not None
+        _need_all_classes(spec.name, classes, labels[held.kept], labels[held.held], held.why, validates=validates)
+    return Chosen(
+        spec=spec.model_copy(update={"classes": classes}),
+        classes=classes,
+        listing=listings["train"],
+        rows=rows,
+        labels=labels,
+        kept=held.kept,
+        held=held.held,
+        read_test=partial(read, "test"),
+        as_val=_without_remarks,
+        read_val=partial(read, "val") if "val" in listings else None,
+        parts=parts,
+        notes=(*(f"{spec.name}: {line}" for line in held.lines), *spec.source.unused()),
+    )
 
 
 def _without_remarks(split: Split) -> Split:
@@ -76,22 +102,27 @@ def _without_remarks(split: Split) -> Split:
     return replace(split, remarks={})
 
 
-def _classes_of(listings: tuple[Listing, Listing]) -> tuple[str, ...]:
-    """All classes of the source, which train and test must agree on."""
-    train, test = listings
-    if extra := [name for name in test.names if name not in train.names]:
-        raise CpgError(
-            f"{test.where}: class '{extra[0]}'{f' and {len(extra) - 1} more' if extra[1:] else ''} is not in train, "
-            f"which has {list(train.names[:12])}; add training images, or list the classes without it: classes: [...]"
-        )
+def _classes_of(listings: dict[PartName, Listing]) -> tuple[str, ...]:
+    """All classes of the source, which its other parts must not have more of than train."""
+    train = listings["train"]
+    for listing in listings.values():
+        if extra := [name for name in listing.names if name not in train.names]:
+            more = f" and {len(extra) - 1} more" if extra[1:] else ""
+            raise CpgError(
+                f"{listing.where}: class '{extra[0]}'{more} is not in train, which has {list(train.names[:12])}; "
+                "add training images, or list the classes without it: classes: [...]"
+            )
     return train.names
 
 
-def _need_all_classes(task: str, classes: tuple[str, ...], train: Rows, val: Rows, fraction: float) -> None:
+def _need_all_classes(
+    task: str, classes: tuple[str, ...], train: Rows, val: Rows, why: str, *, validates: bool
+) -> None:
     for label, name in enumerate(classes):
         left, held = (int((labels == label).sum()) for labels in (train, val))
-        if left == 0 or (held == 0 and fraction > 0):
+        if left == 0 or (held == 0 and validates):
             raise CpgError(
-                f"task '{task}': class '{name}' has {left + held} training image(s), and a val_fraction of {fraction} "
-                f"leaves {left} to train and {held} to validate on; add images or change val_fraction"
+                f"task '{task}': class '{name}' has {left + held} training image(s), and {why} "
+                f"leaves {left} to train and {held} to validate on; add images or change "
+                f"{'val_fraction' if 'val_fraction' in why else 'validation'}"
             )

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import decode
+from cpg_core.data.listing import Pixels
 from cpg_core.data.resize import fit, random_resized_crop
 from cpg_core.data.split import Split
+from cpg_core.data.whole import reduced
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,42 @@ def _batch(split: Split, order: Order) -> Tensor:
     rows, crop_seed = order.share.take(order.rows), order.crop_seed
     if split.images is not None and crop_seed is None:
         return split.images[rows]
-    images, size = (_image(split, row) for row in rows.tolist()), split.shape[-1]
+    numbers, size = rows.tolist(), split.shape[-1]
     if crop_seed is None:
-        return torch.stack([fit(image, size, split.resize) for image in images])
-    places = order.places().tolist()
-    return torch.stack(
-        [random_resized_crop(image, size, crop_seed, k) for k, image in zip(places, images, strict=True)]
-    )
+        batch = torch.stack([_fitted(split, row) for row in numbers])
+    else:
+        places = order.places().tolist()
+        batch = torch.stack(
+            [
+                random_resized_crop(_whole(split, row), size, crop_seed, k)
+                for k, row in zip(places, numbers, strict=True)
+            ]
+        )
+    if split.cached is not None:
+        split.cached.leave_memory(numbers)
+    return batch
 
 
-def _image(split: Split, row: int) -> Tensor:
-    """One image in full: uint8 [C, h, w]."""
+def _fitted(split: Split, row: int) -> Tensor:
+    """One image of a file at the size of the backbone's input: uint8 [C, size, size]."""
+    kept = None if split.cached is None else split.cached.fitted(row)
+    return fit(_read(split, row), split.shape[-1], split.resize) if kept is None else _tensor(kept)
+
+
+def _whole(split: Split, row: int) -> Tensor:
+    """One image as random crops are taken of it: uint8 [C, h, w]."""
     if split.images is not None:
         return split.images[row]
+    kept = None if split.cached is None else split.cached.whole(row)
+    return reduced(_read(split, row), split.shape[-1]) if kept is None else _tensor(kept)
+
+
+def _read(split: Split, row: int) -> Tensor:
+    """One image of a file in full: uint8 [C, h, w]."""
     file = split.files[row]
-    return torch.from_numpy(decode(file, split.shape[0], str(file))).permute(2, 0, 1)
+    return _tensor(decode(file, split.shape[0], str(file)))
+
+
+def _tensor(pixels: Pixels) -> Tensor:
+    """uint8 [h, w, C] as [C, h, w]; what is mapped from a file, which cannot be written to, as a copy."""
+    return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)

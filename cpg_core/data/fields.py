@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +21,43 @@ from pydantic import (
 from cpg_core.config.schema import Strict
 from cpg_core.data.resize import Resize
 
-Part = Literal["train", "test"]
+Part = Literal["train", "test", "val"]
+
+
+class Splits(Strict):
+    """What the parts of a data set are called: its folders, or the beginnings of its files' names."""
+
+    train: str = "train"
+    test: str = "test"
+    val: str | None = Field(default=None, description="null: validation images are held out of train")
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> Splits:
+        names = [name for name in (self.train, self.test, self.val) if name is not None]
+        if odd := [name for name in names if not re.fullmatch(r"[^/\\]+", name) or name in (".", "..")]:
+            raise ValueError(f"expected the name of a folder or the beginning of a file's name, got '{odd[0]}'")
+        if len(set(names)) < len(names):
+            raise ValueError("train, test and val must have different names: an image is in one of them")
+        return self
+
+    def name_of(self, part: Part) -> str:
+        """What a part is called."""
+        name = {"train": self.train, "test": self.test, "val": self.val}[part]
+        assert name is not None, "nobody asks for a validation part that has no name"
+        return name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts that are read are called."""
+        return tuple(name for name in (self.train, self.test, self.val) if name is not None)
+
+
+AS_USUAL = Splits()
+
+
+def is_as_usual(splits: Splits) -> bool:
+    """Whether nothing was said: then nothing is written either, as in older runs."""
+    return splits == AS_USUAL
 
 
 def _from_folder(path: Path, info: ValidationInfo) -> Path:

@@ -3,7 +3,7 @@ left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +59,8 @@ class Listing:
     left_out: what is not among the rows, or has no class
     version:  ascending rows -> a text that is another one once `read` may give other images for them; with an empty
               one what was read of them is not kept
+    paths:    a path a row, inside the part; None where images have no file names
+    column:   the values of another column by its name, one a row; None where there are no columns
     """
 
     where: str
@@ -68,3 +70,5 @@ class Listing:
     files: tuple[Path, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     version: Callable[[Rows], str] = unversioned
+    paths: Callable[[], Sequence[str]] | None = None
+    column: Callable[[str], Sequence[object]] | None = None

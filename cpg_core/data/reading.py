@@ -10,22 +10,25 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from PIL.Image import Image as Picture
 
 from cpg_core.data.ahead import ahead
+from cpg_core.data.cached import Cached
 from cpg_core.data.decode import Unreadable, examine
 from cpg_core.data.fields import Part
 from cpg_core.data.kept import NOTHING_KEPT, Block, Image, Keep, Levels, blocks_of
 from cpg_core.data.listing import Item, Listing, Pixels, Rows
 from cpg_core.data.resize import Resize, fit
 from cpg_core.data.split import Split
+from cpg_core.data.whole import reduced
 from cpg_core.errors import CpgError
 
 SHOWN_BROKEN = 50
+NOT_CACHED = "images do not fit into the cache (compute.cache_bytes, or the disk) and are decoded in each epoch"
 Progress = Callable[[int, int], object]
 """Told how many images are read, of how many; may raise to stop between two of them."""
 
@@ -50,7 +53,11 @@ class Broken(CpgError):
 class Wanted:
     """What images are made into: `channels` x `size` x `size`, as `resize` says, by so many `workers` (see `Split`).
 
-    `progress` is told as they are read, and `keep` is where what was read is kept and looked for.
+    Attributes:
+        progress: told as they are read.
+        keep: where what was read is kept and looked for.
+        cache_bytes: so much of the decoded images of a part that streams is kept too.
+        cropped: whether random crops are taken of images that stream, for which the whole images are kept.
     """
 
     channels: int
@@ -59,6 +66,15 @@ class Wanted:
     progress: Progress = silent
     keep: Keep = NOTHING_KEPT
     resize: Resize = "crop"
+    cache_bytes: int = 0
+    cropped: bool = False
+
+    @property
+    def caches(self) -> Literal["fitted", "whole"] | None:
+        """What is kept decoded of images that stream."""
+        if self.keep is NOTHING_KEPT or not self.cache_bytes:
+            return None
+        return "whole" if self.cropped else "fitted"
 
 
 class Read(NamedTuple):
@@ -104,7 +120,8 @@ def read_rows(
         except Unreadable as error:
             return Image(error=error)
 
-    blocks = blocks_of(listing, part, rows, images, (wanted.channels, wanted.size, wanted.resize), sampled)
+    caches = wanted.caches if streams else None
+    blocks = blocks_of(listing, part, rows, images, (wanted.channels, wanted.size, wanted.resize), sampled, caches)
     _fill(blocks, listing, rows, wanted, read)
     remarks = sum((block.remarks for block in blocks), Counter[str]())
     if images is not None:
@@ -113,13 +130,18 @@ def read_rows(
         return Read(Split(torch.from_numpy(labels), shape, pixels, remarks=remarks, resize=wanted.resize))
     files = tuple(listing.files[row] for row in rows)
     sha256s = tuple(sha256 for block in blocks for sha256 in block.sha256s)
+    cached = None
+    if caches is not None:
+        cached = Cached(tuple(block.cached for block in blocks), len(blocks[0].places), np.arange(len(rows)))
+        remarks[NOT_CACHED] += sum(len(block.places) for block in blocks if block.cached is None)
     split = Split(
         torch.from_numpy(labels),
         shape,
         files=files,
         workers=wanted.workers,
         sha256s=sha256s,
-        remarks=remarks,
+        remarks=+remarks,
+        cached=cached,
         resize=wanted.resize,
     )
     nothing: Levels = np.zeros((wanted.channels, 256), dtype=np.int64)
@@ -139,11 +161,12 @@ def _fill(
     Raises:
         Broken: naming all images that cannot be read; blocks without any are kept all the same.
     """
-    errors, missing, done = list[CpgError](), list[Block](), 0
+    errors, missing, done, room = list[CpgError](), list[Block](), 0, wanted.cache_bytes
     wanted.progress(0, len(rows))
     for block in blocks:
-        if block.found(wanted.keep):
+        if block.found(wanted.keep, room):
             done += len(block.places)
+            room -= block.cached_bytes
             wanted.progress(done, len(rows))
         else:
             missing.append(block)
@@ -157,7 +180,8 @@ def _fill(
                 block.add(image)
                 if image.error is not None:
                     errors.append(image.error)
-            block.leave(wanted.keep)
+            block.leave(wanted.keep, room)
+            room -= block.cached_bytes
     if errors:
         raise Broken(errors, len(rows))
 
@@ -170,15 +194,23 @@ def _into_memory(item: Item, wanted: Wanted) -> Image:
 
 
 def _through(item: Item, wanted: Wanted, *, count: bool) -> Image:
-    """Read a file to its end, which a draft of its pixels shows as well as all of them."""
+    """Read a file to its end, which a draft of its pixels shows as well as all of them, where none are kept."""
     assert isinstance(item.content, Path)
     try:
         content = item.content.read_bytes()
     except OSError as error:
         raise Unreadable(f"{item.where}: cannot be read ({error.strerror}); replace or remove it") from error
-    pixels, remarks = examine(content, wanted.channels, item.where, draft=not count)
-    levels = count_levels(_fitted(pixels, wanted)) if count else None
-    return Image(None, hashlib.sha256(content).hexdigest(), levels, remarks, len(content))
+    keeps = wanted.caches
+    pixels, remarks = examine(content, wanted.channels, item.where, draft=not (count or keeps))
+    fitted = _fitted(pixels, wanted) if count or keeps else None
+    return Image(
+        pixels=fitted if keeps else None,
+        whole=_reduced(pixels, wanted.size) if keeps == "whole" else None,
+        sha256=hashlib.sha256(content).hexdigest(),
+        levels=count_levels(fitted) if count and fitted is not None else None,
+        remarks=remarks,
+        size=len(content),
+    )
 
 
 def _size(content: Path | bytes | Picture) -> int:
@@ -198,3 +230,9 @@ def _fitted(pixels: Pixels, wanted: Wanted) -> Pixels:
     image = torch.from_numpy(pixels).permute(2, 0, 1)
     fitted: Pixels = fit(image, wanted.size, wanted.resize).permute(1, 2, 0).numpy()
     return fitted
+
+
+def _reduced(pixels: Pixels, size: int) -> Pixels:
+    """uint8 [H, W, C] as random crops are taken of it."""
+    image: Pixels = reduced(torch.from_numpy(pixels).permute(2, 0, 1), size).permute(1, 2, 0).numpy()
+    return image

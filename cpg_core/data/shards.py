@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from cpg_core.data.fields import Part
+from cpg_core.data.fields import AS_USUAL, Part, Splits
 from cpg_core.errors import CpgError
 
 NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")
@@ -14,19 +14,27 @@ NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")
 SHOWN = 6
 
 
-def matching(folder: Path, part: Part) -> list[Path]:
-    """The files of one part, at any depth."""
-    return sorted(p for p in folder.rglob("*.parquet") if re.match(rf"{part}[-.]", p.name))
+def matching(folder: Path, name: str) -> list[Path]:
+    """The files of the part that is called so, at any depth."""
+    return sorted(p for p in folder.rglob("*.parquet") if _is_of(p.name, name))
 
 
-def shards(folder: Path, part: Part) -> list[Path]:
+def _is_of(file: str, name: str) -> bool:
+    return re.match(rf"{re.escape(name)}[-.]", file) is not None
+
+
+def shards(folder: Path, part: Part, splits: Splits = AS_USUAL) -> list[Path]:
     """The files of one part, complete by their own numbering and in order.
 
     Raises `CpgError` if there are none, if they lie in several folders, or if a number is missing or there twice.
     """
-    files = matching(folder, part)
+    name = splits.name_of(part)
+    files = matching(folder, name)
     if not files:
-        raise CpgError(f"{folder}: there is no {part}-*.parquet; put the {part} files there or correct the folder")
+        raise CpgError(
+            f"{folder}: there is no {name}-*.parquet; put the {part} files there, correct the folder, or name "
+            f"them as they are called: splits: {{{part}: NAME}}"
+        )
     if len(homes := {file.parent for file in files}) > 1:
         raise CpgError(f"{folder}: {part} files lie in {' and '.join(map(str, sorted(homes)))}; name one as the folder")
     numbers = {file: NUMBERED.search(file.name) for file in files}
@@ -36,15 +44,20 @@ def shards(folder: Path, part: Part) -> list[Path]:
     return sorted(files, key=lambda file: numbered.get(file, (0, 0)))
 
 
-def others(folder: Path) -> tuple[str, ...]:
+def others(folder: Path, splits: Splits = AS_USUAL) -> tuple[str, ...]:
     """What no part of the source reads, in a line each kind."""
-    names = sorted(p.name for p in folder.rglob("*.parquet") if not re.match(r"(train|test)[-.]", p.name))
-    held = [name for name in names if re.match(r"val|dev", name)]
+    files = sorted(p.name for p in folder.rglob("*.parquet"))
+    files = [file for file in files if not any(_is_of(file, name) for name in splits.names)]
+    held = [file for file in files if re.match(r"val|dev", file) and splits.val is None]
     lines = []
     if held:
-        lines.append(f"{folder}: not used, validation images are held out of train (val_fraction): {some(held)}")
-    if rest := [name for name in names if name not in held]:
-        lines.append(f"{folder}: not used, only train and test files are: {some(rest)}")
+        name = re.split(r"[-.]", held[0])[0]
+        lines.append(
+            f"{folder}: not used, validation images are held out of train (val_fraction): {some(held)}; "
+            f"to validate on them: splits: {{val: {name}}}"
+        )
+    if rest := [file for file in files if file not in held]:
+        lines.append(f"{folder}: not used, only {' and '.join(splits.names)} files are: {some(rest)}")
     return tuple(lines)
 
 

@@ -1,6 +1,6 @@
 """The sequence YAML: an ordered list of tasks for one backbone.
 
-A task inherits `source`, `augment` and `normalise` from its sequence while the YAML is read, so a `TaskSpec` is
+A task inherits what `INHERITED` names from its sequence while the YAML is read, so a `TaskSpec` is
 always complete on its own. It goes to JSON with `model_dump_json()` and comes back with `model_validate_json()`; with
 the context `{"folder": Path}` of both, places inside that folder are relative to it in the JSON.
 """
@@ -22,13 +22,20 @@ from cpg_core.config.suggestions import did_you_mean
 from cpg_core.config.task_settings import require_may_differ
 from cpg_core.data.fields import Augment, Normalise
 from cpg_core.data.pairs import PairsSource
+from cpg_core.data.sampling import Sampling
 from cpg_core.data.sources import AnySource
+from cpg_core.data.validation import Validation
 from cpg_core.errors import CpgError
 from cpg_core.objectives import ObjectiveSpec
+from cpg_core.objectives.losses.weighted_cross_entropy import WeightedCrossEntropy
 
-INHERITED = ("source", "augment", "normalise")
+INHERITED = ("source", "augment", "normalise", "validation", "sampling")
 
 T = TypeVar("T")
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 def _is_safe_name(name: str) -> str:
@@ -45,8 +52,9 @@ SafeName = Annotated[str, AfterValidator(_is_safe_name)]
 class TaskSpec(ObjectiveSpec):
     """One task, complete: everything needed to read its images again.
 
-    `classes=None` means all of the source's. `pairs` are what a task of kind verification is tested on. `settings` are
-    those that differ from its run's, by group, and `goal` the accuracy that it must reach in place of its run's.
+    `classes=None` means all of the source's. `pairs` are what a task of kind verification is tested on. Without
+    `validation` it is a random share of each class, and without `sampling` every image comes once an epoch. `settings`
+    are those that differ from its run's, by group, and `goal` the accuracy that it must reach in place of its run's.
     """
 
     name: SafeName
@@ -54,7 +62,9 @@ class TaskSpec(ObjectiveSpec):
     classes: tuple[str, ...] | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
-    pairs: PairsSource | None = Field(default=None, exclude_if=lambda pairs: pairs is None)
+    pairs: PairsSource | None = Field(default=None, exclude_if=_is_none)
+    validation: Validation | None = Field(default=None, exclude_if=_is_none)
+    sampling: Sampling | None = Field(default=None, exclude_if=_is_none)
     goal: Fraction | None = Field(default=None, exclude_if=lambda goal: goal is None)
     settings: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda settings: not settings)
 
@@ -76,6 +86,26 @@ class TaskSpec(ObjectiveSpec):
             )
         if self.pairs is not None and not compares:
             raise ValueError(f"pairs: tasks of kind {self.kind} have none; leave it out, or set kind: verification")
+        return self
+
+    @model_validator(mode="after")
+    def _one_validation_split(self) -> TaskSpec:
+        if self.pairs is not None and (self.validation is not None or self.source.has_val):
+            raise ValueError(
+                f"tasks of kind {self.kind} hold people out to validate on; leave validation and the val of splits out"
+            )
+        if self.validation is not None and self.source.has_val:
+            raise ValueError("validation images are those of splits: val; leave that name out, or leave validation out")
+        return self
+
+    @model_validator(mode="after")
+    def _balanced_once(self) -> TaskSpec:
+        weighted = isinstance(self.loss, WeightedCrossEntropy) and self.loss.weights is None
+        if self.sampling is not None and weighted:
+            raise ValueError(
+                "sampling: balanced and a loss weighted by the number of images both make up for rare classes; "
+                "choose one of them, or give the weights of the loss"
+            )
         return self
 
     @field_validator("classes")
@@ -100,6 +130,8 @@ class SequenceSpec(Strict):
     source: AnySource | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
+    validation: Validation | None = None
+    sampling: Sampling | None = None
     tasks: tuple[TaskSpec, ...]
     orderings: dict[str, tuple[int, ...]] = Field(default_factory=dict)
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpg_core.data.cached import Cached
 from cpg_core.data.resize import Resize
 from cpg_core.objectives.pairs import Pairs
 
@@ -28,6 +29,7 @@ class Split:
     workers: threads that decode files ahead; 0: one a processor, eight at the most
     sha256s: of each file, N of them, or () when the images are in memory or the files were not read yet
     remarks: what a person should know of how images were read -> of how many
+    cached: what is kept decoded of the files; None: nothing
     resize: how images that stream are made square
     pairs: which images are compared, where that is what the split is for; labels are then the rows of the images
     """
@@ -40,6 +42,7 @@ class Split:
     sha256s: tuple[str, ...] = ()
     remarks: Mapping[str, int] = field(default_factory=dict)
     pairs: Pairs | None = None
+    cached: Cached | None = None
     resize: Resize = "crop"
 
     def __len__(self) -> int:
@@ -55,6 +58,7 @@ class Split:
             files=tuple(self.files[row] for row in rows) if self.files else (),
             sha256s=tuple(self.sha256s[row] for row in rows) if self.sha256s else (),
             pairs=None,
+            cached=None if self.cached is None else self.cached.take(rows),
         )
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:

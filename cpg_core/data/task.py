@@ -75,6 +75,7 @@ class TaskData:
     def summary(self) -> Summary:
         """What a person should know of the images. Reads the test split, so that it is known to be readable."""
         remarks = Counter(self.train.remarks)  # of all that is not test
+        remarks.update(self.val.remarks)  # none, where it is held out of train
         remarks.update(self.test.remarks)
         known = {*self.train.fingerprints, *self.val.fingerprints}
         repeated = sum(fingerprint in known for fingerprint in self.test.fingerprints)
@@ -98,24 +99,26 @@ def load_task_data(
     workers: int = 0,
     progress: Progress = silent,
     keep: Keep = NOTHING_KEPT,
+    cache_bytes: int = 0,
 ) -> TaskData:
     """Read a task for a backbone that takes `channels` x `image_size` x `image_size`; the others as of `Wanted`.
 
-    `val_fraction` of each class is held out of the training data; the same seed and task name hold out the same
-    images. With 0, only for comparison with runs that had no validation split, `val` is empty. Of a task that is tested
-    on pairs it is a share of the classes, which are not trained, and `val` and `test` have pairs.
+    Unless the task says what to validate on, `val_fraction` of each class is held out of the training data; the same
+    seed and task name hold out the same images. With 0, only for comparison with runs that had no validation split,
+    `val` is empty. Of a task that is tested on pairs it is a share of the classes, which are not trained, and `val` and
+    `test` have pairs.
 
     Raises `CpgError` if anything is missing or unreadable, if more is left out than taken, if a class has no test
     images, or too few to hold one out; `Broken` names all images that cannot be read, those of test included.
     """
     if not 0 <= val_fraction < 1:
         raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
-    wanted = Wanted(channels, image_size, workers, progress, keep, spec.augment.resize)
+    wanted = Wanted(channels, image_size, workers, progress, keep, spec.augment.resize, cache_bytes)
     choice = labelled_images if spec.pairs is None else identities
     chosen = choice(spec, wanted, val_fraction, seed)  # before any image is decoded
     fixed = _fixed_mean_std(spec.normalise, channels)
     read = _read_train(chosen, wanted, chosen.kept if fixed is None else chosen.kept[:0])
-    train, val = read.split.take(chosen.kept), chosen.as_val(read.split.take(chosen.held))
+    train, val = read.split.take(chosen.kept), _read_val(chosen, read.split.take(chosen.held))
     mean, std = fixed or _mean_std(read.levels if read.levels is not None else _levels(train))
     return TaskData(chosen.spec, chosen.classes, train, val, mean, std, chosen.read_test, chosen.parts, chosen.notes)
 
@@ -164,20 +167,38 @@ def load_eval_split(
 
 
 def _read_train(chosen: Chosen, wanted: Wanted, counted: Rows) -> Read:
-    """Read what is not test, and where images are broken name those of test with them.
+    """Read the train part, and where images are broken name those of the other parts with them.
 
     Mean and standard deviation are computed from the images at the places `counted`, or some of them.
     """
     sampled = frozenset(counted[:: -(-len(counted) // STATISTICS_FILES)].tolist()) if len(counted) else frozenset[int]()
     streamed = streams(chosen.listing, len(chosen.rows), wanted)
+    wanted = replace(wanted, cropped=chosen.spec.augment.random_resized_crop)
     try:
         return read_rows(chosen.listing, "train", chosen.rows, chosen.labels, wanted, streams=streamed, sampled=sampled)
     except Broken as broken:
+        raise _with_those_of(broken, chosen.read_val, chosen.read_test) from None
+
+
+def _with_those_of(broken: Broken, *others: Callable[[], Split] | None) -> Broken:
+    """The broken images of a part, and those of other parts."""
+    errors, of = list(broken.errors), broken.of
+    for read in others:
         try:
-            test = len(chosen.read_test())
+            of += 0 if read is None else len(read())
         except Broken as also:
-            raise Broken([*broken.errors, *also.errors], broken.of + also.of) from None
-        raise Broken(broken.errors, broken.of + test) from None
+            errors, of = [*errors, *also.errors], of + also.of
+    return Broken(errors, of)
+
+
+def _read_val(chosen: Chosen, held: Split) -> Split:
+    """The validation split: of the images held out, or a part of its own."""
+    if chosen.read_val is None:
+        return chosen.as_val(held)
+    try:
+        return chosen.read_val()
+    except Broken as broken:
+        raise _with_those_of(broken, chosen.read_test) from None
 
 
 def _fixed_mean_std(normalise: Normalise, channels: int) -> tuple[Tensor, Tensor] | None:

@@ -34,7 +34,7 @@ from cpg_core.training.reporter import Reporter, reading_progress
 from cpg_core.training.step import Penalty, no_penalty
 
 Fields = dict[str, float | bool | None]
-NOT_IN_KEY = {"name", "source", "classes", "pairs", "goal", "settings"}
+NOT_IN_KEY = {"name", "source", "classes", "pairs", "validation", "goal", "settings"}
 """Of a task: what its digests, goal and settings tell of it. What is left says how its images are made and judged."""
 
 

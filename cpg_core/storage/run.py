@@ -128,6 +128,7 @@ class Run:
             workers=self.spec.settings.compute.workers,
             progress=progress,
             keep=keep,
+            cache_bytes=self.spec.settings.compute.cache_bytes,
         )
 
     def test_split(self, index: int, progress: Progress = silent) -> Split:

@@ -14,6 +14,7 @@ from flows.cli.backbones import list_backbones
 from flows.cli.errors import ExitCode, OneLineErrors
 from flows.cli.export import export
 from flows.cli.forget import forget
+from flows.cli.loading import loading
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
 from flows.cli.runs import opened
@@ -50,10 +51,11 @@ def run(
     and is recorded in MLflow: in MLFLOW_TRACKING_URI, or in mlflow.db. Ctrl-C stops it with its state saved.
     Exit code 3: all is learned, but MLflow refused to record it.
     """
-    from dataclasses import asdict
+    with loading():
+        from dataclasses import asdict
 
-    from flows.cli.launch import learn
-    from flows.request import SequenceRequest, begun
+        from flows.cli.launch import learn
+        from flows.request import SequenceRequest, begun
 
     request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, name, tuple(overrides or ()))
     given = {**asdict(request), "overrides": list(request.overrides)}
@@ -73,8 +75,9 @@ def add(
     no_track: options.NoTrack = False,
 ) -> None:
     """Learn one more task at the end of a finished run; the tasks before it stay as they are, bit for bit."""
-    from flows.cli.launch import learn
-    from flows.request import added
+    with loading():
+        from flows.cli.launch import learn
+        from flows.request import added
 
     given = {"run": name, "task": str(task), "goal": goal}
     _end(learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track))
@@ -102,8 +105,9 @@ def compare(
     state saved; the same command again goes on with what is left. A run takes as many threads as its profile says,
     or its share of the cores if that is less: the setting compute.threads of the run, which decides its bits.
     """
-    from flows.cli.launch import learn_side_by_side
-    from flows.sweep.comparison import Comparison, listed
+    with loading():
+        from flows.cli.launch import learn_side_by_side
+        from flows.sweep.comparison import Comparison, listed
 
     names = listed(methods), listed(orderings), listed(goals), listed(seeds)
     wanted = Comparison(sequence, *names, profile, tasks, tuple(overrides or ()))

@@ -19,8 +19,8 @@ MANY_IMAGES = 5000
 
 
 def reading_line(task: str, done: int, total: int) -> str | None:
-    """`images of fish: 5,000 of 16,000 read`; None in between."""
-    return f"images of {task}: {done:,} of {total:,} read" if done and done % MANY_IMAGES == 0 else None
+    """`images of fish: 5,000 of 16,000 read`, from 0 on; None in between, and of a part that is small."""
+    return f"images of {task}: {done:,} of {total:,} read" if total >= MANY_IMAGES and done % MANY_IMAGES == 0 else None
 
 
 class Lines(Silent):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 ACKNOWLEDGED = "stopping: the state is being saved. Ctrl-C again stops at once, and loses at most the epoch"
+
+WISHES = (signal.SIGINT, signal.SIGTERM)
+HANDLERS_TURN = 0.1
+"""Seconds in which a handler may acknowledge a signal itself."""
 
 
 def to_stderr(message: str) -> None:
@@ -62,6 +67,7 @@ class Stop:
     def __init__(self, acknowledge: Callable[[str], None] = lambda _: None) -> None:
         self.requested = False
         self.acknowledge = acknowledge
+        self._told, self._telling = threading.Event(), threading.Lock()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -72,9 +78,10 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may set handlers
             return
-        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._ask) for number in WISHES}
         try:
-            yield
+            with self._watched():
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -84,4 +91,38 @@ class Stop:
             raise KeyboardInterrupt  # asked twice: at once, losing at most the epoch
         if not self.requested:
             self.requested = True
+            self._tell()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Let a thread acknowledge a signal that meets this one in the middle of an operation of PyTorch.
+
+        Python runs a handler between two operations, of which one may take seconds; the byte comes at once.
+        """
+        wakes, bytes_of_signals = socket.socketpair()
+        bytes_of_signals.setblocking(False)
+        before = signal.set_wakeup_fd(bytes_of_signals.fileno(), warn_on_full_buffer=False)
+        watcher = threading.Thread(target=self._watch, args=(wakes,), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            bytes_of_signals.close()
+            watcher.join()
+            wakes.close()
+
+    def _watch(self, wakes: socket.socket) -> None:
+        while numbers := wakes.recv(64):
+            if set(WISHES).intersection(numbers) and not self._told.wait(HANDLERS_TURN):
+                self._tell()
+
+    def _tell(self) -> None:
+        """Acknowledge, if nobody has or is about to: the thread that was interrupted must not wait for the other."""
+        if self._told.is_set() or not self._telling.acquire(blocking=False):
+            return
+        try:
             self.acknowledge(ACKNOWLEDGED)
+            self._told.set()
+        finally:
+            self._telling.release()

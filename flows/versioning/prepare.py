@@ -14,7 +14,8 @@ from cpg_core.storage.files import write_json
 from flows.versioning.sync import version_data
 
 Manifest = dict[str, dict[str, object]]
-"""By task: its classes, how many images it trains and tests on, and the SHA-256 of all of them."""
+"""By task: its classes, how many images it trains, tests and (if they are a part of their own) validates on, and the
+SHA-256 of all of them."""
 
 
 Reading = Callable[[str, int, int], object]
@@ -90,10 +91,13 @@ def manifest(
 
 def _images(task: TaskSpec, takes: Input, note: Callable[[str], None], progress: Progress) -> dict[str, object]:
     # No validation split is held out: which images that takes depends on the settings of a run.
+    whole = task.model_copy(update={"validation": None})
     data = load_task_data(
-        task, image_size=takes.size, channels=takes.channels, val_fraction=0, seed=0, progress=progress
+        whole, image_size=takes.size, channels=takes.channels, val_fraction=0, seed=0, progress=progress
     )
     for line in data.summary.lines():
         note(line)
     counts = {"train": len(data.train), "test": len(data.test)}
+    if task.source.has_val:
+        counts["val"] = len(data.val)
     return {"classes": list(data.classes), **counts, "sha256": data.digest}

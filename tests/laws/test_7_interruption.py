@@ -68,6 +68,18 @@ def test_a_stage_of_other_settings_is_never_taken_for_this_ones(tmp_path: Path, 
     assert frozen_bytes(run) == frozen_bytes(learned(**TWO_TASKS))
 
 
+def test_balanced_batches_and_a_fold_stopped_every_few_batches(tmp_path: Path) -> None:
+    made = spec(tasks="1", overrides=("pick_train.epochs=2", "prune.targets=[0.5]"))
+    how = {"sampling": "balanced", "validation": {"fold": {"of": 4, "index": 2}}}
+    task = made.tasks[0].model_validate({**made.tasks[0].model_dump(), **how})
+    balanced = made.model_copy(update={"tasks": (task,)})
+    run = begun(tmp_path / "stopped", balanced)
+    assert attempts(run, batches=4) > 3
+    assert frozen_bytes(run) == frozen_bytes(learn(tmp_path / "whole", balanced))
+    other = made.model_copy(update={"tasks": (task.model_copy(update={"sampling": None}),)})
+    assert frozen_bytes(learn(tmp_path / "other", other)) != frozen_bytes(run)
+
+
 def test_a_plateau_and_the_best_epoch_in_every_stage_stopped_every_few_batches(
     learned: Callable[..., Run], new_run: Callable[..., Run]
 ) -> None:

@@ -27,18 +27,23 @@ class Source(Strict):
 
     @abstractmethod
     def list_part(self, part: Part) -> Listing:
-        """The train or test part, without decoding, fetched if need be.
+        """A part, without decoding, fetched if need be; that to validate on only if it `has_val`.
 
         Raises:
             CpgError: something is missing.
         """
+
+    @property
+    def has_val(self) -> bool:
+        """Whether a part of its own is named to validate on; else images are held out of train."""
+        return False
 
     def location(self) -> Path | None:
         """Where the files lie, once they are fetched; None if they come with a library."""
         return None
 
     def unused(self) -> tuple[str, ...]:
-        """What lies beside the train and test parts and is read by nobody, in a line each."""
+        """What lies beside the parts that are read and is read by nobody, in a line each."""
         return ()
 
 
@@ -75,8 +80,8 @@ def _of_its_kind(value: object, info: ValidationInfo) -> object:
 class _EveryKind:
     """In the JSON schema, any of the sources there are."""
 
-    def __get_pydantic_json_schema__(self, _schema: object, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [find(name).model_json_schema() for name in names()]}
+    def __get_pydantic_json_schema__(self, _schema: object, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(find(name).__pydantic_core_schema__) for name in names()]}
 
 
 AnySource = Annotated[SerializeAsAny[Source], BeforeValidator(_of_its_kind), _EveryKind()]

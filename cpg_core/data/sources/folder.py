@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from cpg_core.data.decode import opens
-from cpg_core.data.fields import Part, Place
+from cpg_core.data.fields import AS_USUAL, Part, Place, Splits, is_as_usual
 from cpg_core.data.listing import Item, LeftOut, Listing, Rows
+from cpg_core.data.shards import some
 from cpg_core.data.sources import Source
 from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
@@ -28,37 +30,63 @@ SHOWN_UNUSED = 8
 
 
 class FolderSource(Source):
-    """Image files in `folder/train/CLASS/` and `folder/test/CLASS/`."""
+    """Image files in `folder/train/CLASS/` and `folder/test/CLASS/`, or as `splits` calls these folders.
+
+    With `subfolders`, files in folders inside a class's folder are of that class too.
+    """
 
     kind: Literal["folder"]
     folder: Place
+    splits: Splits = Field(default=AS_USUAL, exclude_if=is_as_usual)
+    subfolders: bool = Field(default=False, exclude_if=lambda value: not value)
 
     def list_part(self, part: Part) -> Listing:
         """List `folder/<part>/CLASS/*`."""
-        return list_classes(self.folder / part)
+        home = self.folder / self.splits.name_of(part)
+        if self.folder.is_dir() and not home.is_dir():
+            raise CpgError(
+                f"{home}: there is no such folder; expected one folder a class in it, with images; "
+                f"there is: {some(self._folders()) or 'no folder'}. To name another: splits: {{{part}: NAME}}"
+            )
+        return list_classes(home, subfolders=self.subfolders)
+
+    @property
+    def has_val(self) -> bool:
+        """Whether `splits` names a folder to validate on."""
+        return self.splits.val is not None
 
     def location(self) -> Path:
         """The folder."""
         return self.folder
 
     def unused(self) -> tuple[str, ...]:
-        """What lies beside the folders `train` and `test` and is read by nobody, a line each kind."""
-        with naming(self.folder):
-            others = sorted(p.name for p in self.folder.iterdir() if p.is_dir() and p.name not in ("train", "test"))
-        others = [name for name in others if not name.startswith(".") and name not in OF_THE_SYSTEM]
+        """What lies beside the folders that are read and is read by nobody, a line each kind."""
+        others = [name for name in self._folders() if name not in self.splits.names]
+        to_validate = [name for name in others if name.lower() in VALIDATION and not self.has_val]
         lines = [
-            f"{self.folder / name}: not used; validation images are held out of train (val_fraction)"
-            for name in others
-            if name.lower() in VALIDATION
+            f"{self.folder / name}: not used; validation images are held out of train (val_fraction); "
+            f"to validate on it: splits: {{val: {name}}}"
+            for name in to_validate
         ]
-        if rest := [name for name in others if name.lower() not in VALIDATION]:
-            more = f" and {len(rest) - SHOWN_UNUSED} more" if len(rest) > SHOWN_UNUSED else ""
-            lines.append(f"{self.folder}: not used, only train and test are: {', '.join(rest[:SHOWN_UNUSED])}{more}")
+        if rest := [name for name in others if name not in to_validate]:
+            used = " and ".join(self.splits.names)
+            lines.append(f"{self.folder}: not used, only {used} are: {some(rest, SHOWN_UNUSED)}")
         return tuple(lines)
 
+    def _folders(self) -> list[str]:
+        """The folders in it that a person made."""
+        with naming(self.folder):
+            names = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
+        return [name for name in names if not name.startswith(".") and name not in OF_THE_SYSTEM]
 
-def list_classes(folder: Path) -> Listing:
-    """List `folder/CLASS/*` in the order of class and file names; whatever is not taken is counted."""
+
+def list_classes(folder: Path, *, subfolders: bool = False) -> Listing:
+    """List `folder/CLASS/*` in the order of class and file names; whatever is not taken is counted.
+
+    Args:
+        folder: that holds a folder a class.
+        subfolders: take what is in folders inside a class's folder too, at any depth.
+    """
     if not folder.is_dir():
         raise CpgError(f"{folder}: there is no such folder; expected one folder a class in it, with images")
     with naming(folder):
@@ -74,7 +102,7 @@ def list_classes(folder: Path) -> Listing:
     files: list[Path] = []
     labels: list[int] = []
     for label, home in enumerate(homes):
-        taken, skipped = _class_files(home)
+        taken, skipped = _class_files(home, subfolders=subfolders)
         files += taken
         labels += [label] * len(taken)
         left_out += skipped
@@ -85,8 +113,11 @@ def list_classes(folder: Path) -> Listing:
     def version(rows: Rows) -> str:
         return stamps((files[row] for row in rows), folder)
 
-    names = tuple(home.name for home in homes)
-    return Listing(str(folder), names, np.array(labels, dtype=np.int64), read, tuple(files), tuple(left_out), version)
+    def paths() -> list[str]:
+        return [file.relative_to(folder).as_posix() for file in files]
+
+    names, numbers = tuple(home.name for home in homes), np.array(labels, dtype=np.int64)
+    return Listing(str(folder), names, numbers, read, tuple(files), tuple(left_out), version, paths)
 
 
 @contextmanager
@@ -101,18 +132,22 @@ def naming(folder: Path) -> Iterator[None]:
         raise CpgError(f"{folder}: cannot be read ({error.strerror}); change its rights or move it away") from error
 
 
-def _class_files(home: Path) -> tuple[list[Path], list[LeftOut]]:
+def _class_files(home: Path, *, subfolders: bool) -> tuple[list[Path], list[LeftOut]]:
     """The images of a class, and what else is in its folder. One that cannot be read is left out as a whole."""
+    taken, skipped = list[Path](), Counter[tuple[str, bool]]()
     try:
         entries = sorted(home.iterdir())
     except OSError as error:
         return [], [LeftOut(home.name, 1, f"folder that cannot be read ({error.strerror})", counts=False)]
-    taken, skipped = [], Counter[tuple[str, bool]]()
-    for entry in entries:
-        if entry.is_dir():
-            skipped["in folders inside the class's", True] += _files_below(entry)
-        elif entry.name.startswith("."):
+    while entries:
+        entry = entries.pop(0)
+        if entry.name.startswith(".") and (subfolders or not entry.is_dir()):
             skipped["hidden", False] += 1
+        elif entry.is_dir() and subfolders:
+            with naming(entry):
+                entries[:0] = sorted(entry.iterdir())
+        elif entry.is_dir():
+            skipped["in folders inside the class's (subfolders: true takes them)", True] += _files_below(entry)
         elif entry.suffix.lower() in SUFFIXES or opens(entry):
             taken.append(entry)
         else:

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import Unreadable
-from cpg_core.data.fields import Part, Place
+from cpg_core.data.fields import AS_USUAL, Part, Place, Splits, is_as_usual
 from cpg_core.data.hub import find_folder, hub_name
 from cpg_core.data.labels import read_labels
 from cpg_core.data.listing import Item, Listing, Rows
@@ -28,7 +28,8 @@ ROWS_AT_ONCE = 16
 
 
 class ParquetSource(Source):
-    """Parquet files in the layout of the Hugging Face hub: `train-*.parquet`, `test-*.parquet`.
+    """Parquet files in the layout of the Hugging Face hub: `train-*.parquet`, `test-*.parquet`, or as
+    `splits` says that their names begin.
 
     Either `folder` holds them; or they are looked for in `$<env>/<subfolder>`, then in `data/raw/<subfolder>` of the
     working directory, and downloaded there from the hub's `repo` if they are in neither.
@@ -41,6 +42,7 @@ class ParquetSource(Source):
     subfolder: str | None = None
     image: str = "image"
     label: str = "label"
+    splits: Splits = Field(default=AS_USUAL, exclude_if=is_as_usual)
 
     @model_validator(mode="after")
     def _one_place(self) -> ParquetSource:
@@ -53,7 +55,7 @@ class ParquetSource(Source):
     def list_part(self, part: Part) -> Listing:
         """List one part of the data set; only the label column is read."""
         folder = self.location()
-        files = shards(folder, part)
+        files = shards(folder, part, self.splits)
         schemas, columns = [], []
         for file in files:
             with opened(file) as parquet:
@@ -70,18 +72,40 @@ class ParquetSource(Source):
             found = stamps(files, folder)
             return found and f"{found}\n{self.image} of {rows.tolist()}"
 
-        return Listing(f"{folder}, {part} part", names, labels, read, left_out=left_out, version=version)
+        def column(name: str) -> list[object]:
+            return _values(files, name)
+
+        def paths() -> list[str]:
+            return [str(path or "") for path in _values(files, f"{self.image}.path")]
+
+        kept = schemas[0].field(self.image).type
+        has_paths = pa.types.is_struct(kept) and kept.get_field_index("path") >= 0
+        return Listing(
+            f"{folder}, {part} part",
+            names,
+            labels,
+            read,
+            left_out=left_out,
+            version=version,
+            paths=paths if has_paths else None,
+            column=column,
+        )
+
+    @property
+    def has_val(self) -> bool:
+        """Whether `splits` names files to validate on."""
+        return self.splits.val is not None
 
     def location(self) -> Path:
         """The folder that holds the files, which are downloaded if they are nowhere."""
         if self.folder is not None:
             return self.folder
         assert self.subfolder is not None  # `_one_place` has checked it
-        return find_folder(self.subfolder, self.env, self.repo)
+        return find_folder(self.subfolder, self.env, self.repo, self.splits.names)
 
     def unused(self) -> tuple[str, ...]:
         """Files of other parts."""
-        return others(self.location())
+        return others(self.location(), self.splits)
 
 
 @contextmanager
@@ -115,6 +139,19 @@ def need_column(file: Path, schema: pa.Schema, column: str) -> None:
             f"{file}: there is no column '{column}'{did_you_mean(column, schema.names)} "
             f"Columns: {', '.join(schema.names)}. Set image and label of the source."
         )
+
+
+def _values(files: list[Path], column: str) -> list[object]:
+    """A column over all files; `image.path` is one inside a struct."""
+    values: list[object] = []
+    outer, _, inner = column.partition(".")
+    for file in files:
+        with opened(file) as parquet:
+            whole = column in parquet.schema_arrow.names
+            need_column(file, parquet.schema_arrow, column if whole else outer)
+            cells = parquet.read(columns=[column])[column if whole else outer].to_pylist()
+            values += cells if whole else [cell and cell[inner] for cell in cells]
+    return values
 
 
 def _read_images(files: list[Path], column: str, rows: Rows) -> Iterator[Item]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -22,14 +22,15 @@ from cpg_core.errors import CpgError
 class TorchvisionSource(Source):
     """A class of `torchvision.datasets` by name, downloaded into `root` when it is not there.
 
-    A dataset that takes `train=` is asked for True and False; one that takes `split=` for `split_names` (train, test).
+    A dataset that takes `train=` is asked for True and False; one that takes `split=` for `split_names` (train, test,
+    and a third to validate on, if there is one).
     `args` go to the dataset as they are.
     """
 
     kind: Literal["torchvision"]
     dataset: str
     root: Place = DOWNLOADED
-    split_names: tuple[str, str] = ("train", "test")
+    split_names: Annotated[tuple[str, ...], Field(min_length=2, max_length=3)] = ("train", "test")
     args: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
     def list_part(self, part: Part) -> Listing:
@@ -47,6 +48,11 @@ class TorchvisionSource(Source):
 
         left_out = (LeftOut(None, int(odd.sum()), f"labelled outside 0..{len(names) - 1}"),) if odd.any() else ()
         return Listing(where, names, np.where(odd, -1, labels), read, left_out=left_out)
+
+    @property
+    def has_val(self) -> bool:
+        """Whether a third split is named."""
+        return len(self.split_names) > 2
 
     def location(self) -> Path:
         """Where it is downloaded to."""
@@ -72,9 +78,11 @@ def _open(source: TorchvisionSource, part: Part, where: str) -> Any:  # noqa: AN
     kind = getattr(datasets, source.dataset)
     takes = inspect.signature(kind).parameters
     if "train" in takes or "split" in source.args:  # EMNIST calls something else its split
+        if part == "val":
+            raise CpgError(f"{where}: this data set has no such part; leave the third of split_names out")
         which: dict[str, Any] = {"train": part == "train"}
     elif "split" in takes:
-        which = {"split": source.split_names[part == "test"]}
+        which = {"split": source.split_names[("train", "test", "val").index(part)]}
     else:
         raise CpgError(f"{where}: this data set has no train and test parts; use a source of kind folder or parquet")
     download = {"download": True} if "download" in takes else {}

@@ -85,7 +85,8 @@ def test_a_setting_that_there_always_was_may_not_be_missing(damageable: Callable
 
 
 def test_what_a_run_says_stays() -> None:
-    said: dict[str, Any] = {"finetune": {"lr": 0.5}, "compute": {"threads": 3, "processes": 2, "precision": "tf32"}}
+    compute = {"threads": 3, "processes": 2, "precision": "tf32", "cache_bytes": 0}
+    said: dict[str, Any] = {"finetune": {"lr": 0.5}, "compute": compute}
     found = completed(said)
     assert (found["finetune"], found["compute"]) == ({"lr": 0.5, "init_from": "random"}, said["compute"])
     assert found["lwf"] == SINCE["lwf"]
@@ -108,6 +109,12 @@ def test_a_newer_setting_is_told_only_where_it_is_not_what_was_in_effect_before(
     method = READ_BY.get(name.partition(".")[0], "cpg")
     assert value_of(settings_of(method, tiny.settings(f"{name}={json.dumps(before)}"))) is None
     assert value_of(settings_of(method, tiny.settings(f"{name}={json.dumps(other)}"))) == other
+
+
+def test_how_much_is_kept_decoded_makes_no_other_run() -> None:
+    told = settings_of("cpg", tiny.settings("compute.cache_bytes=1"))
+    assert told == settings_of("cpg", tiny.settings("compute.cache_bytes=0"))
+    assert "cache_bytes" not in told["compute"]
 
 
 def test_settings_that_were_always_told_are_told_still() -> None:

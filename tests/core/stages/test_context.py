@@ -21,3 +21,26 @@ def test_it_is_widened_once_a_budget(new_run: Callable[..., Run], monkeypatch: p
     assert context.shared(2.0) is context.shared(2.0) is context.starting(2.0)
     assert context.shared(3.0).budget_x == 3.0
     assert made == [2.0, 3.0]
+
+
+def test_a_stage_depends_on_how_its_task_is_learned(new_run: Callable[..., Run]) -> None:
+    def key(**how: object) -> str:
+        run = new_run(tasks="1")
+        task = run.spec.tasks[0].model_validate({**run.spec.tasks[0].model_dump(), **how})
+        changed = Run(run.root, run.spec.model_copy(update={"tasks": (task,)}))
+        return open_task(changed, find(run.spec.method), 1, Silent()).key
+
+    ways = ({"sampling": "balanced"}, {"augment": {"flip": True}}, {"loss": {"kind": "weighted_cross_entropy"}})
+    folds = ({"validation": {"fold": {"of": 5, "index": index}}} for index in (1, 2))
+    keys = [key(), *(key(**way) for way in (*ways, *folds))]
+    assert len(set(keys)) == len(keys)
+    assert key() == keys[0]
+
+
+def test_how_much_is_kept_decoded_changes_no_stage(new_run: Callable[..., Run]) -> None:
+    def key(*overrides: str) -> str:
+        run = new_run(tasks="1", overrides=overrides)
+        return open_task(run, find(run.spec.method), 1, Silent()).key
+
+    assert key() == key("compute.cache_bytes=0")
+    assert key() != key("compute.threads=2")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import threading
 
 import pytest
 from rich.progress import Progress
+from waiting import HANG
 
 from cpg_core.storage.run import Run
 from flows.console.signals import ACKNOWLEDGED, Stop, acknowledged
@@ -24,6 +27,21 @@ def test_a_signal_is_acknowledged_once() -> None:
         assert told == [ACKNOWLEDGED]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_it_is_acknowledged_while_the_main_thread_is_inside_an_operation() -> None:
+    """Which ends once it is acknowledged: no handler could run before, since the call begins anew after a signal."""
+    reads, writes = os.pipe()
+    stop, found = Stop(lambda _: os.write(writes, b"told")), ctypes.create_string_buffer(4)
+    late = threading.Timer(HANG, os.write, (writes, b"late"))
+    late.start()
+    with stop.listening():
+        signal.siginterrupt(signal.SIGINT, False)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        ctypes.CDLL(None).read(reads, found, 4)
+        assert stop.requested
+    late.cancel()
+    assert found.raw == b"told"
 
 
 @pytest.mark.parametrize("end", ["raised", "taken for an error", "taken for nothing"])

@@ -19,7 +19,8 @@ def test_a_log_has_a_line_for_many_images_alone(new_run: Callable[..., Run]) -> 
     reporter = Lines(new_run(tasks="1"), Stop(), lines.append)
     for done in range(2 * MANY_IMAGES + 1):
         assert not reporter.reading("fish", done, 2 * MANY_IMAGES)
-    assert lines == ["images of fish: 5,000 of 10,000 read", "images of fish: 10,000 of 10,000 read"]
+        assert not reporter.reading("ray", min(done, 60), 60)
+    assert lines == [f"images of fish: {done} of 10,000 read" for done in ("0", "5,000", "10,000")]
 
 
 def test_a_terminal_shows_the_count_from_the_first_image_on(new_run: Callable[..., Run]) -> None:
