@@ -67,7 +67,7 @@ def timed(work: Callable[[], object], times: int = 1) -> float:
 def plain_load(file: Path, run: Run, like: Network) -> Network:
     """One network from a file, into a fresh module."""
     record = run.record(1)
-    network = empty(run.spec.backbone.name, record.width, len(record.classes), like.objective)
+    network = empty(run.spec.backbone, record.width, len(record.classes), like.objective)
     network.load_state_dict(load_file(file))
     return network.eval()
 

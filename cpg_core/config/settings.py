@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cpg_core.config.compute import Compute
 from cpg_core.config.numbers import Count, Fraction, Positive
 from cpg_core.config.picks import Picks
 from cpg_core.config.profiles import blamed, profile_values
@@ -184,26 +185,6 @@ class Optimizer(Strict):
     kind: Literal["sgd", "adamw"]
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
-
-
-class Compute(Strict):
-    """Where and how it is computed; part of what decides the bits."""
-
-    device: Literal["auto", "cpu", "cuda"]
-    threads: Count = Field(description="Of each process")
-    processes: Count = Field(description="Processes that share each batch of a task: one a GPU, or 1")
-    precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        description="Of products in forward and backward passes; weights, updates and losses are float32 always"
-    )
-    compile: Literal["auto", "always", "never"] = Field(
-        description="Compile the optimizer's pass; auto: from a million shared weights on, where a compiler is found"
-    )
-    workers: Annotated[int, Field(ge=0)] = Field(
-        description="Threads that decode large images ahead; 0: one a processor"
-    )
-    cache_bytes: Annotated[int, Field(ge=0)] = Field(
-        description="Of decoded large images that are kept on disk while a task is learned, of each part; 0: none"
-    )
 
 
 class Settings(Strict):

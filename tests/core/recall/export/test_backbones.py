@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cpg_core import backbones
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.model.network import build
 from cpg_core.recall.export.cost import counted
 from cpg_core.recall.export.formats import format_of
@@ -27,6 +28,7 @@ FILES = {
     "resnet18": "task.pt2",
     "resnet34": "task.pt2",
     "resnet50": "task.pt2",
+    "sphereface20": "task.pt2",
 }
 """Those that have the operations of another, in the format that takes less time; digits_cnn: `test_export.py`."""
 
@@ -38,9 +40,10 @@ def pixels(shape: tuple[int, ...]) -> Tensor:
 
 def made(name: str) -> tuple[PlainNetwork, tuple[int, ...]]:
     """A network whose norms fit what comes to them, with a quarter of its filters dead, and the shape of its images."""
-    network = build(name, WIDTH.get(name, 0.125), 3, 1)
     given = backbones.find(name).input
-    shape = (given.channels, min(given.size, 32), min(given.size, 32))
+    size = min(given.size, 32)
+    network = build(BackboneSpec(name=name, size=size), WIDTH.get(name, 0.125), 3, 1)
+    shape = (given.channels, size, size)
     assert isinstance(network.head, nn.Linear)
     plain = PlainNetwork(network.backbone, network.head, (0.5,) * shape[0], (0.25,) * shape[0])
     luck = torch.Generator().manual_seed(4)
