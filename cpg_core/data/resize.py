@@ -42,6 +42,13 @@ def fit(image: Tensor, size: int, resize: Resize = "crop") -> Tensor:
     return cropped
 
 
+def described(size: int, resize: Resize) -> str:
+    """What `fit` does, for whoever has to do it elsewhere."""
+    if resize == "squash":
+        return f"resize the whole of it to {size} x {size} (antialiased bilinear)"
+    return f"resize the short side to {short_side(size)} (antialiased bilinear), then take the middle {size} x {size}"
+
+
 def short_side(size: int) -> int:
     """To how many pixels the short side is resized before the middle of `size` x `size` is taken."""
     return size if size <= SMALL_SIDE else round(size * 256 / 224)

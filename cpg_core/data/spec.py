@@ -65,7 +65,7 @@ class TaskSpec(ObjectiveSpec):
     pairs: PairsSource | None = Field(default=None, exclude_if=_is_none)
     validation: Validation | None = Field(default=None, exclude_if=_is_none)
     sampling: Sampling | None = Field(default=None, exclude_if=_is_none)
-    goal: Fraction | None = Field(default=None, exclude_if=lambda goal: goal is None)
+    goal: Fraction | None = Field(default=None, exclude_if=_is_none)
     settings: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda settings: not settings)
 
     @field_validator("settings")

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softshrink
 
-from cpg_core.config.settings import STEADY, Settings
+from cpg_core.config.schedules import STEADY
+from cpg_core.config.settings import Settings
 from cpg_core.data.batches import batch_count
 from cpg_core.errors import CpgError
 from cpg_core.methods import sequential

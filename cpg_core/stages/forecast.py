@@ -54,7 +54,8 @@ def forecast(context: TaskContext) -> Forecast | None:
     decides = len(data.deciding(context.settings.goal_split))
     last = len(run.spec.tasks)
     for index in range(context.index, last + 1):
-        rules = replace(rules, settings=run.settings(index), index=index, tasks_left=last - index)
+        imports = rules.imports and index == context.index
+        rules = replace(rules, settings=run.settings(index), index=index, tasks_left=last - index, imports=imports)
         way = longest_way(method, rules)
         for request in way:
             seen = _epochs(method, rules, request) * (len(data.train) + decides) + decides

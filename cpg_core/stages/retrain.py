@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cpg_core.config.settings import STEADY
+from cpg_core.config.schedules import STEADY
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.random_picks import learned

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cpg_core.config.settings import Schedule
+from cpg_core.config.schedules import Schedule
 from cpg_core.machine import device_of
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, private_tensors, shared_parameters, width

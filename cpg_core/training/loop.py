@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cpg_core.config.settings import STEADY, Keep, Schedule
+from cpg_core.config.schedules import STEADY, Keep, Schedule
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from cpg_core.config.settings import Constant, OneCycle, Plateau, Schedule, Steps
+from cpg_core.config.schedules import Constant, OneCycle, Plateau, Schedule, Steps
 
 Better = Callable[[float, float], bool]
 """Whether one score is better than another; an equal one is not."""

@@ -14,7 +14,7 @@ import torch
 from core.tiny import bits
 from core.witness import recalled_network
 
-from cpg_core.config.settings import Schedule
+from cpg_core.config.schedules import Schedule
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
 from cpg_core.model.state import TaskState

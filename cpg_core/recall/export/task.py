@@ -15,7 +15,7 @@ from torch import Tensor
 from cpg_core.data.augment import normalise
 from cpg_core.data.fetch import Order, fetch
 from cpg_core.data.reading import Progress, silent
-from cpg_core.data.resize import short_side
+from cpg_core.data.resize import described
 from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.model.network import Network
@@ -110,12 +110,12 @@ def export(run: Run, task: str, path: Path, progress: Progress = silent) -> Expo
 def metadata_of(run: Run, record: TaskRecord, output: str) -> dict[str, str]:
     """What a file tells of itself, text by name; lists and numbers as JSON."""
     channels, size = run.input.channels, run.input.size
-    middle = f"resize the short side to {short_side(size)} (antialiased bilinear), then take the middle {size} x {size}"
+    fitted = described(size, run.spec.tasks[record.index - 1].augment.resize)
     about = {
         "task": record.name,
         "run": run.spec.name,
         "input": f"{INPUT}: uint8 [N, {channels}, {size}, {size}], {'RGB' if channels == 3 else 'grey'}, 0 to 255; "
-        f"normalised inside; of an image of another size {middle}",
+        f"normalised inside; of an image of another size {fitted}",
         "delta_sha256": record.delta_sha256,
         "test_accuracy": json.dumps(record.test_accuracy),
     }

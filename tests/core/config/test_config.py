@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from core.tiny import ROOT
-from cpg_core.config.settings import Grow, OneShot, Retrain, Settings, Steps, load_settings
+from cpg_core.config.schedules import Steps
+from cpg_core.config.settings import Grow, OneShot, Retrain, Settings, load_settings
 from cpg_core.errors import CpgError
 
 PARAMS = ROOT / "params.yaml"

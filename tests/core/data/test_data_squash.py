@@ -11,7 +11,7 @@ from PIL import Image
 
 from cpg_core.backbones import Input
 from cpg_core.data.batches import eval_batches, train_batches
-from cpg_core.data.resize import fit
+from cpg_core.data.resize import described, fit
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.task import load_eval_split, load_task_data, load_test_split
 from cpg_core.recall.predictor import read_images
@@ -65,3 +65,9 @@ def test_proportions_change_and_a_picture_of_the_size_does_not() -> None:
     squashed = fit(high, 20, "squash")
     assert squashed.shape == (3, 20, 20) and white(squashed[:, :10]) > 0.95 and white(squashed[:, 10:]) < 0.05
     assert fit(squashed, 20, "squash") is squashed
+
+
+def test_what_is_done_is_told_to_those_who_do_it_elsewhere() -> None:
+    assert described(224, "squash") == "resize the whole of it to 224 x 224 (antialiased bilinear)"
+    told = "resize the short side to 256 (antialiased bilinear), then take the middle 224 x 224"
+    assert described(224, "crop") == told

@@ -17,7 +17,7 @@ from golden.figures import agree, figures, structure
 from waiting import until
 
 from core.tiny import bits, frozen_bytes, learn, settings, spec
-from cpg_core.config.settings import STEADY
+from cpg_core.config.schedules import STEADY
 from cpg_core.data.fetch import Share
 from cpg_core.data.task import load_task_data
 from cpg_core.distributed import rank_worker

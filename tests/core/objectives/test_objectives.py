@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from core.tiny import settings, spec
 from cpg_core import backbones, objectives
-from cpg_core.config.settings import STEADY
+from cpg_core.config.schedules import STEADY
 from cpg_core.data.task import TaskData, load_task_data
 from cpg_core.errors import CpgError
 from cpg_core.model.network import Network, shared_parameters

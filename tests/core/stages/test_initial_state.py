@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from core.tiny import GROWS, bits, spec
-from cpg_core.config.settings import STEADY
+from cpg_core.config.schedules import STEADY
 from cpg_core.methods import find
 from cpg_core.model.layers import Layers, leading_block
 from cpg_core.model.network import Network, shared_parameters

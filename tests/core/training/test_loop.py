@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from core.tiny import bits, settings, spec
-from cpg_core.config.settings import STEADY, Plateau
+from cpg_core.config.schedules import STEADY, Plateau
 from cpg_core.data.task import TaskData, load_task_data
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.storage.records import Epoch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cpg_core.config.settings import Constant, OneCycle, Plateau, Schedule, Steps
+from cpg_core.config.schedules import Constant, OneCycle, Plateau, Schedule, Steps
 from cpg_core.stages.prune_schedule import cubic, floor_sparsity, next_target, release_count
 from cpg_core.training.schedules import ended, factor
 
