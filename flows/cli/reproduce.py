@@ -1,4 +1,4 @@
-"""`cpg reproduce ...`: the steps of `dvc.yaml` and of the pipelines in experiments/, which may be run by hand too."""
+"""`cpg reproduce ...`: the steps of `dvc.yaml`, which may be run by hand too, for this plan or another."""
 
 from __future__ import annotations
 
