@@ -23,7 +23,7 @@ KIND_OF_GROUP = {
     "bias": "biases",
     "head": "head",
 }
-PRIVATE_KINDS = ("batch norm", "biases", "head")
+PRIVATE_KINDS = tuple(KIND_OF_GROUP[group] for group in ("norm", "bias", "head"))
 REST = "rest"
 """Header of the file, shapes, probe logits, codec."""
 KINDS = (*dict.fromkeys(KIND_OF_GROUP.values()), REST)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli import options
+from flows.parameters import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,9 @@ REPORT = Path("report")
 PARAMS = Path("params.yaml")
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or `runs` in the plan.")]
-PlanFile = Annotated[Path, typer.Option("--plan", help="The plan: which profile, sequence and runs; below the root.")]
+PlanFile = Annotated[
+    Path, typer.Option("--plan", parser=expanded, help="The plan: which profile, sequence and runs; below the root.")
+]
 
 
 @app.command()

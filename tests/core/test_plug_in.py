@@ -218,7 +218,8 @@ def test_without_the_files_their_names_are_unknown(tmp_path: Path) -> None:
     with pytest.raises(CpgError) as error:
         sequence(tmp_path)
     for said in (
-        "stripes.yaml: source: unknown kind of source 'stripes'. Known: digits, folder, parquet, torchvision.",
+        "stripes.yaml: source: unknown kind of source 'stripes'. "
+        "Known: digits, folder, imitation, parquet, torchvision.",
         "stripes.yaml: tasks > item 1 ('narrow') > kind: unknown kind of task 'margin'. "
         "Known: classification, verification.",
     ):

@@ -64,7 +64,7 @@ def learned_with(ranks: Ranks, folder: Path) -> Layers:
         task="zero-one", stage="pick_train", seed=(1,), epochs=2, batch_size=BATCH, eval_batch_size=20, split="val",
         lr=0.01, schedule=STEADY, score_lr=0.002,
     )  # fmt: skip
-    epochs, _ = train(network, optimizer, data, plan, Snapshots(folder / "snapshots", "key"), Silent(), ranks)
+    epochs, _, _ = train(network, optimizer, data, plan, Snapshots(folder / "snapshots", "key"), Silent(), ranks)
     figures = {name: torch.tensor([getattr(epoch, name) for epoch in epochs]) for name in ("loss", "accuracy")}
     return {**network.state_dict(), **optimizer.tensors(), **figures}
 

@@ -110,5 +110,5 @@ def test_a_task_that_was_frozen_since_is_not_written_over(damageable: Callable[.
     late = extend(run, task.model_copy(update={"name": "late"}), 0.6)
     learn_sequence(extend(run, task, 0.6), Silent())
     before = (run.folder / RUN).read_bytes()
-    assert "another process has added a task" in refused(late)
+    assert "another process has changed its tasks" in refused(late)
     assert (run.folder / RUN).read_bytes() == before
