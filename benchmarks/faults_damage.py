@@ -17,8 +17,11 @@ REFUSED = {
 }
 """Of what is frozen: nothing can be learned on top of these."""
 
-NAMED = {"recall.json": "001-*/recall.json", "seconds.json": "001-*/seconds.json"}
-"""Of what is frozen: nothing rests on these, so learning goes on, and what reads them names them."""
+NAMED = {"recall.json": "001-*/recall.json"}
+"""Of what is frozen: nothing rests on it, so learning goes on, and what reads it names it."""
+
+LOST = {"seconds.json": "001-*/seconds.json"}
+"""Of what is frozen: no result rests on it, so the command ends well, says that they are lost, and audit names it."""
 
 ANEW = {
     "stage state": "*/01-pick_train/state.safetensors",
@@ -38,7 +41,7 @@ SILENT = ("shared weights", "entry of the shared weights")
 def damage(bench: Bench) -> Iterator[Row]:
     """A row a file and harm."""
     for how, harm in HARMS.items():
-        for where, pattern in {**REFUSED, **NAMED}.items():
+        for where, pattern in {**REFUSED, **NAMED, **LOST}.items():
             yield _frozen(bench, where, pattern, how, harm)
         for where, pattern in ANEW.items():
             yield _work(bench, where, pattern, how, harm)
@@ -52,15 +55,20 @@ def _frozen(bench: Bench, where: str, pattern: str, how: str, harm: Harm) -> Row
     name = str(path.relative_to(run.root / "checkpoints"))
     audited = bench.start.run(run.root, ["audit", RUN, "--root", str(run.root)])
     attempt = bench.again(run)
-    refused = attempt.code == MISTAKE and name in attempt.said and "Traceback" not in attempt.said
+    if where in LOST:
+        told_of = attempt.code == 0 and "they are lost" in attempt.said
+    else:
+        told_of = attempt.code == MISTAKE and name in attempt.said and "Traceback" not in attempt.said
     learned = len(list(run.folder.glob("*/record.json")))
-    kept = learned == (3 if where in NAMED else 1) and before <= content(run).keys()
+    kept = learned == (1 if where in REFUSED else 3) and before <= content(run).keys()
     path.write_bytes(sound)
     mended = bench.again(run)
-    ok = refused and audited.code != 0 and name in audited.said and kept and mended.code == 0 and bench.same(run)
-    expected = "named; the rest is learned; brought back, all is well" if where in NAMED else (
+    ok = told_of and audited.code != 0 and name in audited.said and kept and mended.code == 0 and bench.same(run)
+    expected = (
         "refused and named; brought back, it goes on"
-    )  # fmt: skip
+        if where in REFUSED
+        else "named; the rest is learned; brought back, all is well"
+    )
     return Row(how, where, expected, f"{told(attempt)}; then {'the same bytes' if bench.same(run) else 'OTHERS'}", ok)
 
 

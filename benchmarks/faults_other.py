@@ -109,7 +109,7 @@ def _changed_before_a_freeze(bench: Bench) -> Iterator[Row]:
         root = bench.folder / "changed"
         shutil.rmtree(root, ignore_errors=True)
         words = arguments(root, "--plain", "--no-track")
-        bench.start.run(root, words, moment={"kind": kind, "count": 8})
+        bench.start.run(root, words, moment={"kind": kind, "count": 12})
         attempt = bench.start.run(root, [*words, "--set", "pick_train.lr=0.005"])
         other = unbroken(bench.start, bench.folder / f"other {kind}", "--set", "pick_train.lr=0.005")
         same = attempt.code == 0 and content(open_run(root, RUN)) == content(other)
