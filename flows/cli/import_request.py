@@ -27,6 +27,8 @@ from flows.versioning.dvc_pointers import begin_here
 
 ANSWERS = Path("data/prepared")
 LEAST, BELOW = 0.05, 1.0
+PUBLISHED_WIDTH = "base_width=1.0"
+"""That of weight files, unless the command says another."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class ImportRequest:
     weights: str
     images: Path
     run: str
-    keep: float = 0.5
+    keep: float
     size: int | None = None
     classes: Path | None = None
     mean: tuple[float, ...] = ()
@@ -68,7 +70,8 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
     if not LEAST <= request.keep < BELOW:
         raise CpgError(f"--keep {request.keep:g}: expected a share of the weights from {LEAST:g} to below {BELOW:g}")
     home, method = definitions(root), find_method(request.method)
-    settings = load_settings(home / PARAMS, request.profile, request.overrides, method.name)
+    overrides = (PUBLISHED_WIDTH, *request.overrides)
+    settings = load_settings(home / PARAMS, request.profile, overrides, method.name)
     weights = str(Path(request.weights).expanduser().resolve()) if is_file(request.weights) else request.weights
     spec = BackboneSpec(name=request.backbone, size=request.size, weights=weights)
     require_fit(method, spec, settings)

@@ -53,7 +53,7 @@ def import_network(
     weights: Weights,
     images: Images,
     run: RunName,
-    keep: Keep = 0.5,
+    keep: Keep,
     size: Size = None,
     classes: Classes = None,
     mean: Mean = None,

@@ -53,7 +53,14 @@ def images(tmp_path: Path) -> Path:
 def request_of(tmp_path: Path, weights: Path, images: Path) -> Callable[..., Run]:
     def made(**more: Any) -> Run:  # noqa: ANN401  (fields of the request)
         half = (0.5, 0.5, 0.5)
-        fields = {"size": 32, "mean": half, "std": half, "profile": "digits", "overrides": OVERRIDES, "keep": 0.25}
+        fields: dict[str, Any] = {
+            "size": 32,
+            "mean": half,
+            "std": half,
+            "profile": "digits",
+            "overrides": OVERRIDES,
+            "keep": 0.25,
+        }
         request = ImportRequest("resnet18", str(weights), images, "base", **{**fields, **more})
         return imported(request, tmp_path / "root", silent)
 
@@ -107,7 +114,7 @@ def test_a_wrong_request_is_told_and_nothing_is_begun(
     weights: Path, images: Path, tmp_path: Path, wrong: dict[str, Any], words: str
 ) -> None:
     half = (0.5, 0.5, 0.5)
-    fields = {"backbone": "resnet18", "weights": str(weights), "images": images, "run": "base", "size": 32}
+    fields = {"backbone": "resnet18", "weights": str(weights), "images": images, "run": "base", "keep": 0.5, "size": 32}
     fields |= {"mean": half, "std": half, "profile": "digits", "overrides": OVERRIDES}
     with pytest.raises(CpgError, match=words):
         imported(ImportRequest(**{**fields, **wrong}), tmp_path / "root", silent)
