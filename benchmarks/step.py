@@ -33,7 +33,7 @@ from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.model.network import Network, build, shared_parameters
-from cpg_core.stages.prune_schedule import Release
+from cpg_core.stages.prune_schedule import CubicSchedule, Release
 from cpg_core.training.evaluation import eval_mode
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.score_rules import adam_scores
@@ -83,7 +83,7 @@ def make(name: str, frozen: float, layout: torch.memory_format, *, compiled: boo
     if name == "prune":
         available = {key: int(mask.sum()) for key, mask in trainable.items()}
         began = time.perf_counter()
-        Release(available, start=0.0, target=0.1, steps=1, every=1)(network, optimizer, 0)
+        Release(available, CubicSchedule(start=0.0, target=0.1, steps=1, every=1))(network, optimizer, 0)
         seconds = time.perf_counter() - began
     return Arm(network, lambda: optimizer.step(0.01, 5e-4), seconds)
 

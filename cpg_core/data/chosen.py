@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 
 from cpg_core.data.fields import Part as PartName
-from cpg_core.data.held_out import HeldOut, held_out
 from cpg_core.data.listing import Listing, Rows
 from cpg_core.data.load import choose, streams
 from cpg_core.data.reading import Wanted, read_rows
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.summary import Part, part_of
+from cpg_core.data.validation_split import HeldOut, held_out
 from cpg_core.errors import CpgError
 from cpg_core.seeds import derive
 

@@ -14,6 +14,10 @@ from cpg_core.data.grey import to_8_bit
 from cpg_core.errors import CpgError
 
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2", ".tga", ".ico")
+)
+"""Taken without a look. Any other file is taken if it opens as an image."""
 FRAMES = "hold several pictures, of which the first stands for all"
 BROKEN_EXIF = "have EXIF data that cannot be read, and are taken as not turned"
 TURNS = {
@@ -68,6 +72,14 @@ def examine(content: Path | bytes | Image.Image, channels: int, where: str, *, d
         raise Unreadable(
             f"{where}: cannot read this image ({kind}{why}); replace it, save it anew, or remove it"
         ) from error
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file is taken for an image: by its suffix, else if it opens as one.
+
+    Raises `CpgError` if a file of another suffix cannot be opened at all.
+    """
+    return file.suffix.lower() in SUFFIXES or opens(file)
 
 
 def opens(file: Path) -> bool:

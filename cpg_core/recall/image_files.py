@@ -12,10 +12,10 @@ from torch import Tensor
 
 from cpg_core.backbones import Input
 from cpg_core.data.ahead import ahead
-from cpg_core.data.decode import Unreadable, decode, opens
+from cpg_core.data.decode import Unreadable, decode, is_image
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.resize import Resize, fit
-from cpg_core.data.sources.folder import OF_THE_SYSTEM, SUFFIXES
+from cpg_core.data.sources.folder import OF_THE_SYSTEM
 from cpg_core.errors import CpgError
 from cpg_core.recall.predictor import Serving
 
@@ -104,6 +104,6 @@ def _inside(folder: Path) -> tuple[list[Path], list[CpgError]]:
 def _taken(file: Path) -> bool:
     """Whether a file in a folder is an image, as the source `folder` has it; one that cannot be opened may be."""
     try:
-        return file.suffix.lower() in SUFFIXES or opens(file)
+        return is_image(file)
     except CpgError:
         return True

@@ -12,8 +12,8 @@ from cpg_core.data.listing import Listing
 from cpg_core.data.reading import Progress, Wanted, read_rows, silent
 from cpg_core.data.sources.imitation import Answers
 from cpg_core.errors import CpgError
-from cpg_core.model.network import build, width
-from cpg_core.stages.import_weights import network_tensors
+from cpg_core.model.layers import Layers
+from cpg_core.model.network import build
 from cpg_core.training.evaluation import eval_mode
 
 BATCH = 64
@@ -24,6 +24,7 @@ FEWEST = 20
 def answers_of(
     spec: BackboneSpec,
     base_width: float,
+    tensors: Layers,
     images: Listing,
     classes: tuple[str, ...],
     mean: tuple[float, ...],
@@ -37,6 +38,7 @@ def answers_of(
     Args:
         spec: a backbone with weights.
         base_width: of its channels.
+        tensors: of its network, from its weight file.
         images: without labels.
         classes: the network's outputs.
         mean: of pixels in [0, 1], a channel each; `std` likewise.
@@ -44,14 +46,14 @@ def answers_of(
         progress: told as images are read.
 
     Raises:
-        CpgError: there are too few images, or the weights do not fit.
+        CpgError: there are too few images.
     """
     count = len(images.labels)
     if count < FEWEST:
         raise CpgError(f"{images.where}: {count} image(s); give {FEWEST} or more, half of which judge the network")
-    takes, at = backbones.input_of(spec), width(base_width, 1.0)
-    network = build(spec, at, len(classes))
-    network.load_state_dict(network_tensors(spec, at, len(classes)))
+    takes = backbones.input_of(spec)
+    network = build(spec, base_width, len(classes))
+    network.load_state_dict(tensors)
     network.place(torch.device("cpu"), "float32")
     wanted = Wanted(takes.channels, takes.size, progress=progress)
     none = np.zeros(count, dtype=np.int64)

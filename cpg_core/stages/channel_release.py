@@ -10,7 +10,7 @@ from torch import Tensor
 from cpg_core.model.channels.units import Units
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, shared_parameters
-from cpg_core.stages.prune_schedule import release_count, smallest, sparsity_at
+from cpg_core.stages.prune_schedule import CubicSchedule, release_count, smallest
 from cpg_core.training.optimizer import TaskOptimizer
 
 
@@ -55,20 +55,16 @@ class ReleaseChannels:
     Attributes:
         units: of the network, on its device.
         available: bool `[units]`, those that may be released: removable, with a weight that no earlier task owns.
-        start: sparsity in units at the beginning; `target`: from the last of `steps` steps on.
-        every: steps between two releases.
+        schedule: of the sparsity in units.
     """
 
     units: Units
     available: Tensor
-    start: float
-    target: float
-    steps: int
-    every: int
+    schedule: CubicSchedule
 
     def __call__(self, network: Network, optimizer: TaskOptimizer, done: int) -> None:
         """Release what the schedule asks for before the step after `done` others; what is released stays at 0."""
-        sparsity = sparsity_at(done, self.start, self.target, self.steps, self.every)
+        sparsity = self.schedule.at(done)
         if sparsity is None:
             return
         own = optimizer.trainable()

@@ -13,7 +13,7 @@ from cpg_core.config.backbone import HUB, BackboneSpec, is_file
 from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
 from cpg_core.model.imported import imported
-from cpg_core.model.network import build, shared_parameters, width
+from cpg_core.model.network import build, width
 from cpg_core.model.state import TaskState
 from cpg_core.objectives import Objective
 from cpg_core.objectives.classification import OBJECTIVE as CLASSIFICATION
@@ -30,24 +30,28 @@ def import_weights(context: TaskContext, request: Request, state: TaskState | No
     spec = context.run.spec
     at = width(spec.settings.base_width, request.budget_x)
     tensors = network_tensors(spec.backbone, at, len(context.data.classes), context.objective)
-    with torch.device("meta"):
-        network = build(spec.backbone.name, at, len(context.data.classes), objective=context.objective)
-    shared = list(shared_parameters(network))
+    shared = {name: tensors.pop(f"backbone.{name}").float() for name in context.run.shapes(request.budget_x)}
     found = TaskState(
         budget_x=request.budget_x,
-        own={name: torch.ones_like(tensors[f"backbone.{name}"], dtype=torch.bool) for name in shared},
-        value={name: tensors[f"backbone.{name}"].float() for name in shared},
-        pick={name: torch.zeros_like(tensors[f"backbone.{name}"], dtype=torch.bool) for name in shared},
-        private={name: value for name, value in tensors.items() if name.removeprefix("backbone.") not in shared},
+        own={name: torch.ones_like(weight, dtype=torch.bool) for name, weight in shared.items()},
+        value=shared,
+        pick={name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in shared.items()},
+        private=tensors,
     )
     accuracy = accuracy_of_state(context, found)
     return Outcome(found, {"accuracy": accuracy}, seconds=time.monotonic() - began)
 
 
 def network_tensors(
-    spec: BackboneSpec, at: float, classes: int, objective: Objective = CLASSIFICATION
+    spec: BackboneSpec, at: float, classes: int | None = None, objective: Objective = CLASSIFICATION
 ) -> dict[str, torch.Tensor]:
     """All tensors of a task's network at a width, from the weight file of its backbone.
+
+    Args:
+        spec: a backbone with weights.
+        at: the width.
+        classes: of the task; None: as many as the file tells apart.
+        objective: of the task.
 
     Raises:
         CpgError: the file is missing, damaged, not the one that the run was made with, or another network's.
@@ -55,12 +59,17 @@ def network_tensors(
     file = weight_file(spec)
     if spec.weights_sha256 is not None and sha256(file) != spec.weights_sha256:
         raise CpgError(f"{file}: not the file that the run was made with (SHA-256 {spec.weights_sha256[:12]}...)")
-    with torch.device("meta"):
-        network = build(spec.name, at, classes, objective=objective)
     head = backbones.find(spec.name).head
     if head is None:
         raise CpgError(f"backbone {spec.name}: it has no published classifier, so no weights; leave `weights` out")
-    return imported(read_weights(file), network, head, str(file))
+    tensors = read_weights(file)
+    if classes is None:
+        if f"{head}.weight" not in tensors:
+            raise CpgError(f"{file}: it has no {head}.weight, the classifier of backbone {spec.name}")
+        classes = len(tensors[f"{head}.weight"])
+    with torch.device("meta"):
+        network = build(spec, at, classes, objective=objective)
+    return imported(tensors, network, head, str(file))
 
 
 def weight_file(spec: BackboneSpec) -> Path:
@@ -113,19 +122,5 @@ def checked(spec: BackboneSpec, base_width: float) -> BackboneSpec:
     """
     if spec.weights is None:
         return spec
-    found = spec.model_copy(update={"weights_sha256": sha256(weight_file(spec))})
-    network_tensors(found, base_width, classes_of(found))
-    return found
-
-
-def classes_of(spec: BackboneSpec) -> int:
-    """How many classes the classifier of a weight file tells apart.
-
-    Raises:
-        CpgError: as `network_tensors`; or it has no classifier.
-    """
-    file, head = weight_file(spec), backbones.find(spec.name).head
-    outputs = read_weights(file).get(f"{head}.weight")
-    if outputs is None:
-        raise CpgError(f"{file}: it has no {head}.weight, the classifier of backbone {spec.name}")
-    return len(outputs)
+    network_tensors(spec, base_width)
+    return spec.model_copy(update={"weights_sha256": sha256(weight_file(spec))})

@@ -13,7 +13,7 @@ from cpg_core.stages.channel_release import ReleaseChannels
 from cpg_core.stages.channels import units_of
 from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.goal import meets_goal, passes_gate
-from cpg_core.stages.prune_schedule import Release
+from cpg_core.stages.prune_schedule import CubicSchedule, Release
 from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import plan_of, train_own
 from cpg_core.training.loop import Plan
@@ -38,12 +38,12 @@ def release_of(
     if units is None:
         available = available_weights(context, state.budget_x)
         held = 1 - count(state.own) / max(sum(available.values()), 1)
-        return Release(available, held, target, steps, every)
+        return Release(available, CubicSchedule(held, target, steps, every))
     free = {name: ~mask for name, mask in context.older(context.shared(state.budget_x)).items()}
     can_go = units.having(free) & units.removable
     held = 1 - int((units.having(state.own) & can_go).sum()) / max(int(can_go.sum()), 1)
     device = device_of(context.settings.compute.device)
-    return ReleaseChannels(units.to(device), can_go.to(device), held, target, steps, every)
+    return ReleaseChannels(units.to(device), can_go.to(device), CubicSchedule(held, target, steps, every))
 
 
 def train_pruned(context: TaskContext, state: TaskState, plan: Plan, place: Place) -> Outcome:

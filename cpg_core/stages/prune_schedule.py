@@ -18,12 +18,26 @@ def cubic(start: float, end: float, done: float) -> float:
     return end + (start - end) * (1 - min(max(done, 0.0), 1.0)) ** 3
 
 
-def sparsity_at(done: int, start: float, target: float, steps: int, every: int) -> float | None:
-    """What the schedule asks for after `done` of the pruning steps; None where nothing is released."""
-    last = steps - 1
-    if done > last or (done % every and done != last):
-        return None
-    return cubic(start, target, done / last if last else 1.0)
+@dataclass(frozen=True)
+class CubicSchedule:
+    """When a prune releases, and how much.
+
+    Attributes:
+        start: sparsity at the beginning; `target`: sparsity from the last of `steps` steps on.
+        every: steps between two releases.
+    """
+
+    start: float
+    target: float
+    steps: int
+    every: int
+
+    def at(self, done: int) -> float | None:
+        """What is asked for after `done` of the steps; None where nothing is released."""
+        last = self.steps - 1
+        if done > last or (done % self.every and done != last):
+            return None
+        return cubic(self.start, self.target, done / last if last else 1.0)
 
 
 def release_count(available: int, sparsity: float) -> int:
@@ -79,19 +93,15 @@ class Release:
 
     Attributes:
         available: weights per layer that the task may hold: the base of its sparsity.
-        start: sparsity at the beginning; `target`: sparsity from the last of `steps` steps on.
-        every: steps between two releases.
+        schedule: of that sparsity.
     """
 
     available: dict[str, int]
-    start: float
-    target: float
-    steps: int
-    every: int
+    schedule: CubicSchedule
 
     def __call__(self, network: Network, optimizer: TaskOptimizer, done: int) -> None:
         """Release what the schedule asks for before the step after `done` others; pruned weights stay at 0."""
-        sparsity = sparsity_at(done, self.start, self.target, self.steps, self.every)
+        sparsity = self.schedule.at(done)
         if sparsity is None:
             return
         trainable = optimizer.trainable()

@@ -17,7 +17,7 @@ from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
 from cpg_core.recall.imitation import answers_of
 from cpg_core.stages.backbone_rules import require_fit
-from cpg_core.stages.import_weights import checked, classes_of, published
+from cpg_core.stages.import_weights import checked, network_tensors, published
 from cpg_core.storage.files import write_bytes
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name
@@ -79,8 +79,9 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
     mean, std = _normalised(request, spec)
     file = (root / ANSWERS / f"{checked_name(request.run)}-answers.json").resolve()
     images = request.images.expanduser().resolve()
-    classes = _classes(request, spec)
-    found = answers_of(spec, settings.base_width, unlabelled(images), classes, mean, std, request.seed, progress)
+    width, tensors = settings.base_width, network_tensors(spec, settings.base_width)
+    classes = _classes(request, spec, len(tensors["head.weight"]))
+    found = answers_of(spec, width, tensors, unlabelled(images), classes, mean, std, request.seed, progress)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(file, found.model_dump_json().encode())
     task = TaskSpec(
@@ -121,9 +122,8 @@ def _normalised(request: ImportRequest, spec: BackboneSpec) -> tuple[tuple[float
     return request.mean, request.std
 
 
-def _classes(request: ImportRequest, spec: BackboneSpec) -> tuple[str, ...]:
-    """The names of the network's outputs."""
-    count = classes_of(spec)
+def _classes(request: ImportRequest, spec: BackboneSpec, count: int) -> tuple[str, ...]:
+    """The names of the network's `count` outputs."""
     if request.classes is not None:
         try:
             names = tuple(line.strip() for line in request.classes.read_text().splitlines() if line.strip())

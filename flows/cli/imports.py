@@ -45,6 +45,7 @@ Classes = Annotated[
     ),
 ]
 Mean = Annotated[str | None, typer.Option("--mean", metavar="NUMBERS", help="Of pixels in [0, 1], a channel each.")]
+Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="A profile of params.yaml.")]
 Std = Annotated[str | None, typer.Option("--std", metavar="NUMBERS", help="Likewise.")]
 
 
@@ -59,7 +60,7 @@ def import_network(
     mean: Mean = None,
     std: Std = None,
     method: options.Method = "cpg",
-    profile: options.Profile = None,
+    profile: Profile = "cpu",
     seed: options.Seed = 1,
     overrides: options.Overrides = None,
     root: options.Root = HERE,
@@ -87,7 +88,7 @@ def import_network(
         classes,
         *numbers,
         method,
-        profile or "cpu",
+        profile,
         seed,
         tuple(overrides or ()),
     )

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from cpg_core.errors import CpgError
-from cpg_core.recall.metrics import MEGABYTE
 from flows.reproduce.result import RunResult
 from flows.reproduce.sizes import counted_with_private_mb
 
@@ -43,7 +42,7 @@ class Layout:
 
 
 def _on_disk(result: RunResult, _base: int) -> float:
-    return sum(task.delta_bytes for task in result.tasks) / MEGABYTE
+    return result.summary["model_mb"]
 
 
 def _expansion(result: RunResult, _base: int) -> float:

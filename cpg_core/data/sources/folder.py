@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from cpg_core.data.decode import opens
+from cpg_core.data.decode import is_image
 from cpg_core.data.fields import AS_USUAL, Part, Place, Splits, is_as_usual
 from cpg_core.data.listing import Item, LeftOut, Listing, Rows
 from cpg_core.data.shards import some
@@ -19,10 +19,6 @@ from cpg_core.data.sources import Source
 from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2", ".tga", ".ico")
-)
-"""Taken without a look. Any other file is taken if it opens as an image."""
 OF_THE_SYSTEM = frozenset(("lost+found", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "@eaDir"))
 """Folders that file systems and archives make beside the classes."""
 VALIDATION = frozenset(("val", "valid", "validation", "dev"))
@@ -148,7 +144,7 @@ def _class_files(home: Path, *, subfolders: bool) -> tuple[list[Path], list[Left
                 entries[:0] = sorted(entry.iterdir())
         elif entry.is_dir():
             skipped["in folders inside the class's (subfolders: true takes them)", True] += _files_below(entry)
-        elif entry.suffix.lower() in SUFFIXES or opens(entry):
+        elif is_image(entry):
             taken.append(entry)
         else:
             skipped["not an image", True] += 1

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from cpg_core.config.schema import Strict
-from cpg_core.data.decode import opens
+from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Part, Place
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.sources import Source
@@ -84,7 +84,7 @@ def unlabelled(folder: Path) -> Listing:
     if not folder.is_dir():
         raise CpgError(f"{folder}: there is no such folder; expected one with images")
     tables = sorted(folder.rglob("*.parquet"))
-    files = [] if tables else [path for path in sorted(folder.rglob("*")) if path.is_file() and opens(path)]
+    files = [] if tables else [path for path in sorted(folder.rglob("*")) if path.is_file() and is_image(path)]
     if not tables and not files:
         raise CpgError(f"{folder}: there are no images in it")
     count = sum(pq.read_metadata(table).num_rows for table in tables) or len(files)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cpg_core.data.hold_out import by_groups, fold_of_groups, fold_of_images
+from cpg_core.data.grouped_split import by_groups, fold_of_groups, fold_of_images
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.spec import TaskSpec, load_task

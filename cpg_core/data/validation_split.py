@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cpg_core.data.hold_out import Mask, by_groups, fold_of_groups, fold_of_images
+from cpg_core.data.grouped_split import Mask, by_groups, fold_of_groups, fold_of_images
 from cpg_core.data.listing import Listing, Rows
 from cpg_core.data.shards import some
 from cpg_core.data.split import hold_out
