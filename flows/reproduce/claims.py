@@ -51,18 +51,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Side:
-    """The runs of a method in the sequence's own order: with one goal, or with whichever they had."""
+    """The runs of a method in the sequence's own order: with one goal, or with whichever they had; one variant."""
 
     name: str
     method: str
     goal: str | None = None
+    variant: str = ""
 
     def runs(self, results: Mapping[str, RunResult]) -> list[RunResult]:
         """Those of all seeds."""
         return [
             result
             for result in results.values()
-            if (result.method, result.ordering) == (self.method, "0") and self.goal in (None, result.goal)
+            if (result.method, result.ordering, result.variant) == (self.method, "0", self.variant)
+            and self.goal in (None, result.goal)
         ]
 
 
@@ -80,6 +82,12 @@ PAIRS = (
     (CPG_AVG, PACKNET),
 )
 """The first is the more accurate one in the paper (Tables 1 and 2)."""
+CONTROLS = (
+    (CPG_AVG, Side("CPG avg with random picks", "cpg", "avg", "random picks")),
+    (CPG_AVG, Side("CPG avg with all picked", "cpg", "avg", "all picked")),
+    (CPG_AVG, Side("fine-Avg of as many epochs", "finetune", variant="as many epochs")),
+)
+"""What the method's own parts are worth, and whether it is more than training for longer."""
 TARGETS = ((CPG_AVG, FINE_AVG, 2.0), (CPG_TOP, FINE_AVG, 3.0))
 """By how many points; the paper has 2.3 and 3.1 (Table 2)."""
 
@@ -87,7 +95,8 @@ TARGETS = ((CPG_AVG, FINE_AVG, 2.0), (CPG_TOP, FINE_AVG, 3.0))
 def claims(results: Mapping[str, RunResult]) -> list[Claim]:
     """The claims for which there are results."""
     found = [
-        _compared(one, other, f"{one.name} is more accurate than {other.name}", 0.0, results) for one, other in PAIRS
+        _compared(one, other, f"{one.name} is more accurate than {other.name}", 0.0, results)
+        for one, other in (*PAIRS, *CONTROLS)
     ]
     found += [
         _compared(one, other, f"Target: {one.name} at least {least:g} points above {other.name}", least, results)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cpg_core.config.method_settings import settings_of
-from cpg_core.config.profiles import methods_named
+from cpg_core.config.profiles import methods_named, overrides_of
 from cpg_core.config.schema import Strict, check, read_mapping
 from cpg_core.config.settings import load_settings
 from cpg_core.config.suggestions import unknown
@@ -28,13 +28,28 @@ PARAMS = "params.yaml"
 
 
 class Item(Strict):
-    """One run of the tables; `first_tasks`: of no more than so many of the sequence's tasks."""
+    """One run of the tables.
+
+    Attributes:
+        first_tasks: of no more than so many of the sequence's tasks.
+        variant: says in words what `settings` change; such a run stands in the comparison and in claims, not in the
+            paper's tables.
+        settings: that differ from the profile's, in its groups.
+    """
 
     method: str
     goal: Literal["avg", "max", "top"] | None = None
     ordering: str | int = "0"
     seed: int = 1
     first_tasks: int | None = Field(default=None, ge=1)
+    variant: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if bool(self.settings) != bool(self.variant):
+            raise ValueError("settings of its own and `variant`, their name in the tables, go together")
+        return self
 
 
 class Plan(Strict):
@@ -125,7 +140,9 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     if item.first_tasks is not None:
         there = load_sequence(plan.sequence, definitions(root) / "data").tasks
         tasks = f"1-{min(item.first_tasks, len(there))}"
-    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, tasks, item.seed, f"{key}-new")
+    own = tuple(overrides_of(item.settings))
+    name = f"{key}-new"
+    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, tasks, item.seed, name, own)
     spec = resolve(request, root)
     content = spec.model_dump(mode="json", include=set(COMPARED))
     content["settings"] = settings_of(spec.method, spec.settings)
@@ -153,7 +170,7 @@ def write_settings(plan: Plan, root: Path) -> list[Path]:
 def write_result(plan: Plan, key: str, run: Run, root: Path) -> Path:
     """Write what the tables need of a finished run, and return where."""
     path = root / plan.file(key)
-    write_json(path, result_of(run).model_dump(mode="json"))
+    write_json(path, result_of(run, plan.item(key)[0].variant).model_dump(mode="json"))
     return path
 
 

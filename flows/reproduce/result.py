@@ -64,6 +64,7 @@ class RunResult(Strict):
 
     Attributes:
         matrix: row i holds the test accuracies of tasks 1 to i once task i was frozen.
+        variant: what its settings have of their own beside the profile's, in words; "" for a row of the paper.
         owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
             not stand side by side in one network.
         summary: the figures of `cpg_core.recall.metrics.summary`.
@@ -77,6 +78,7 @@ class RunResult(Strict):
     ordering: str
     seed: int
     goal_split: str
+    variant: str = ""
     git_commit: str | None
     tasks: tuple[TaskResult, ...]
     matrix: tuple[tuple[float, ...], ...]
@@ -102,7 +104,12 @@ def first_seeds(results: Mapping[str, RunResult]) -> dict[str, RunResult]:
     return {key: result for key, result in results.items() if result.seed == firsts[result.method]}
 
 
-def result_of(run: Run) -> RunResult:
+def as_in_the_profile(results: Mapping[str, RunResult]) -> dict[str, RunResult]:
+    """The results that the paper's tables and figures are made of: no variants."""
+    return {key: result for key, result in results.items() if not result.variant}
+
+
+def result_of(run: Run, variant: str = "") -> RunResult:
     """The result of a finished run."""
     spec, records, accuracies = run.spec, run.records(), matrix(run)
     recalls = [recall for index in range(1, len(records) + 1) for recall in run.recalls(index)]
@@ -117,6 +124,7 @@ def result_of(run: Run) -> RunResult:
         ordering=spec.ordering,
         seed=spec.seed,
         goal_split=spec.settings.goal_split,
+        variant=variant,
         git_commit=spec.git_commit,
         tasks=tuple(_task(run, record, float(final[record.name]), changed[record.name]) for record in records),
         matrix=tuple(tuple(accuracies.iloc[row, : row + 1].tolist()) for row in range(len(records))),

@@ -23,7 +23,7 @@ from flows.reproduce.report.layers import ownership
 from flows.reproduce.report.prune_curves import prune_curves
 from flows.reproduce.report.roc import roc
 from flows.reproduce.report.triangles import accuracy_matrix, picks
-from flows.reproduce.result import RunResult, first_seeds
+from flows.reproduce.result import RunResult, as_in_the_profile, first_seeds
 from flows.reproduce.sizes import Published
 from flows.reproduce.tables import as_text
 
@@ -101,6 +101,7 @@ def sections(
         asked: the claims about them.
         published: the paper's own models, to stand beside them.
     """
+    results = as_in_the_profile(results)
     if not results:
         return []
     first_seed = list(first_seeds(results).values())
