@@ -27,7 +27,8 @@ def draw_roc(axes: Axes, points: Points, figures: Mapping[str, float], label: st
         colour: of both.
     """
     false_accepts, true_accepts = np.array(points).T
-    axes.plot(np.maximum(false_accepts, LEAST_RATE), true_accepts, color=colour, linewidth=1.2, label=label)
+    line = {"color": colour, "linewidth": 1.2, "drawstyle": "steps-post"}  # what is between two points is not known
+    axes.plot(np.maximum(false_accepts, LEAST_RATE), true_accepts, label=label, **line)
     axes.plot(figures["false_accept_rate"], figures["true_accept_rate"], "o", color=colour, markersize=5)
 
 
