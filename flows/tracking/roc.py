@@ -27,8 +27,8 @@ def draw_roc(axes: Axes, points: Points, figures: Mapping[str, float], label: st
         colour: of both.
     """
     false_accepts, true_accepts = np.array(points).T
-    line = {"color": colour, "linewidth": 1.2, "drawstyle": "steps-post"}  # what is between two points is not known
-    axes.plot(np.maximum(false_accepts, LEAST_RATE), true_accepts, label=label, **line)
+    curve = axes.plot(np.maximum(false_accepts, LEAST_RATE), true_accepts, color=colour, linewidth=1.2, label=label)[0]
+    curve.set_drawstyle("steps-post")  # what is between two points is not known
     axes.plot(figures["false_accept_rate"], figures["true_accept_rate"], "o", color=colour, markersize=5)
 
 
