@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ class Layout:
         accuracy: file of the table of accuracies.
         tasks: for our name of a task, the paper's.
         methods: columns.
-        figures: rows below the tasks.
+        figures: rows of whole runs; they stand below the tasks, or where the paper has them.
+        sets: for our name of a task, that of its data set; of others as `tasks`.
     """
 
     data: str
@@ -39,6 +40,7 @@ class Layout:
     tasks: dict[str, str]
     methods: tuple[str, ...]
     figures: dict[str, Figure]
+    sets: dict[str, str] = field(default_factory=dict)
 
 
 def _on_disk(result: RunResult, _base: int) -> float:
@@ -52,6 +54,30 @@ def _expansion(result: RunResult, _base: int) -> float:
 def _redundancy(result: RunResult, _base: int) -> float:
     return result.summary["redundancy_x"]
 
+
+def _of_pairs(name: str) -> Figure:
+    """What the records of the tasks that are tested on pairs tell beside the accuracy, in percent."""
+
+    def figure(result: RunResult, _base: int) -> float | None:
+        return _mean([100 * task.figures[name] for task in result.tasks if name in task.figures])
+
+    return figure
+
+
+FACES = Layout(
+    data="table5",
+    accuracy="table7",
+    tasks={"verification": "Face", "gender": "Gender", "expression": "Expression", "age": "Age"},
+    methods=("scratch", "finetune", "cpg"),
+    figures={
+        "Face sd": _of_pairs("standard_deviation"),
+        "Face, true accepts at the false-accept rate": _of_pairs("true_accept_rate"),
+        "Face, area below the ROC curve": _of_pairs("roc_area"),
+        "Expansion (x)": _expansion,
+        "Redundancy (x)": _redundancy,
+        "On disk (MB)": _on_disk,
+    },
+)
 
 LAYOUTS = {
     "finegrained-6": Layout(
@@ -68,12 +94,17 @@ LAYOUTS = {
         methods=("scratch", "finetune", "progressive", "packnet", "piggyback", "cpg"),
         figures={"Model size (MB)": counted_with_private_mb, "On disk (MB)": _on_disk},
     ),
-    "faces-4": Layout(
-        data="table5",
-        accuracy="table7",
-        tasks={"face": "Face", "gender": "Gender", "expression": "Expression", "age": "Age"},
-        methods=("scratch", "finetune", "cpg"),
-        figures={"Expansion (x)": _expansion, "Redundancy (x)": _redundancy, "On disk (MB)": _on_disk},
+    "faces-4": replace(
+        FACES,
+        sets={
+            "verification": "LFW",
+            "gender": "UTKFace, gender",
+            "expression": "FER2013",
+            "age": "UTKFace, age",
+        },
+    ),
+    "faces-paper": replace(
+        FACES, sets={"verification": "VGGFace2", "gender": "FotW and IMDB-Wiki", "expression": "AffectNet"}
     ),
 }
 """By the sequence."""
@@ -113,8 +144,11 @@ def data_table(layout: Layout, manifest: Path, published: Path) -> pd.DataFrame:
         raise CpgError(f"{manifest}: there is no such file; `cpg reproduce prepare` writes it")
     found = []
     for name, there in json.loads(manifest.read_text()).items():
-        counts = {"train": there["train"], "test": there["test"], "classes": len(there["classes"])}
-        found.append({"data": layout.tasks.get(name, name), "source": "reproduced", **counts})
+        classes = there["classes"]
+        counts = {"train": there["train"], "test": there["test"]}
+        counts["classes"] = classes if isinstance(classes, int) else len(classes)
+        title = layout.sets.get(name, layout.tasks.get(name, name))
+        found.append({"data": title, "source": "reproduced", **counts})
     return _beside(pd.read_csv(published / f"{layout.data}.csv"), pd.DataFrame(found), "data")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from pydantic import Field
 
 from cpg_core.config.schema import Strict
 from cpg_core.recall import weight_usage as sharing
@@ -36,6 +37,8 @@ class TaskResult(Strict):
         changed_by: how many later tasks changed a bit of its logits.
         picked: share of all earlier tasks' weights that it uses; `picked_of`: of each earlier task's.
         private_bytes: of batch norm, biases and head; None in results of before it was counted.
+        figures: what else its record tells of the test split, such as the standard deviation over folds of pairs.
+        roc: points of the curve of false and true accepts of a task that is tested on pairs, in [0, 1].
     """
 
     name: str
@@ -51,6 +54,8 @@ class TaskResult(Strict):
     picked_of: tuple[float, ...]
     delta_bytes: int
     private_bytes: int | None = None
+    figures: dict[str, float] = Field(default_factory=dict, exclude_if=lambda figures: not figures)
+    roc: tuple[tuple[float, float], ...] = Field(default=(), exclude_if=lambda points: not points)
     stages: tuple[StageResult, ...]
 
 
@@ -159,5 +164,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         picked_of=tuple(sharing.picked(run, record.index)),
         delta_bytes=record.delta_bytes,
         private_bytes=sum(kinds[kind] for kind in PRIVATE_KINDS),
+        figures=record.figures,
+        roc=tuple(run.roc(record.index)),
         stages=stages,
     )

@@ -15,7 +15,8 @@ from flows.versioning.sync import version_data
 
 Manifest = dict[str, dict[str, object]]
 """By task: its classes, how many images it trains, tests and (if they are a part of their own) validates on, and the
-SHA-256 of all of them."""
+SHA-256 of all of them. Of a task that is tested on pairs only how many people there are: git has this file, and is to
+have no name of a person."""
 
 
 Reading = Callable[[str, int, int], object]
@@ -100,4 +101,5 @@ def _images(task: TaskSpec, takes: Input, note: Callable[[str], None], progress:
     counts = {"train": len(data.train), "test": len(data.test)}
     if task.source.has_val:
         counts["val"] = len(data.val)
-    return {"classes": list(data.classes), **counts, "sha256": data.digest}
+    classes: int | list[str] = list(data.classes) if task.pairs is None else len(data.classes)
+    return {"classes": classes, **counts, "sha256": data.digest}

@@ -21,6 +21,7 @@ from flows.reproduce.report.figures import accuracy_and_size, figure_2
 from flows.reproduce.report.forest import forest
 from flows.reproduce.report.layers import ownership
 from flows.reproduce.report.prune_curves import prune_curves
+from flows.reproduce.report.roc import roc
 from flows.reproduce.report.triangles import accuracy_matrix, picks
 from flows.reproduce.result import RunResult, as_in_the_profile, first_seeds
 from flows.reproduce.sizes import Published
@@ -139,6 +140,12 @@ def sections(
             _pictures(
                 (accuracy_matrix(result, *ends), f"accuracy matrix of {look(result).label}") for result in first_seed
             ),
+        ),
+        Section(
+            "Verification",
+            "Pairs of one person that are accepted against pairs of two that are, over all thresholds: the test pairs "
+            "in folds. The mark is at the false-accept rate that the task states, of all of its pairs.",
+            _pictures((drawn, f"ROC of {drawn.axes[0].get_title()}") for drawn in roc(first_seed)),
         ),
         Section(
             "Where each task's weights live",

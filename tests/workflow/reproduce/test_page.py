@@ -24,6 +24,7 @@ TITLES = [
     "What the numbers carry",
     "Forgetting",
     "Accuracy of every task after every task",
+    "Verification",
     "Where each task's weights live",
     "What each task picks of each earlier one",
     "Pruning",
