@@ -28,6 +28,8 @@ from flows.request import definitions, resolved_task
 from flows.versioning.dvc_pointers import begin_here
 
 LEAST, ALL = 0.05, 1.0
+OPTIMIZER, LR = {"kind": "adamw", "momentum": 0.9, "weight_decay": 0.0}, 1.0e-4
+"""Of the recovery, unless the command says others: at the rates of a task that learns, a network is lost."""
 PUBLISHED_WIDTH = "base_width=1.0"
 """That of weight files, unless the command says another."""
 
@@ -123,7 +125,8 @@ def _pruning(request: ImportRequest) -> dict[str, Any]:
         if not isinstance(pruning, GradualPruning):
             raise CpgError(f"--keep {request.keep:g}: method {request.method} prunes nothing; expected --keep 1")
         share = round(ALL - request.keep, 6)
-        return {"one_shot": {"sparsity": share}} if at_once else {"prune": {"share": share}}
+        pruned = {"one_shot": {"sparsity": share, "lr": LR}} if at_once else {"prune": {"share": share, "lr": LR}}
+        return {"optimizer": OPTIMIZER, **pruned}
     if at_once:
         raise CpgError(f"--keep 1: method {request.method} prunes every task; keep less, or take another --method")
     return {"prune": {"share": None, "targets": []}}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from pydantic import Field
 
 from cpg_core.config.schema import Strict
 from cpg_core.recall import weight_usage as sharing
 from cpg_core.recall.metrics import matrix, summary
 from cpg_core.recall.sizes import PRIVATE_KINDS, kinds_of
+from cpg_core.stages.frozen_tasks import LABELLED_ACCURACY
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run
 
@@ -36,6 +38,8 @@ class TaskResult(Strict):
         changed_by: how many later tasks changed a bit of its logits.
         picked: share of all earlier tasks' weights that it uses; `picked_of`: of each earlier task's.
         private_bytes: of batch norm, biases and head; None in results of before it was counted.
+        agreement: its accuracies are agreement with a pretrained network, of whose own images there are none.
+        labelled_accuracy: of such a task, accuracy on the images that it was imported with, by what they show.
     """
 
     name: str
@@ -51,6 +55,8 @@ class TaskResult(Strict):
     picked_of: tuple[float, ...]
     delta_bytes: int
     private_bytes: int | None = None
+    agreement: bool = Field(default=False, exclude_if=lambda agreement: not agreement)
+    labelled_accuracy: float | None = Field(default=None, exclude_if=lambda accuracy: accuracy is None)
     stages: tuple[StageResult, ...]
 
 
@@ -151,5 +157,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         picked_of=tuple(sharing.picked(run, record.index)),
         delta_bytes=record.delta_bytes,
         private_bytes=sum(kinds[kind] for kind in PRIVATE_KINDS),
+        agreement=run.spec.tasks[record.index - 1].source.imitates,
+        labelled_accuracy=record.figures.get(LABELLED_ACCURACY),
         stages=stages,
     )
