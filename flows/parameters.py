@@ -10,6 +10,8 @@ from cpg_core.errors import CpgError
 from cpg_core.methods import names
 
 PARAMS = Path("params.yaml")
+ANSWERS = Path("data/prepared")
+"""Where the answers of pretrained networks lie, below the root."""
 
 
 @dataclass(frozen=True)

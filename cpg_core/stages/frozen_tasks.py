@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from cpg_core import objectives
 from cpg_core.data.batches import counted, eval_batches
+from cpg_core.data.fields import Part
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
@@ -81,6 +83,10 @@ def split_result(
     return evaluator.result(_batches(run, network, split, mean, std, progress))
 
 
+LABELLED_ACCURACY = "labelled_accuracy"
+"""In the figures of a task whose labels are answers: by what its images show."""
+
+
 class Tested(NamedTuple):
     """What a task's network found on its test split.
 
@@ -100,10 +106,27 @@ def tested(run: Run, network: Network, data: TaskData, progress: Progress = sile
     """Look at the test split, once."""
     test = split_result(run, network, data.test, data.mean, data.std, progress)
     if not network.objective.compares_pairs:
-        return Tested(test.score, test.figures, test.drawn)
+        return Tested(test.score, {**test.figures, **_labelled_accuracy(run, network, data)}, test.drawn)
     held_out = data.val if len(data.val) else data.test
     chosen = split_result(run, network, held_out, data.mean, data.std).chosen
     return Tested(test.score, {**test.figures, **chosen}, test.drawn)
+
+
+def _labelled_accuracy(run: Run, network: Network, data: TaskData) -> dict[str, float]:
+    """Of images that are labelled by answers, how many of all parts are told right; nothing where that is not known.
+
+    Those that it was pruned on are among them: it saw them without their labels.
+    """
+    right, count = 0.0, 0
+    parts: dict[Part, Split] = {"train": data.train, "val": data.val, "test": data.test}
+    for name, split in parts.items():
+        known = data.spec.source.true_labels(name)
+        if known is None:
+            return {}
+        labelled = replace(split, labels=torch.from_numpy(known))
+        right += len(split) * split_accuracy(run, network, labelled, data.mean, data.std)
+        count += len(split)
+    return {LABELLED_ACCURACY: right / count}
 
 
 def _batches(

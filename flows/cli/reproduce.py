@@ -71,7 +71,7 @@ def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 @app.command()
 def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the tables and figures from the results that are there."""
-    from flows.reproduce.claims import claims
+    from flows.reproduce.claims_by_task import claims_of
     from flows.reproduce.frames import PUBLISHED, frames
     from flows.reproduce.plan import read_plan, read_results
     from flows.reproduce.report.bytes_by_task import bytes_by_task
@@ -88,7 +88,7 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
         _write(folder / f"{name}.md", _markdown(as_text(frame)))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
-    _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims(results)], indent=1) + "\n")
+    _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims_of(results)], indent=1) + "\n")
     rows = as_in_the_profile(results)
     with styled():
         save_png(figure_2(rows), folder / "figure2.png")

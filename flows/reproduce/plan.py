@@ -132,7 +132,7 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
 
     Its name holds a digest of all that it is, so that another learning rate, goal file or seed makes another run
     beside it, and an experiment never meets the checkpoints of the one before. Settings that are other methods' own
-    do not count.
+    do not count, nor does in which folder the images lie.
     """
     item, _ = plan.item(key)
     ordering, goal = str(item.ordering), item.goal
@@ -144,10 +144,19 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     name = f"{key}-new"
     request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, tasks, item.seed, name, own)
     spec = resolve(request, root)
-    content = spec.model_dump(mode="json", include=set(COMPARED))
+    content = _without_places(spec.model_dump(mode="json", include=set(COMPARED)))
     content["settings"] = settings_of(spec.method, spec.settings)
     short = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
+
+
+def _without_places(value: Any) -> Any:  # noqa: ANN401  (what JSON can hold)
+    """Of what lies at an absolute path its last name alone; a network's answers follow from it and the images."""
+    if isinstance(value, dict):
+        return {name: _without_places(inner) for name, inner in value.items() if name != "answers"}
+    if isinstance(value, list | tuple):
+        return [_without_places(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def write_settings(plan: Plan, root: Path) -> list[Path]:

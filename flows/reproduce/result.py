@@ -39,6 +39,7 @@ class TaskResult(Strict):
         private_bytes: of batch norm, biases and head; None in results of before it was counted.
         figures: what else its record tells of the test split, such as the standard deviation over folds of pairs.
         roc: points of the curve of false and true accepts of a task that is tested on pairs, in [0, 1].
+        agreement: its accuracies are agreement with a pretrained network, of whose own images there are none.
     """
 
     name: str
@@ -56,6 +57,7 @@ class TaskResult(Strict):
     private_bytes: int | None = None
     figures: dict[str, float] = Field(default_factory=dict, exclude_if=lambda figures: not figures)
     roc: tuple[tuple[float, float], ...] = Field(default=(), exclude_if=lambda points: not points)
+    agreement: bool = Field(default=False, exclude_if=lambda agreement: not agreement)
     stages: tuple[StageResult, ...]
 
 
@@ -166,5 +168,6 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         private_bytes=sum(kinds[kind] for kind in PRIVATE_KINDS),
         figures=record.figures,
         roc=tuple(run.roc(record.index)),
+        agreement=run.spec.tasks[record.index - 1].source.imitates,
         stages=stages,
     )

@@ -12,7 +12,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from flows.reproduce.claims import Claim, claims
+from flows.reproduce.claims import Claim
+from flows.reproduce.claims_by_task import claims_of
 from flows.reproduce.plan import Plan
 from flows.reproduce.report.bytes_by_task import bytes_by_task
 from flows.reproduce.report.choices import by_goal, by_ordering
@@ -75,7 +76,7 @@ def page(
         findings: Markdown; what was found out about these results by hand, or nothing.
         published: the paper's own models.
     """
-    asked = claims(results)
+    asked = claims_of(results)
     loader = FileSystemLoader(Path(__file__).parent)
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(TEMPLATE)
     return template.render(
