@@ -23,7 +23,7 @@ from cpg_core.stages.import_weights import checked, network_tensors, published
 from cpg_core.stages.prune_rules import GradualPruning
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name
-from flows.parameters import ANSWERS, PARAMS
+from flows.parameters import ANSWERS, IMPORT_PROFILE, PARAMS
 from flows.request import definitions, resolved_task
 from flows.versioning.dvc_pointers import begin_here
 
@@ -60,7 +60,7 @@ class ImportRequest:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     method: str = "cpg"
-    profile: str = "cpu"
+    profile: str = IMPORT_PROFILE
     seed: int = 1
     overrides: tuple[str, ...] = ()
 
@@ -81,6 +81,12 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
     home, method = definitions(root), find_method(request.method)
     overrides = (PUBLISHED_WIDTH, *request.overrides)
     settings = load_settings(home / PARAMS, request.profile, overrides, method.name)
+    if (least := settings.prune.min_sparsity) > ALL - request.keep:
+        raise CpgError(
+            f"--keep {request.keep:g}: profile {request.profile} releases at least {least:g} of the weights of every "
+            f"task (prune.min_sparsity); keep {ALL - least:g} at most, take another --profile, or --set "
+            "prune.min_sparsity=0"
+        )
     weights = str(Path(request.weights).expanduser().resolve()) if is_file(request.weights) else request.weights
     spec = BackboneSpec(name=request.backbone, size=request.size, weights=weights)
     require_fit(method, spec, settings)

@@ -10,7 +10,7 @@ import typer
 from cpg_core.errors import CpgError
 from flows.cli import options
 from flows.cli.errors import end_of_learning
-from flows.parameters import expanded
+from flows.parameters import IMPORT_PROFILE, expanded
 
 HERE = Path()
 
@@ -61,7 +61,7 @@ def import_network(
     mean: Mean = None,
     std: Std = None,
     method: options.Method = "cpg",
-    profile: Profile = "cpu",
+    profile: Profile = IMPORT_PROFILE,
     seed: options.Seed = 1,
     overrides: options.Overrides = None,
     root: options.Root = HERE,

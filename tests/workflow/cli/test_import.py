@@ -184,6 +184,7 @@ def test_the_answers_are_of_images_in_three_parts(request_of: Callable[..., Run]
         ({"images": None}, "--keep 0.5: the weights that are kept recover on images"),
         ({"mean": (0.5,)}, "--mean: expected 3 numbers"),
         ({"classes": ROOT / "Makefile"}, "the network has 7 outputs"),
+        ({"overrides": (*OVERRIDES, "prune.min_sparsity=0.6")}, "--keep 0.5: profile digits releases at least 0.6"),
         ({"images": ROOT / "cpg_core/errors"}, "no such folder"),
         ({"images": ROOT / "tests/core/config"}, "no images in it"),
         ({"backbone": "resnet19"}, "resnet18"),
