@@ -35,7 +35,6 @@ class Layout:
         methods: columns.
         figures: rows of whole runs; they stand below the tasks, or where the paper has them.
         sets: for our name of a task, that of its data set; of others as `tasks`.
-        figures: rows below the tasks.
         counted: the tasks, by our names, that claims are about; empty: there are no claims.
     """
 
