@@ -227,7 +227,7 @@ def test_a_run_depends_on_the_settings_of_its_own_method_alone(project: Path) ->
     before, name = written(), begun(read_plan(project), "scratch", project).spec.name
     profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
     profiles["paper"]["ewc"]["strength"] = 3.0
-    profiles["cpu"]["base_width"] = 0.5  # `smoke` says another
+    profiles["small"]["base_width"] = 0.5  # `smoke` says another
     edit(project, {"profiles": profiles})
     after = written()
     assert [method for method in before if before[method] != after[method]] == ["ewc"]
