@@ -140,12 +140,6 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return learned(tmp_path_factory.mktemp("slow"), tiny_request(*SLOW))
 
 
-@pytest.fixture(scope="module")
-def endless(site: Site) -> str:
-    """A flow run that trains until it is stopped; it starts while others do."""
-    return site.begin(**parameters(tiny_request(ENDLESS), site.root / "cancelled"))
-
-
 def training(root: Path) -> bool:
     """Whether a run is in the middle of its first stage: an epoch is saved."""
     return any((root / "work" / "tiny").glob("001-*/01-*/at-*.json"))
@@ -155,7 +149,7 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_killed_and_retried_it_ends_in_the_same_bytes(site: Site, slow: Run, endless: str) -> None:  # noqa: ARG001
+def test_killed_and_retried_it_ends_in_the_same_bytes(site: Site, slow: Run) -> None:
     root = site.root / "killed"
     flow_run = site.begin(**parameters(tiny_request(*SLOW), root))
     until(lambda: training(root))
@@ -170,7 +164,8 @@ def test_killed_and_retried_it_ends_in_the_same_bytes(site: Site, slow: Run, end
     assert frozen_bytes(open_run(root, "tiny")) == frozen_bytes(slow)
 
 
-def test_a_run_that_is_cancelled_saves_its_state(site: Site, endless: str) -> None:
+def test_a_run_that_is_cancelled_saves_its_state(site: Site) -> None:
+    endless = site.begin(**parameters(tiny_request(ENDLESS), site.root / "cancelled"))
     until(lambda: training(site.root / "cancelled"))
     site.prefect("flow-run", "cancel", endless)
     until(lambda: site.state(endless)[0] not in ("RUNNING", "CANCELLING"))
@@ -192,9 +187,10 @@ def test_one_that_died_with_its_worker_is_reaped(site: Site) -> None:
         until(lambda: training(root))
         (lock,) = (root / ".prefect" / "alive").iterdir()
         flow_run = str(UUID(lock.stem))
+        until(lambda: site.below(flow_run) == ["RUNNING"] * 3)  # the task, its stage: the server hears of them later
+        process.send_signal(signal.SIGSTOP)  # so that it takes no processor from the rest
         assert "no flow runs" in reap()  # it lives
         assert site.state(flow_run)[0] == "RUNNING"
-        until(lambda: site.below(flow_run) == ["RUNNING"] * 3)  # the task, its stage: the server hears of them later
         process.kill()
     assert site.state(flow_run)[0] == "RUNNING"
     assert flow_run in reap()
