@@ -35,7 +35,8 @@ SETTINGS = (
 )
 """The check always fails, so that every task but the first grows; each stage takes a fraction of a second."""
 
-PLAIN = "flows.cli.app,flows.cli.launch,flows.local_runner,flows.request"
+PLAIN = "torch._dynamo,flows.cli.app,flows.cli.launch,flows.local_runner,flows.request"
+"""Loaded before the forks; the first is what the first optimizer of a process would load, for a second."""
 WITH_PREFECT = f"{PLAIN},flows.orchestration.sequence"
 
 

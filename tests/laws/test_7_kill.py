@@ -21,7 +21,7 @@ KILLS = 3
 SLOW = {"tasks": "1-4", "overrides": ("pick_train.epochs=12", "pick_train.score_freeze_epoch=8")}
 CHILD = '''
 import os, sys
-import sklearn.datasets
+import torch._dynamo
 from pathlib import Path
 from cpg_core.training.reporter import Silent
 from cpg_core.storage.runs import open_run
