@@ -35,7 +35,7 @@ SETTINGS = (
 )
 """The check always fails, so that every task but the first grows; each stage takes a fraction of a second."""
 
-PLAIN = "sklearn.datasets,flows.cli.app,flows.cli.launch,flows.local_runner,flows.request"
+PLAIN = "flows.cli.app,flows.cli.launch,flows.local_runner,flows.request"
 WITH_PREFECT = f"{PLAIN},flows.orchestration.sequence"
 
 

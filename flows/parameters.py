@@ -10,6 +10,10 @@ from cpg_core.errors import CpgError
 from cpg_core.methods import names
 
 PARAMS = Path("params.yaml")
+ANSWERS = Path("data/prepared")
+"""Where the answers of pretrained networks lie, below the root."""
+IMPORT_PROFILE = "photos"
+"""What `cpg import` takes unless told another: its rates are for networks that were trained before."""
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence, load_task,
 from cpg_core.errors import CpgError
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
+from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.import_weights import checked
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run
-from flows.parameters import PARAMS, expanded
+from flows.parameters import ANSWERS, PARAMS, expanded
 from flows.versioning.dvc_pointers import begin_here, require_here
 
 OPTIONS = ("seed", "method", "ordering", "tasks", "profile", "run")
@@ -47,7 +48,7 @@ class SequenceRequest:
 
 
 def resolve(request: SequenceRequest, root: Path) -> RunSpec:
-    """The run that a request means, complete.
+    """The run that a request means, complete. Of a task that imitates a network, its answers are written.
 
     Raises:
         CpgError: something asked for does not exist or is out of range.
@@ -65,7 +66,9 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     chosen = select(sequence, None if request.tasks is None else str(request.tasks), ordering)
     # What the command says of a setting or the goal, it says for all tasks.
     for_all = (*request.overrides, *goal)
-    own = [resolved_task(task, settings, for_all, f"sequence '{sequence.name}'") for task in chosen]
+    backbone = with_weights(sequence.backbone, settings, chosen[0])
+    first = with_answers(chosen[0], backbone, settings.base_width, request.seed, root / ANSWERS)
+    own = [resolved_task(task, settings, for_all, f"sequence '{sequence.name}'") for task in (first, *chosen[1:])]
     given = {task.name: task.goal for task in chosen if task.goal is not None and not _says_goal(for_all)}
     goals = resolve_goals(_goal(settings.goal, root, profile), [task.name for task in chosen if task.name not in given])
     return RunSpec(
@@ -75,7 +78,7 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
         sequence=sequence.name,
         ordering=ordering,
         method=method.name,
-        backbone=with_weights(sequence.backbone, settings, chosen[0]),
+        backbone=backbone,
         profile=profile,
         seed=request.seed,
         goals={task.name: (goals | given)[task.name] for task in chosen},

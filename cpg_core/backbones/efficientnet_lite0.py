@@ -61,8 +61,8 @@ class SameConv2d(nn.Conv2d):
 
 
 def norm(count: int) -> nn.BatchNorm2d:
-    """Batch norm with TensorFlow's momentum of 0.99."""
-    return nn.BatchNorm2d(count, eps=1e-3, momentum=0.01)
+    """Batch norm with TensorFlow's epsilon. Its momentum, 0.99, is for millions of images: a task has PyTorch's 0.9."""
+    return nn.BatchNorm2d(count, eps=1e-3)
 
 
 class Block(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,6 +66,20 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         group = isinstance(value, dict) and isinstance(base.get(key), dict) and "kind" not in value
         out[key] = merged(base[key], value) if group else value
     return out
+
+
+def overrides_of(values: dict[str, Any], group: str = "") -> Iterator[str]:
+    """Settings in groups as overrides, a string for each: the inverse of how overrides are read.
+
+    Args:
+        values: as `merged` takes them.
+        group: the dotted name of what they are of, with a dot at its end.
+    """
+    for key, value in values.items():
+        if isinstance(value, dict) and "kind" not in value:
+            yield from overrides_of(value, f"{group}{key}.")
+        else:
+            yield f"{group}{key}={json.dumps(value)}"
 
 
 def overridden(override: str) -> str:

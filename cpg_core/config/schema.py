@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +12,11 @@ from pydantic_core import ErrorDetails
 
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.errors import CpgError
+
+if TYPE_CHECKING or not yaml.__with_libyaml__:
+    from yaml import SafeLoader
+else:
+    from yaml import CSafeLoader as SafeLoader  # ten times as fast
 
 SHOWN_ERRORS = 5
 M = TypeVar("M", bound=BaseModel)
@@ -77,7 +82,7 @@ def check(
         raise CpgError("\n".join(_explain(error, raw, model, where, given_by))) from error
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(SafeLoader):
     """Plain YAML keeps the last of two equal keys in silence; here it is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

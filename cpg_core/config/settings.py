@@ -113,6 +113,8 @@ class Prune(Strict):
             raise ValueError("prune_epochs must not exceed epochs")
         if self.keep == "best" and self.prune_epochs == self.epochs:
             raise ValueError("keep: best chooses among the epochs after prune_epochs; give epochs more than those")
+        if self.share is not None and self.share < self.min_sparsity:
+            raise ValueError(f"share {self.share:g} is below min_sparsity, {self.min_sparsity:g}; set one of them")
         return self
 
 

@@ -161,6 +161,11 @@ def _notes(spec: TaskSpec, tested: PairList, pairs: Pairs, held: int) -> tuple[s
         lines.append(
             f"{spec.name}: validated on {same:,} + {same:,} pairs drawn of {held:,} people who are not trained"
         )
+    if tested.shared:
+        lines.append(
+            f"{spec.name}: in several folds of the test pairs: {some(sorted(tested.shared))}; so thresholds are found "
+            "on people whom they are used on: order the pairs so that each tenth of a kind has people of its own"
+        )
     people = spec.classes or ()
     if known := sorted(tested.people.intersection(people)):
         lines.append(f"{spec.name}: in the test pairs and in training alike: {some(known)}")

@@ -54,11 +54,16 @@ def pairs_in(folder: Path, source: PairsSource) -> PairsSource:
 
 
 class PairList(NamedTuple):
-    """What a source of pairs says: the images, none of them read yet, the pairs over them, and who is in them."""
+    """What a source of pairs says: the images, none of them read yet, the pairs over them, and who is in them.
+
+    Attributes:
+        shared: who is in several folds; nobody where the file gives the folds.
+    """
 
     listing: Listing
     pairs: Pairs
     people: frozenset[str]
+    shared: frozenset[str]
 
     @property
     def line(self) -> str:
@@ -102,7 +107,15 @@ def list_pairs(source: PairsSource) -> PairList:
         images=len(images),
         far=source.far,
     )
-    return PairList(listing, of, frozenset(file.parent.name for file in images))
+    person = [file.parent.name for file in images]
+    return PairList(listing, of, frozenset(person), _shared(of, person))
+
+
+def _shared(pairs: Pairs, person: Sequence[str]) -> frozenset[str]:
+    """Who is in several folds, given who is on each image."""
+    rows, folds = np.concatenate([pairs.left, pairs.right]), np.concatenate([pairs.fold, pairs.fold])
+    there = {(person[row], fold) for row, fold in zip(rows.tolist(), folds.tolist(), strict=True) if fold >= 0}
+    return frozenset(name for name, count in Counter(name for name, _ in there).items() if count > 1)
 
 
 def _need_both_kinds(source: PairsSource, found: Sequence[Pair], folds: int | None) -> None:

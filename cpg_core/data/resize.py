@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import functional as F
 
 from cpg_core.seeds import derive
 
@@ -30,6 +29,8 @@ def fit(image: Tensor, size: int, resize: Resize = "crop") -> Tensor:
     """
     if image.shape[1:] == (size, size):
         return image
+    from torchvision.transforms.v2 import functional as F  # slow to import, and images that fit do without
+
     if resize == "squash":
         squashed: Tensor = F.resize(image, [size, size], antialias=True)
         return squashed
@@ -59,6 +60,8 @@ def random_resized_crop(image: Tensor, size: int, *seed: int) -> Tensor:
 
     The same seed gives the same crop, whatever random numbers were drawn before or are drawn meanwhile.
     """
+    from torchvision.transforms.v2 import functional as F
+
     height, width = image.shape[1:]
     box = _random_box(height, width, torch.Generator().manual_seed(derive(*seed)))
     cropped: Tensor = F.resized_crop(image, *box, [size, size], antialias=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 
 def reduced(image: Tensor, size: int) -> Tensor:
@@ -11,5 +10,7 @@ def reduced(image: Tensor, size: int) -> Tensor:
     short_side = round(size * 256 / 224)
     if min(image.shape[1:]) <= short_side:
         return image
+    from torchvision.transforms.v2 import functional as F  # slow to import
+
     resized: Tensor = F.resize(image, [short_side], antialias=True)
     return resized

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from cpg_core.objectives import Objective, ObjectiveSpec, classification
 from cpg_core.objectives.losses import AnyLoss
 from cpg_core.objectives.losses.cross_entropy import CrossEntropy
 from cpg_core.objectives.pairs import Pairs
-from cpg_core.objectives.pairs.protocol import accuracy, best_threshold, distance_of, distances, roc_area
+from cpg_core.objectives.pairs.protocol import accuracy, best_threshold, distance_of, distances, roc_area, roc_points
 from cpg_core.objectives.pairs.protocol import true_accept_rate as accepted
 
 EMBEDDING = 512
@@ -91,6 +92,12 @@ class PairMeasure:
         in_folds = self.pairs.fold >= 0
         distance = distances(total.cpu(), self.pairs)
         return {"threshold": best_threshold(distance[in_folds], self.pairs.same[in_folds])}
+
+    def drawn(self, total: Tensor) -> dict[str, Any]:
+        """The curve of true over false accepts of the pairs in folds, whose area is among the figures."""
+        in_folds = self.pairs.fold >= 0
+        distance = distances(total.cpu(), self.pairs)
+        return {"roc": roc_points(distance[in_folds], self.pairs.same[in_folds])}
 
 
 def loss_of(loss: AnyLoss, counts: Sequence[int]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

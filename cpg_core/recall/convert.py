@@ -75,7 +75,7 @@ def _task(
     before = new.before(shared[1], record)
     with deterministic(record.machine.threads):
         written = write_delta(folder / DELTA, new, before, state, index, data, record.accuracy, least, progress)
-        test_accuracy, figures, confusion = tested(run, written.network, data, progress)
+        test_accuracy, figures, drawn = tested(run, written.network, data, progress)
         earlier = recheck(new, written.after, index - 1, lambda _: progress)
         changed: dict[str, Any] = {
             "accuracy": written.accuracy,
@@ -91,7 +91,7 @@ def _task(
             "stored": None,
         }
     after = record.model_copy(update=changed | format_of(written))
-    write_json(folder / RECALL, recall_content(earlier, confusion))
+    write_json(folder / RECALL, recall_content(earlier, drawn))
     write_json(folder / SECONDS, run.seconds(index))
     write_json(folder / RECORD, after.model_dump(mode="json"))
     return Converted(record, after), (old.add(shared[0], record, delta), written.after)

@@ -2,23 +2,81 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from cpg_core import backbones
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.data.batches import eval_batches
+from cpg_core.data.fields import MeanStd
 from cpg_core.data.listing import Listing
 from cpg_core.data.reading import Progress, Wanted, read_rows, silent
-from cpg_core.data.sources.imitation import Answers
+from cpg_core.data.sources.imitation import Answers, ImitationSource, unlabelled
+from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import build
+from cpg_core.stages.import_weights import network_tensors, published
+from cpg_core.storage.files import write_bytes
 from cpg_core.training.evaluation import eval_mode
 
 BATCH = 64
 FEWEST = 20
 """Images: half of them to train on, a quarter to decide by, a quarter to test."""
+SHORT = 12
+"""Digits of a digest in a file's name."""
+
+
+def with_answers(
+    task: TaskSpec, spec: BackboneSpec, base_width: float, seed: int, folder: Path, progress: Progress = silent
+) -> TaskSpec:
+    """A task that imitates a pretrained network, with the file of what that answers; any other task as it is.
+
+    The file is written unless it is there, with answers of the same network to the same images.
+
+    Args:
+        task: the first of a run.
+        spec: a backbone with weights and their SHA-256.
+        base_width: of its channels.
+        seed: draws which images are learned from and which judge.
+        folder: where the file lies.
+        progress: told as images are read.
+
+    Raises:
+        CpgError: the backbone has no weights, the task does not say how images are normalised, or they are too few.
+    """
+    source = task.source
+    if not isinstance(source, ImitationSource) or source.answers is not None:
+        return task
+    if spec.weights is None or not isinstance(task.normalise, MeanStd):
+        raise CpgError(
+            f"task '{task.name}': it imitates a pretrained network; give the backbone its `weights`, and the task "
+            "their normalise: {mean: [...], std: [...]}"
+        )
+    images, file = (
+        unlabelled(source.images),
+        (folder / f"answers-{_digest(task, spec, base_width, seed)}.json").resolve(),
+    )
+    version = images.version(np.arange(len(images.labels)))
+    if not version or version != _version_of(file):
+        tensors = network_tensors(spec, base_width)
+        classes = task.classes or class_names(spec, len(tensors["head.weight"]))
+        found = answers_of(spec, base_width, tensors, images, classes, task.normalise, seed, progress)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, found.model_copy(update={"version": version}).model_dump_json().encode())
+    return task.model_copy(update={"source": source.model_copy(update={"answers": file})})
+
+
+def class_names(spec: BackboneSpec, count: int) -> tuple[str, ...]:
+    """Of the `count` outputs of a backbone's weights: as they were published, or numbers."""
+    if spec.weights in backbones.find(spec.name).weights():
+        names = published(spec).classes
+        return tuple(name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names))
+    return tuple(str(place) for place in range(count))
 
 
 def answers_of(
@@ -27,8 +85,7 @@ def answers_of(
     tensors: Layers,
     images: Listing,
     classes: tuple[str, ...],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    normalise: MeanStd,
     seed: int,
     progress: Progress = silent,
 ) -> Answers:
@@ -41,7 +98,7 @@ def answers_of(
         tensors: of its network, from its weight file.
         images: without labels.
         classes: the network's outputs.
-        mean: of pixels in [0, 1], a channel each; `std` likewise.
+        normalise: how the network's images were.
         seed: draws the halves.
         progress: told as images are read.
 
@@ -58,8 +115,9 @@ def answers_of(
     wanted = Wanted(takes.channels, takes.size, progress=progress)
     none = np.zeros(count, dtype=np.int64)
     split = read_rows(images, "train", np.arange(count), none, wanted, streams=False).split
-    batches = eval_batches(split, torch.tensor(mean), torch.tensor(std), BATCH, "cpu")
+    mean, std = torch.tensor(normalise.mean), torch.tensor(normalise.std)
     with eval_mode(network), torch.no_grad():
+        batches = eval_batches(split, mean, std, BATCH, "cpu")
         labels = torch.cat([network(batch).argmax(dim=1) for batch, _ in batches]).numpy()
     order = np.random.default_rng(seed).permutation(count)
     cuts = np.split(order, [count // 2, count // 2 + count // 4])
@@ -71,3 +129,18 @@ def answers_of(
             "labels": {part: labels[rows].tolist() for part, rows in parts.items()},
         }
     )
+
+
+def _digest(task: TaskSpec, spec: BackboneSpec, base_width: float, seed: int) -> str:
+    """Of all that the answers to the same images depend on."""
+    said = task.model_dump(mode="json", include={"source", "normalise", "classes"})
+    content = [said, spec.model_dump(mode="json"), base_width, seed]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:SHORT]
+
+
+def _version_of(file: Path) -> str | None:
+    """Of the images that were answered to; None where there are no answers."""
+    try:
+        return Answers.model_validate(json.loads(file.read_text())).version
+    except (OSError, ValueError):
+        return None

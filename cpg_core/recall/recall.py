@@ -16,7 +16,8 @@ from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
-from cpg_core.stages.frozen_tasks import network_of, split_accuracy, split_by_class
+from cpg_core.objectives.measures.confusion import from_rows
+from cpg_core.stages.frozen_tasks import network_of, split_accuracy, split_result
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
@@ -96,5 +97,5 @@ def evaluated(run: Run, task: str, folder: Path | None = None, progress: Progres
         mean, std = torch.tensor(record.mean), torch.tensor(record.std)
         if network.objective.by_class is None:
             return Evaluated(split_accuracy(run, network, split, mean, std, progress), record.classes, None)
-        score, _, confusion = split_by_class(run, network, split, mean, std, progress)
-        return Evaluated(score, record.classes, confusion)
+        found = split_result(run, network, split, mean, std, progress)
+    return Evaluated(found.score, record.classes, from_rows(found.drawn["confusion"]))

@@ -152,6 +152,11 @@ class TaskContext:
         return self.run.settings(self.index)
 
     @property
+    def imitates(self) -> bool:
+        """Whether its labels are what the imported network answered."""
+        return self.data.spec.source.imitates
+
+    @property
     def goal(self) -> float:
         """The accuracy that the task must reach."""
         return self.run.spec.goals[self.name]

@@ -32,7 +32,7 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     stages = [*done, _frozen(context, request, learned)]
     record = task_record(context, learned, stages, (folder / DELTA).stat().st_size)
     earlier = recheck(assembly, learned.written.after, context.index - 1, partial(reading_progress, context.reporter))
-    write_json(folder / RECALL, recall_content(earlier, learned.confusion))
+    write_json(folder / RECALL, recall_content(earlier, learned.drawn))
     seconds = _seconds(context, stages, began)
     write_json(folder / SECONDS, seconds)
     sweep(folder)  # what is frozen are four files: all that is in the folder goes into DVC's pointer

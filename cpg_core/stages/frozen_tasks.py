@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, cast
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from cpg_core import objectives
 from cpg_core.data.batches import counted, eval_batches
+from cpg_core.data.fields import Part
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
@@ -18,7 +20,6 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, private_tensors, shared_parameters, width
 from cpg_core.model.state import Shared, loaded_network, write
 from cpg_core.objectives import Objective, ObjectiveSpec
-from cpg_core.objectives.measures.confusion import to_rows
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import Delta
@@ -69,8 +70,21 @@ def split_accuracy(
 def split_result(
     run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress = silent
 ) -> Result:
-    """All that is found on a split, normalised by a task's mean and standard deviation."""
-    return Evaluator(network, pairs=split.pairs).result(_batches(run, network, split, mean, std, progress))
+    """All that is found on a split, normalised by a task's mean and standard deviation.
+
+    Of a task that has classes to tell apart, how often each is taken for each other one is among it.
+    """
+    by_class = network.objective.by_class
+    evaluator = (
+        Evaluator(network, pairs=split.pairs)
+        if by_class is None
+        else Evaluator(network, static=False, measure=by_class(cast(int, network.head.out_features)))
+    )
+    return evaluator.result(_batches(run, network, split, mean, std, progress))
+
+
+LABELLED_ACCURACY = "labelled_accuracy"
+"""In the figures of a task whose labels are answers: by what its images show."""
 
 
 class Tested(NamedTuple):
@@ -80,39 +94,39 @@ class Tested(NamedTuple):
         score: of its objective.
         figures: of its record: what else its objective finds there, and what it chooses on the validation split, or
             where there is none on the test split.
-        confusion: int64 `[classes, classes]`, a row a class that images are of; None where there are none to tell
-            apart.
+        drawn: of `recall.json`: what pictures are drawn from, such as how often each class is taken for each other.
     """
 
     score: float
     figures: dict[str, float]
-    confusion: Tensor | None
+    drawn: dict[str, Any]
 
 
 def tested(run: Run, network: Network, data: TaskData, progress: Progress = silent) -> Tested:
     """Look at the test split, once."""
-    if network.objective.by_class is not None:
-        return Tested(*split_by_class(run, network, data.test, data.mean, data.std, progress))
     test = split_result(run, network, data.test, data.mean, data.std, progress)
     if not network.objective.compares_pairs:
-        return Tested(test.score, test.figures, None)
+        return Tested(test.score, {**test.figures, **_labelled_accuracy(run, network, data)}, test.drawn)
     held_out = data.val if len(data.val) else data.test
     chosen = split_result(run, network, held_out, data.mean, data.std).chosen
-    return Tested(test.score, {**test.figures, **chosen}, None)
+    return Tested(test.score, {**test.figures, **chosen}, test.drawn)
 
 
-def split_by_class(
-    run: Run, network: Network, split: Split, mean: Tensor, std: Tensor, progress: Progress = silent
-) -> tuple[float, dict[str, float], Tensor]:
-    """The score on a split, further figures, and how often each class is taken for each other one.
+def _labelled_accuracy(run: Run, network: Network, data: TaskData) -> dict[str, float]:
+    """Of images that are labelled by answers, how many of all parts are told right; nothing where that is not known.
 
-    Only of a network whose objective has classes to tell apart.
+    Those that it was pruned on are among them: it saw them without their labels.
     """
-    assert network.objective.by_class is not None
-    measure = network.objective.by_class(cast(int, network.head.out_features))
-    evaluator = Evaluator(network, static=False, measure=measure)
-    total = evaluator.total(_batches(run, network, split, mean, std, progress))
-    return measure.score(total), measure.figures(total), total.cpu()
+    right, count = 0.0, 0
+    parts: dict[Part, Split] = {"train": data.train, "val": data.val, "test": data.test}
+    for name, split in parts.items():
+        known = data.spec.source.true_labels(name)
+        if known is None:
+            return {}
+        labelled = replace(split, labels=torch.from_numpy(known))
+        right += len(split) * split_accuracy(run, network, labelled, data.mean, data.std)
+        count += len(split)
+    return {LABELLED_ACCURACY: right / count}
 
 
 def _batches(
@@ -154,7 +168,6 @@ def recheck(assembly: Assembly, shared: Shared, before: int, reading: Callable[[
     return found
 
 
-def recall_content(earlier: list[Recall], confusion: Tensor | None) -> dict[str, object]:
-    """For `recall.json`: how earlier tasks stand, and how the task itself tells its classes apart."""
-    content: dict[str, object] = {"earlier": [recall.model_dump(mode="json") for recall in earlier]}
-    return content if confusion is None else {**content, "confusion": to_rows(confusion)}
+def recall_content(earlier: list[Recall], drawn: dict[str, Any]) -> dict[str, object]:
+    """For `recall.json`: how earlier tasks stand, and what pictures of the task itself are drawn from."""
+    return {"earlier": [recall.model_dump(mode="json") for recall in earlier], **drawn}

@@ -13,6 +13,7 @@ from cpg_core.stages.channel_release import ReleaseChannels
 from cpg_core.stages.channels import units_of
 from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.goal import meets_goal, passes_gate
+from cpg_core.stages.imitate import imitating, no_worse_than_pruned
 from cpg_core.stages.prune_schedule import CubicSchedule, Release
 from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import plan_of, train_own
@@ -48,7 +49,11 @@ def release_of(
 
 def train_pruned(context: TaskContext, state: TaskState, plan: Plan, place: Place) -> Outcome:
     """Train by a plan that releases weights; whether the goal is met is judged on what is left."""
+    if context.imitates:
+        plan = imitating(context, plan)
     outcome = train_own(context, state, plan, place, learns_picks=False)
+    if context.imitates and units_of(context, state.budget_x) is None:
+        outcome = no_worse_than_pruned(context, state, outcome)
     accuracy, train_accuracy = (cast(float, outcome.fields[name]) for name in ("accuracy", "train_accuracy"))
     gate = passes_gate(train_accuracy, context.settings.prune.min_train_accuracy)
     fields = {**outcome.fields, "met": meets_goal(context, accuracy, gate), "gate": gate}

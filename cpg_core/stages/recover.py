@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.imitate import imitating
 from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import accuracy_of_state, plan_of, train_own
 
@@ -16,6 +18,8 @@ def recover(context: TaskContext, request: Request, state: TaskState | None, pla
     config = context.settings.prune
     before = accuracy_of_state(context, state)
     plan = plan_of(context, request, config.recover_epochs, config.lr, config.schedule)
+    if context.imitates:
+        plan = imitating(context, plan)
     outcome = train_own(context, state, plan, place, learns_picks=False)
-    after = outcome.epochs[-1].accuracy
+    after = cast(float, outcome.fields["accuracy"])
     return replace(outcome, fields={**outcome.fields, "kept": after >= before})

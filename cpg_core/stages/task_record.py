@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cpg_core.machine import device_of, machine
 from cpg_core.model.network import width
@@ -29,14 +28,14 @@ class Learned:
         written: its delta on disk.
         test_accuracy: of its network as it will be recalled; the test split was read for it, once.
         figures: what else its objective found there, and what it chose on the split that decides.
-        confusion: how often each class was taken for each other one there; None where there are none to tell apart.
+        drawn: what pictures of what was found there are drawn from.
     """
 
     state: TaskState
     written: Written
     test_accuracy: float
     figures: dict[str, float]
-    confusion: Tensor | None
+    drawn: dict[str, Any]
 
 
 def task_record(context: TaskContext, learned: Learned, stages: list[StageRecord], delta_bytes: int) -> TaskRecord:

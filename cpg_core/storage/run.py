@@ -235,6 +235,14 @@ class Run:
         rows = read_json(self.task_folder(index) / RECALL).get("confusion")
         return None if rows is None else from_rows(rows)
 
+    def roc(self, index: int) -> list[tuple[float, float]]:
+        """Points of the curve of false and true accepts of the test pairs of task `index`, rising.
+
+        None at all where it is not tested on pairs, and of runs that did not write them down yet.
+        """
+        points = read_json(self.task_folder(index) / RECALL).get("roc", [])
+        return [(float(false_accepts), float(true_accepts)) for false_accepts, true_accepts in points]
+
     def seconds(self, index: int) -> dict[str, float]:
         """Seconds of each stage of task `index`, by `01-pick_train` and so on."""
         return {name: float(value) for name, value in read_json(self.task_folder(index) / SECONDS).items()}

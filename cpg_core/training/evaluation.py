@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,11 +35,12 @@ def eval_mode(network: Network) -> Iterator[Network]:
 
 
 class Result(NamedTuple):
-    """What an evaluation found: the score in [0, 1], further figures by name, and what is chosen on the split."""
+    """What an evaluation found: the score in [0, 1], and what else its measure says, by name."""
 
     score: float
     figures: dict[str, float]
     chosen: dict[str, float]
+    drawn: dict[str, Any]
 
 
 class Evaluator:
@@ -76,8 +77,8 @@ class Evaluator:
 
     def result(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Result:
         """The score, and all else that the network's objective tells of the images."""
-        total = self.total(batches)
-        return Result(self._measure.score(total), self._measure.figures(total), self._measure.chosen(total))
+        total, measure = self.total(batches), self._measure
+        return Result(measure.score(total), measure.figures(total), measure.chosen(total), measure.drawn(total))
 
     def total(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         """What the measure adds up over all images; overwritten by the next call."""

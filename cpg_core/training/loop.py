@@ -18,6 +18,7 @@ from cpg_core.storage.named_tensors import flatten, unflatten
 from cpg_core.storage.records import Epoch
 from cpg_core.storage.snapshot import Position, Snapshots, due
 from cpg_core.training.evaluation import Evaluator
+from cpg_core.training.imitation import Teacher, hold_statistics
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Reporter
@@ -38,6 +39,7 @@ class Plan:
         before_step: called with the network, the optimizer and the number of steps done: where pruning takes place.
         after_step: called with these, the new step counted, and the step's learning rate: where proximal steps do.
         penalty: given the network, the images of the step and the number of steps done, what is added to the loss.
+        teacher: is imitated in place of learning from labels; batch norm then keeps its statistics. None: labels teach.
     """
 
     task: str
@@ -58,6 +60,7 @@ class Plan:
     before_step: Callable[[Network, TaskOptimizer, int], None] | None = None
     after_step: Callable[[Network, TaskOptimizer, int, float], None] | None = None
     penalty: Penalty = no_penalty
+    teacher: Teacher | None = None
 
     @property
     def keeps_best(self) -> bool:
@@ -122,7 +125,7 @@ def train(
     batches = batch_count(len(data.train), plan.batch_size, ranks.share.of)
     position, best = _resume(network, optimizer, snapshots, reporter)
     ranks.assert_identical(lambda: _gather(network, optimizer, best))
-    step = TrainStep(network, optimizer, plan.penalty, ranks, full_batch=plan.batch_size)
+    step = TrainStep(network, optimizer, plan.penalty, ranks, full_batch=plan.batch_size, teacher=plan.teacher)
     evaluate = evaluation_of(network, data, plan.split, plan.eval_batch_size, ranks)
     began = time.monotonic() - position.seconds
     reporter.stage_begins(plan.task, plan.stage, plan.epochs)
@@ -140,7 +143,7 @@ def train(
         epoch, scores = position.epoch, plan.scores(position.epochs)
         if epoch == plan.freeze_picks_epoch and position.batch == 0:
             optimizer.freeze_picks()
-        network.train()
+        _training_mode(network, plan)
         seed = derive(*plan.seed, plan.stage, epoch)
         step.start_sums(position.loss_sum, position.tally)
         seen, lr = position.seen, 0.0
@@ -179,6 +182,12 @@ def train(
     if best:
         _restore(network, optimizer, best)
     return position.epochs, time.monotonic() - began, plan.kept(position.epochs, better)
+
+
+def _training_mode(network: Network, plan: Plan) -> None:
+    network.train()
+    if plan.teacher is not None:
+        hold_statistics(network)
 
 
 def _sums(step: TrainStep, batch: int, seen: int) -> dict[str, object]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cpg_core.model.network import Network
 from cpg_core.training.captured import Captured
+from cpg_core.training.imitation import Teacher
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 
@@ -35,8 +36,9 @@ class TrainStep:
         penalty: what is added to the loss.
         ranks: the processes that share each batch.
         full_batch: images of the batches that are recorded.
-        static: work on tensors that stay, as a recording needs; None: on a GPU, where a penalty or other ranks do
-            not hinder it.
+        static: work on tensors that stay, as a recording needs; None: on a GPU, where a penalty, a teacher or other
+            ranks do not hinder it.
+        teacher: is imitated, in place of learning from labels.
     """
 
     def __init__(
@@ -48,14 +50,17 @@ class TrainStep:
         *,
         full_batch: int = 0,
         static: bool | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
+        self._teacher = teacher
         self._network, self._optimizer, self._penalty, self._ranks = network, optimizer, penalty, ranks
         self._forward = ranks.wrap_ddp(network)
         self._device = network.device
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         self._tally = torch.zeros(network.objective.tally_size, dtype=torch.int64, device=self._device)
         self._done = torch.zeros((), device=self._device)
-        recordable = self._device.type == "cuda" and penalty is no_penalty and ranks is SINGLE_PROCESS
+        alone = penalty is no_penalty and teacher is None and ranks is SINGLE_PROCESS
+        recordable = self._device.type == "cuda" and alone
         self._full_batch = full_batch if (recordable if static is None else static) else 0
         self._batch: tuple[Tensor, Tensor] | None = None
         self._recorded: tuple[bool, Captured] | None = None
@@ -103,7 +108,10 @@ class TrainStep:
     def _run(self, images: Tensor, labels: Tensor, in_batch: int, done: int) -> None:
         objective = self._network.objective
         outputs = self._forward(images)
-        loss = objective.loss(outputs, labels, self._done)
+        if self._teacher is None:
+            loss = objective.loss(outputs, labels, self._done)
+        else:
+            loss = self._teacher.loss(outputs, images)
         penalty = self._penalty(self._network, images, done)
         torch.autograd.backward(self._ranks.scale_loss(loss, len(labels), in_batch) + penalty)
         self._optimizer.update()

@@ -82,6 +82,8 @@ def _rows(missed: list[Outcome]) -> bytes:
 
 
 def _told(outcomes: list[Outcome], to: Path, listing: Path) -> list[str]:
+    from cpg_core.data.shards import some
+
     missed = sum(outcome.problem is not None for outcome in outcomes)
     before = sum(outcome.faces is None for outcome in outcomes)
     several = sum((outcome.faces or 0) > 1 and outcome.problem is None for outcome in outcomes)
@@ -89,5 +91,6 @@ def _told(outcomes: list[Outcome], to: Path, listing: Path) -> list[str]:
     if several:
         lines.append(f"several faces in {several:,} of them: a large one near the middle was taken")
     if missed:
-        lines.append(f"those that give no face are listed in {listing}")
+        files = some([str(outcome.file) for outcome in outcomes if outcome.problem is not None])
+        lines.append(f"no face of {files}: the reason of each is in {listing}")
     return lines

@@ -155,7 +155,7 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
         table, problems = tasks(found, None if no_recall else recall)
     print_table(table)
     try:
-        typer.echo(summary_line(found) + (f"; damaged: {', '.join(problems)}" if problems else ""))
+        typer.echo(summary_line(found) + (f"; cannot be recalled: {', '.join(problems)}" if problems else ""))
     except CpgError as error:
         problems[name] = str(error)
     for what, why in problems.items():

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cpg_core import backbones
 from cpg_core.config.backbone import BackboneSpec, is_file
+from cpg_core.config.method_settings import READ_BY
 from cpg_core.config.settings import load_settings
 from cpg_core.data.fields import MeanStd
 from cpg_core.data.reading import Progress
-from cpg_core.data.sources.imitation import ImitationSource, unlabelled
+from cpg_core.data.sources.imitation import ImitationSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
-from cpg_core.recall.imitation import answers_of
+from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.import_weights import checked, network_tensors, published
-from cpg_core.storage.files import write_bytes
+from cpg_core.stages.prune_rules import GradualPruning
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name
-from flows.parameters import PARAMS
+from flows.parameters import ANSWERS, IMPORT_PROFILE, PARAMS
 from flows.request import definitions, resolved_task
 from flows.versioning.dvc_pointers import begin_here
 
-ANSWERS = Path("data/prepared")
-LEAST, BELOW = 0.05, 1.0
+LEAST, ALL = 0.05, 1.0
+OPTIMIZER, LR = {"kind": "adamw", "momentum": 0.9, "weight_decay": 0.0}, 1.0e-4
+"""Of the recovery, unless the command says others: at the rates of a task that learns, a network is lost."""
 PUBLISHED_WIDTH = "base_width=1.0"
 """That of weight files, unless the command says another."""
 
@@ -38,7 +41,8 @@ class ImportRequest:
     Attributes:
         backbone: its name.
         weights: a name, a file, or `hf://OWNER/NAME/FILE`.
-        images: a folder of images, at any depth, or of parquet files with a column `image`.
+        images: a folder of images, at any depth, or of parquet files with a column `image`; None: none are needed
+            where all weights are kept.
         run: the name of the run.
         keep: share of the shared weights that the network keeps.
         size: pixels a side; None: the backbone's.
@@ -48,7 +52,7 @@ class ImportRequest:
 
     backbone: str
     weights: str
-    images: Path
+    images: Path | None
     run: str
     keep: float
     size: int | None = None
@@ -56,7 +60,7 @@ class ImportRequest:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     method: str = "cpg"
-    profile: str = "cpu"
+    profile: str = IMPORT_PROFILE
     seed: int = 1
     overrides: tuple[str, ...] = ()
 
@@ -67,31 +71,39 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
     Raises:
         CpgError: something asked for does not exist or is out of range, or the weights do not fit.
     """
-    if not LEAST <= request.keep < BELOW:
-        raise CpgError(f"--keep {request.keep:g}: expected a share of the weights from {LEAST:g} to below {BELOW:g}")
+    if not LEAST <= request.keep <= ALL:
+        raise CpgError(f"--keep {request.keep:g}: expected a share of the weights from {LEAST:g} to {ALL:g}")
+    if request.images is None and request.keep < ALL:
+        raise CpgError(
+            f"--keep {request.keep:g}: the weights that are kept recover on images; give --images FOLDER, or --keep 1"
+        )
+    prune = _pruning(request)
     home, method = definitions(root), find_method(request.method)
     overrides = (PUBLISHED_WIDTH, *request.overrides)
     settings = load_settings(home / PARAMS, request.profile, overrides, method.name)
+    if (least := settings.prune.min_sparsity) > ALL - request.keep:
+        raise CpgError(
+            f"--keep {request.keep:g}: profile {request.profile} releases at least {least:g} of the weights of every "
+            f"task (prune.min_sparsity); keep {ALL - least:g} at most, take another --profile, or --set "
+            "prune.min_sparsity=0"
+        )
     weights = str(Path(request.weights).expanduser().resolve()) if is_file(request.weights) else request.weights
     spec = BackboneSpec(name=request.backbone, size=request.size, weights=weights)
     require_fit(method, spec, settings)
     spec = checked(spec, settings.base_width)
     mean, std = _normalised(request, spec)
-    file = (root / ANSWERS / f"{checked_name(request.run)}-answers.json").resolve()
-    images = request.images.expanduser().resolve()
-    width, tensors = settings.base_width, network_tensors(spec, settings.base_width)
-    classes = _classes(request, spec, len(tensors["head.weight"]))
-    found = answers_of(spec, width, tensors, unlabelled(images), classes, mean, std, request.seed, progress)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(file, found.model_dump_json().encode())
+    images = None if request.images is None else request.images.expanduser().resolve()
+    outputs = len(network_tensors(spec, settings.base_width)["head.weight"])
     task = TaskSpec(
         name=request.backbone.rpartition("/")[2],
-        source=ImitationSource(kind="imitation", images=images, answers=file),
+        source=ImitationSource(kind="imitation", images=images),
+        classes=None if request.classes is None else _named(request.classes, outputs),
         normalise=MeanStd(mean=mean, std=std),
-        settings={"prune": {"share": round(1 - request.keep, 6)}},
+        settings=prune,
     )
+    task = with_answers(task, spec, settings.base_width, request.seed, root / ANSWERS, progress)
     made = RunSpec(
-        name=request.run,
+        name=checked_name(request.run),
         sequence="imported",
         ordering="0",
         method=method.name,
@@ -105,6 +117,25 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
         git_commit=git_commit(home),
     )
     return begin_here(root, made)
+
+
+def _pruning(request: ImportRequest) -> dict[str, Any]:
+    """The settings of the task that say which share of the weights it keeps, whichever method prunes it.
+
+    Raises:
+        CpgError: the method cannot keep that share.
+    """
+    at_once = READ_BY["one_shot"] == request.method
+    pruning = find_method(request.method).pruning
+    if request.keep < ALL:
+        if not isinstance(pruning, GradualPruning):
+            raise CpgError(f"--keep {request.keep:g}: method {request.method} prunes nothing; expected --keep 1")
+        share = round(ALL - request.keep, 6)
+        pruned = {"one_shot": {"sparsity": share, "lr": LR}} if at_once else {"prune": {"share": share, "lr": LR}}
+        return {"optimizer": OPTIMIZER, **pruned}
+    if at_once:
+        raise CpgError(f"--keep 1: method {request.method} prunes every task; keep less, or take another --method")
+    return {"prune": {"share": None, "targets": []}}
 
 
 def _normalised(request: ImportRequest, spec: BackboneSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -122,17 +153,12 @@ def _normalised(request: ImportRequest, spec: BackboneSpec) -> tuple[tuple[float
     return request.mean, request.std
 
 
-def _classes(request: ImportRequest, spec: BackboneSpec, count: int) -> tuple[str, ...]:
-    """The names of the network's `count` outputs."""
-    if request.classes is not None:
-        try:
-            names = tuple(line.strip() for line in request.classes.read_text().splitlines() if line.strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise CpgError(f"{request.classes}: cannot be read as text; expected a class name a line") from error
-        if len(names) != count or len(set(names)) != count:
-            raise CpgError(f"{request.classes}: {len(set(names))} class names, and the network has {count} outputs")
-        return names
-    if spec.weights in backbones.find(spec.name).weights():
-        names = published(spec).classes
-        return tuple(name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names))
-    return tuple(str(place) for place in range(count))
+def _named(file: Path, count: int) -> tuple[str, ...]:
+    """The names of the network's `count` outputs, a line each."""
+    try:
+        names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise CpgError(f"{file}: cannot be read as text; expected a class name a line") from error
+    if len(names) != count or len(set(names)) != count:
+        raise CpgError(f"{file}: {len(set(names))} class names, and the network has {count} outputs")
+    return names

@@ -10,7 +10,7 @@ import typer
 from cpg_core.errors import CpgError
 from flows.cli import options
 from flows.cli.errors import end_of_learning
-from flows.parameters import expanded
+from flows.parameters import IMPORT_PROFILE, expanded
 
 HERE = Path()
 
@@ -24,12 +24,13 @@ Weights = Annotated[
     ),
 ]
 Images = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--images",
         metavar="FOLDER",
         parser=expanded,
-        help="Unlabelled images or parquet files (column `image`), at any depth: half to recover with, half to judge.",
+        help="Unlabelled images or parquet files (column `image`), at any depth: half to recover with, half to judge; "
+        "needed unless all weights are kept.",
     ),
 ]
 RunName = Annotated[str, typer.Option("--run", metavar="NAME", help="The name of the run.")]
@@ -52,15 +53,15 @@ Std = Annotated[str | None, typer.Option("--std", metavar="NUMBERS", help="Likew
 def import_network(
     backbone: Backbone,
     weights: Weights,
-    images: Images,
     run: RunName,
     keep: Keep,
+    images: Images = None,
     size: Size = None,
     classes: Classes = None,
     mean: Mean = None,
     std: Std = None,
     method: options.Method = "cpg",
-    profile: Profile = "cpu",
+    profile: Profile = IMPORT_PROFILE,
     seed: options.Seed = 1,
     overrides: options.Overrides = None,
     root: options.Root = HERE,
@@ -71,7 +72,8 @@ def import_network(
 
     It needs no data of the network's own: its weights are pruned by magnitude to the share that is kept, and what is
     kept recovers on any images by what the unpruned network answered. The accuracy of this task is the share of
-    other images on which it answers as the unpruned network does.
+    other images on which it answers as the unpruned network does. With `--keep 1` it needs no images either, and
+    later tasks have no weights of their own but those of a network that grows.
     """
     from flows.cli.import_request import ImportRequest, imported
     from flows.cli.launch import learn

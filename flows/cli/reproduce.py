@@ -90,13 +90,14 @@ def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 @app.command()
 def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the tables and figures from the results that are there."""
-    from flows.reproduce.claims import claims
+    from flows.reproduce.claims_by_task import claims_of
     from flows.reproduce.conversions import pairs
     from flows.reproduce.frames import PUBLISHED, frames
     from flows.reproduce.plan import read_conversions, read_plan, read_results
     from flows.reproduce.report.bytes_by_task import bytes_by_task
     from flows.reproduce.report.drawing import save_png, styled
     from flows.reproduce.report.figures import accuracy_and_size, figure_2
+    from flows.reproduce.result import as_in_the_profile
     from flows.reproduce.sizes import published_models
     from flows.reproduce.tables import as_text
 
@@ -108,12 +109,13 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
         _write(folder / f"{name}.md", _markdown(as_text(frame)))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
-    _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims(results)], indent=1) + "\n")
+    _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims_of(results)], indent=1) + "\n")
+    rows = as_in_the_profile(results)
     with styled():
-        save_png(figure_2(results), folder / "figure2.png")
-        sizes = accuracy_and_size(results, published_models(root / PUBLISHED, results), stored)
+        save_png(figure_2(rows), folder / "figure2.png")
+        sizes = accuracy_and_size(rows, published_models(root / PUBLISHED, rows), stored)
         save_png(sizes, folder / "accuracy_and_size.png")
-        if (by_task := bytes_by_task(results)) is not None:
+        if (by_task := bytes_by_task(rows)) is not None:
             save_png(by_task, folder / "bytes_by_task.png")
 
 

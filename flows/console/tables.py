@@ -59,7 +59,7 @@ def summary_line(run: Run) -> str:
 
 
 def tasks(run: Run, recall: Callable[[str], float] | None) -> tuple[pd.DataFrame, dict[str, str]]:
-    """A row a frozen task of a run, and why those are damaged that are: they cannot be read or recalled."""
+    """A row a frozen task of a run, and why those cannot be read or recalled that cannot: damage, or no images."""
     why: dict[str, str] = {}
 
     def recalled(task: str) -> float:

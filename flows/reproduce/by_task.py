@@ -1,21 +1,23 @@
 """Tables with a row a task and a column a method: Table 6 (photos), Table 7 (faces), and Tables 4 and 5 of their data.
 
-Accuracies are percent, those after the last task was learned, the mean over seeds. A cell is empty where there is no
-result, or no labelled test image, as of a pretrained network that was imported without its own data.
+Accuracies are percent, those after the last task was learned, the mean over seeds. Of a pretrained network that was
+imported without its own data a row has the accuracy on the images that it was imported with, and another its agreement
+with the unpruned network. A cell is empty where there is no result, or no labelled image.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cpg_core.errors import CpgError
-from flows.reproduce.result import RunResult
+from cpg_core.stages.frozen_tasks import LABELLED_ACCURACY
+from flows.reproduce.result import RunResult, TaskResult
 from flows.reproduce.sizes import counted_with_private_mb
 
 Figure = Callable[[RunResult, int], float | None]
@@ -31,7 +33,9 @@ class Layout:
         accuracy: file of the table of accuracies.
         tasks: for our name of a task, the paper's.
         methods: columns.
-        figures: rows below the tasks.
+        figures: rows of whole runs; they stand below the tasks, or where the paper has them.
+        sets: for our name of a task, that of its data set; of others as `tasks`.
+        counted: the tasks, by our names, that claims are about; empty: there are no claims.
     """
 
     data: str
@@ -39,6 +43,8 @@ class Layout:
     tasks: dict[str, str]
     methods: tuple[str, ...]
     figures: dict[str, Figure]
+    sets: dict[str, str] = field(default_factory=dict)
+    counted: tuple[str, ...] = ()
 
 
 def _on_disk(result: RunResult, _base: int) -> float:
@@ -53,27 +59,60 @@ def _redundancy(result: RunResult, _base: int) -> float:
     return result.summary["redundancy_x"]
 
 
+def _of_pairs(name: str) -> Figure:
+    """What the records of the tasks that are tested on pairs tell beside the accuracy, in percent."""
+
+    def figure(result: RunResult, _base: int) -> float | None:
+        return _mean([100 * task.figures[name] for task in result.tasks if name in task.figures])
+
+    return figure
+
+
+FACES = Layout(
+    data="table5",
+    accuracy="table7",
+    tasks={"verification": "Face", "gender": "Gender", "expression": "Expression", "age": "Age"},
+    methods=("scratch", "finetune", "cpg"),
+    figures={
+        "Face sd": _of_pairs("standard_deviation"),
+        "Face, true accepts at the false-accept rate": _of_pairs("true_accept_rate"),
+        "Face, area below the ROC curve": _of_pairs("roc_area"),
+        "Expansion (x)": _expansion,
+        "Redundancy (x)": _redundancy,
+        "On disk (MB)": _on_disk,
+    },
+)
+
+PHOTOS = Layout(
+    data="table4",
+    accuracy="table6",
+    tasks={
+        "imagenet": "ImageNet",
+        "birds": "CUBS",
+        "cars": "Stanford Cars",
+        "flowers": "Flowers",
+        "art": "WikiArt",
+        "sketch": "Sketch",
+    },
+    methods=("scratch", "finetune", "progressive", "packnet", "piggyback", "cpg"),
+    figures={"Model size (MB)": counted_with_private_mb, "On disk (MB)": _on_disk},
+    counted=("birds", "cars", "flowers", "art", "sketch"),
+)
+
 LAYOUTS = {
-    "finegrained-6": Layout(
-        data="table4",
-        accuracy="table6",
-        tasks={
-            "imagenet": "ImageNet",
-            "birds": "CUBS",
-            "cars": "Stanford Cars",
-            "flowers": "Flowers",
-            "art": "WikiArt",
-            "sketch": "Sketch",
+    "finegrained-6": replace(PHOTOS, counted=("cars", "flowers", "art", "sketch")),  # of birds there are too few
+    "finegrained-paper": PHOTOS,
+    "faces-4": replace(
+        FACES,
+        sets={
+            "verification": "LFW",
+            "gender": "UTKFace, gender",
+            "expression": "FER2013",
+            "age": "UTKFace, age",
         },
-        methods=("scratch", "finetune", "progressive", "packnet", "piggyback", "cpg"),
-        figures={"Model size (MB)": counted_with_private_mb, "On disk (MB)": _on_disk},
     ),
-    "faces-4": Layout(
-        data="table5",
-        accuracy="table7",
-        tasks={"face": "Face", "gender": "Gender", "expression": "Expression", "age": "Age"},
-        methods=("scratch", "finetune", "cpg"),
-        figures={"Expansion (x)": _expansion, "Redundancy (x)": _redundancy, "On disk (MB)": _on_disk},
+    "faces-paper": replace(
+        FACES, sets={"verification": "VGGFace2", "gender": "FotW and IMDB-Wiki", "expression": "AffectNet"}
     ),
 }
 """By the sequence."""
@@ -92,6 +131,9 @@ def accuracy_table(layout: Layout, results: Mapping[str, RunResult], published: 
     rows: dict[str, dict[str, float | None]] = {}
     for name, title in layout.tasks.items():
         rows[title] = {method: _accuracy(runs, name) for method, runs in by_method.items()}
+        if any(task.agreement for task in _of_name(results.values(), name)):
+            agreement = {method: _agreement(runs, name) for method, runs in by_method.items()}
+            rows[f"{title}, agreement"] = agreement
     for title, figure in layout.figures.items():
         rows[title] = {method: _mean([figure(run, base) for run in runs]) for method, runs in by_method.items()}
     found = [{"task": title, "source": "reproduced", **cells} for title, cells in rows.items()]
@@ -113,13 +155,29 @@ def data_table(layout: Layout, manifest: Path, published: Path) -> pd.DataFrame:
         raise CpgError(f"{manifest}: there is no such file; `cpg reproduce prepare` writes it")
     found = []
     for name, there in json.loads(manifest.read_text()).items():
-        counts = {"train": there["train"], "test": there["test"], "classes": len(there["classes"])}
-        found.append({"data": layout.tasks.get(name, name), "source": "reproduced", **counts})
+        classes = there["classes"]
+        counts = {"train": there["train"], "test": there["test"]}
+        counts["classes"] = classes if isinstance(classes, int) else len(classes)
+        title = layout.sets.get(name, layout.tasks.get(name, name))
+        found.append({"data": title, "source": "reproduced", **counts})
     return _beside(pd.read_csv(published / f"{layout.data}.csv"), pd.DataFrame(found), "data")
 
 
+def _of_name(runs: Iterable[RunResult], name: str) -> list[TaskResult]:
+    return [task for run in runs for task in run.tasks if task.name == name]
+
+
 def _accuracy(runs: list[RunResult], name: str) -> float | None:
-    found = [task.final_accuracy for run in runs for task in run.tasks if task.name == name]
+    """In percent; of a task that has no images of its own, by what those that it was imported with show."""
+    found = _of_name(runs, name)
+    return _percent([task.figures.get(LABELLED_ACCURACY) if task.agreement else task.final_accuracy for task in found])
+
+
+def _agreement(runs: list[RunResult], name: str) -> float | None:
+    return _percent([task.final_accuracy for task in _of_name(runs, name)])
+
+
+def _percent(found: list[float | None]) -> float | None:
     return _mean([None if value is None else 100 * value for value in found])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from cpg_core.methods import find
 from flows.reproduce.intervals import Difference, paired_difference
-from flows.reproduce.result import RunResult, averages, sd
+from flows.reproduce.result import RunResult, sd
 
 LARGEST_X = 1.5
 """The expansion of the paper's CPG on CIFAR-100 (Tables 1 and 2)."""
@@ -51,18 +51,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Side:
-    """The runs of a method in the sequence's own order: with one goal, or with whichever they had."""
+    """The runs of a method in the sequence's own order: with one goal, or with whichever they had; one variant."""
 
     name: str
     method: str
     goal: str | None = None
+    variant: str = ""
 
     def runs(self, results: Mapping[str, RunResult]) -> list[RunResult]:
         """Those of all seeds."""
         return [
             result
             for result in results.values()
-            if (result.method, result.ordering) == (self.method, "0") and self.goal in (None, result.goal)
+            if (result.method, result.ordering, result.variant) == (self.method, "0", self.variant)
+            and self.goal in (None, result.goal)
         ]
 
 
@@ -80,6 +82,12 @@ PAIRS = (
     (CPG_AVG, PACKNET),
 )
 """The first is the more accurate one in the paper (Tables 1 and 2)."""
+CONTROLS = (
+    (CPG_AVG, Side("CPG avg with random picks", "cpg", "avg", "random picks")),
+    (CPG_AVG, Side("CPG avg with all picked", "cpg", "avg", "all picked")),
+    (CPG_AVG, Side("fine-Avg of as many epochs", "finetune", variant="as many epochs")),
+)
+"""What the method's own parts are worth, and whether it is more than training for longer."""
 TARGETS = ((CPG_AVG, FINE_AVG, 2.0), (CPG_TOP, FINE_AVG, 3.0))
 """By how many points; the paper has 2.3 and 3.1 (Table 2)."""
 
@@ -87,13 +95,14 @@ TARGETS = ((CPG_AVG, FINE_AVG, 2.0), (CPG_TOP, FINE_AVG, 3.0))
 def claims(results: Mapping[str, RunResult]) -> list[Claim]:
     """The claims for which there are results."""
     found = [
-        _compared(one, other, f"{one.name} is more accurate than {other.name}", 0.0, results) for one, other in PAIRS
+        compared(one, other, f"{one.name} is more accurate than {other.name}", 0.0, results)
+        for one, other in (*PAIRS, *CONTROLS)
     ]
     found += [
-        _compared(one, other, f"Target: {one.name} at least {least:g} points above {other.name}", least, results)
+        compared(one, other, f"Target: {one.name} at least {least:g} points above {other.name}", least, results)
         for one, other, least in TARGETS
     ]
-    facts = [_unforgetting(results), _forgetting(results), _expansion(results), _redundancy(results)]
+    facts = [unforgetting(results), _forgetting(results), _expansion(results), _redundancy(results)]
     return [claim for claim in [*found, *facts] if claim]
 
 
@@ -104,17 +113,42 @@ def verdict(difference: Difference, least: float) -> Verdict:
     return "holds" if difference.low > least else "does not hold"
 
 
-def _compared(one: Side, other: Side, statement: str, least: float, results: Mapping[str, RunResult]) -> Claim | None:
-    ours, theirs = one.runs(results), other.runs(results)
-    if not ours or not theirs:
+def compared(
+    one: Side,
+    other: Side,
+    statement: str,
+    least: float,
+    results: Mapping[str, RunResult],
+    counted: Sequence[str] | None = None,
+) -> Claim | None:
+    """A claim about the difference of two sides' mean accuracy.
+
+    Args:
+        one: the one that is said to be more accurate than `other`.
+        statement: what is claimed.
+        least: by how many points.
+        results: all results of a profile.
+        counted: the tasks that it is about; None: all.
+
+    Returns:
+        None where a side has no runs, or has not learned these tasks.
+    """
+    ours, theirs = ([_only(run, counted) for run in side.runs(results)] for side in (one, other))
+    if not ours or not theirs or not ours[0].tasks:
         return None
     names = [task.name for task in ours[0].tasks]
     tables = [_accuracies(runs, names) for runs in (ours, theirs)]
     if tables[0] is None or tables[1] is None:
         return None
     difference = paired_difference(tables[0], tables[1])
-    figures = f"{_said(averages(ours))} against {_said(averages(theirs))}"
+    figures = " against ".join(_said(table.mean(axis=1).tolist()) for table in (tables[0], tables[1]))
     return Claim(statement, verdict(difference, least), figures, difference.n, difference, least)
+
+
+def _only(run: RunResult, counted: Sequence[str] | None) -> RunResult:
+    """The run as if it had learned these tasks alone."""
+    kept = tuple(task for task in run.tasks if counted is None or task.name in counted)
+    return run.model_copy(update={"tasks": kept})
 
 
 def _accuracies(runs: list[RunResult], names: list[str]) -> np.ndarray | None:
@@ -130,7 +164,8 @@ def _said(found: list[float]) -> str:
     return f"{np.mean(found):.1f} %" + (f" (sd {spread:.1f}, n {len(found)})" if spread is not None else " (n 1)")
 
 
-def _fact(statement: str, holds: bool, figures: str, runs: int) -> Claim:
+def fact(statement: str, holds: bool, figures: str, runs: int) -> Claim:
+    """A claim about something that is counted."""
     return Claim(statement, "holds" if holds else "does not hold", figures, (runs,))
 
 
@@ -138,13 +173,14 @@ def _changed(results: list[RunResult]) -> int:
     return sum(task.changed_by > 0 for result in results for task in result.tasks)
 
 
-def _unforgetting(results: Mapping[str, RunResult]) -> Claim | None:
+def unforgetting(results: Mapping[str, RunResult]) -> Claim | None:
+    """That no task of a method that does not overwrite has changed; None where there is none."""
     keeping = [result for result in results.values() if not find(result.method).overwrites]
     if not keeping:
         return None
     changed = _changed(keeping)
     statement = "No bit of an earlier task changes, whatever is learned after it, under the methods that do not forget"
-    return _fact(statement, changed == 0, f"{changed} tasks changed in {len(keeping)} runs", len(keeping))
+    return fact(statement, changed == 0, f"{changed} tasks changed in {len(keeping)} runs", len(keeping))
 
 
 def _forgetting(results: Mapping[str, RunResult]) -> Claim | None:
@@ -154,7 +190,7 @@ def _forgetting(results: Mapping[str, RunResult]) -> Claim | None:
     caught = [result for result in forgetful if _changed([result]) == len(result.tasks) - 1]
     statement = "The same check finds every earlier task changed under the methods that forget"
     figures = f"in {len(caught)} of {len(forgetful)} runs"
-    return _fact(statement, len(caught) == len(forgetful), figures, len(forgetful))
+    return fact(statement, len(caught) == len(forgetful), figures, len(forgetful))
 
 
 def _expansion(results: Mapping[str, RunResult]) -> Claim | None:
@@ -163,7 +199,7 @@ def _expansion(results: Mapping[str, RunResult]) -> Claim | None:
         return None
     largest = max(result.summary["expansion_x"] for result in compact)
     statement = f"CPG, PAE, PackNet and Piggyback stay within {LARGEST_X:g} times the weights of one network"
-    return _fact(statement, round(largest, 2) <= LARGEST_X, f"at the most {largest:.2f} times", len(compact))
+    return fact(statement, round(largest, 2) <= LARGEST_X, f"at the most {largest:.2f} times", len(compact))
 
 
 def _redundancy(results: Mapping[str, RunResult]) -> Claim | None:
@@ -172,4 +208,4 @@ def _redundancy(results: Mapping[str, RunResult]) -> Claim | None:
         return None
     least = min(result.summary["redundancy_x"] for result in runs)
     statement = "Target: weights are left for more tasks after the last one under CPG avg (redundancy above 0)"
-    return _fact(statement, least > 0, f"at the least {least:.2f} times the weights of one network", len(runs))
+    return fact(statement, least > 0, f"at the least {least:.2f} times the weights of one network", len(runs))

@@ -16,7 +16,7 @@ from cpg_core.storage.files import read_record, sha256
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import open_run
 from flows.reproduce.plan import Plan
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, as_in_the_profile
 from flows.versioning.dvc_pointers import require_here
 
 
@@ -54,9 +54,7 @@ def converted(plan: Plan, key: str, root: Path, progress: Progress = silent) -> 
 
 
 def pairs(plan: Plan, results: Mapping[str, RunResult], conversions: Mapping[str, RunResult]) -> dict[str, Converted]:
-    """Each conversion with the run that it was made from, where both results are there."""
-    return {
-        key: Converted(results[plan.conversions[key].run], after)
-        for key, after in conversions.items()
-        if plan.conversions[key].run in results
-    }
+    """Each conversion with the run that it was made from, where both results are there and that is no variant."""
+    rows = as_in_the_profile(results)
+    sources = {key: plan.conversions[key].run for key in conversions}
+    return {key: Converted(rows[run], conversions[key]) for key, run in sources.items() if run in rows}

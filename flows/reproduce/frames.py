@@ -10,7 +10,7 @@ import pandas as pd
 from flows.reproduce.by_task import LAYOUTS, accuracy_table, data_table
 from flows.reproduce.conversions import Converted
 from flows.reproduce.plan import Plan
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, as_in_the_profile
 from flows.reproduce.sizes import base_network, table_3
 from flows.reproduce.tables import comparison, table
 
@@ -24,16 +24,17 @@ def frames(
 ) -> dict[str, pd.DataFrame]:
     """The paper's tables with what was reproduced beside them, and the comparison of all methods."""
     published, base = root / PUBLISHED, base_network(plan, root)
+    rows = as_in_the_profile(results)
     if layout := LAYOUTS.get(plan.sequence):
         return {
             layout.data: data_table(layout, root / plan.folder / "data.json", published),
-            layout.accuracy: accuracy_table(layout, results, published, base.weights),
+            layout.accuracy: accuracy_table(layout, rows, published, base.weights),
             "comparison": comparison(results),
         }
     return {
-        "table1": table("table1", results, published),
-        "table2": table("table2", results, published),
-        "table3": table_3(results, published, base, stored, base_network(plan, root, FULL_WIDTH)),
-        "table8": table("table8", results, published),
+        "table1": table("table1", rows, published),
+        "table2": table("table2", rows, published),
+        "table3": table_3(rows, published, base, stored, base_network(plan, root, FULL_WIDTH)),
+        "table8": table("table8", rows, published),
         "comparison": comparison(results),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from cpg_core.errors import CpgError
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, as_in_the_profile
 
 Goals = dict[str, dict[str, float]]
 """For `avg`, `max` and `top`: the accuracy in [0, 1] that each task must reach."""
@@ -16,13 +16,15 @@ def goals_of(results: Mapping[str, RunResult], top_margin: float) -> Goals:
     """`avg` and `max`: mean and best of the fine-tuned models; `top`: `top_margin` above the best of all.
 
     Args:
-        results: those of the methods `scratch` and `finetune`; accuracies are those on the split that decides.
+        results: those of the methods `scratch` and `finetune`; accuracies are those on the split that decides. Variants
+            do not count.
         top_margin: as a share of 1.
 
     Raises:
         CpgError: there is no such run, or they are of different tasks.
     """
-    scratch, tuned = (_by_task(results, method) for method in ("scratch", "finetune"))
+    rows = as_in_the_profile(results)
+    scratch, tuned = (_by_task(rows, method) for method in ("scratch", "finetune"))
     if set(scratch) != set(tuned):
         raise CpgError("goals: the independent and the fine-tuned models are of different tasks; learn them anew")
     return {

@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cpg_core.config.method_settings import settings_of
-from cpg_core.config.profiles import methods_named
+from cpg_core.config.profiles import methods_named, overrides_of
 from cpg_core.config.schema import Strict, check, read_mapping
 from cpg_core.config.settings import load_settings
 from cpg_core.config.store import Store
@@ -32,13 +32,28 @@ SECTIONS = ("baselines", "runs", CONVERSIONS)
 
 
 class Item(Strict):
-    """One run of the tables; `first_tasks`: of no more than so many of the sequence's tasks."""
+    """One run of the tables.
+
+    Attributes:
+        first_tasks: of no more than so many of the sequence's tasks.
+        variant: says in words what `settings` change; such a run stands in the comparison and in claims, not in the
+            paper's tables.
+        settings: that differ from the profile's, in its groups.
+    """
 
     method: str
     goal: Literal["avg", "max", "top"] | None = None
     ordering: str | int = "0"
     seed: int = 1
     first_tasks: int | None = Field(default=None, ge=1)
+    variant: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if bool(self.settings) != bool(self.variant):
+            raise ValueError("settings of its own and `variant`, their name in the tables, go together")
+        return self
 
 
 class Conversion(Store):
@@ -140,7 +155,7 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
 
     Its name holds a digest of all that it is, so that another learning rate, goal file or seed makes another run
     beside it, and an experiment never meets the checkpoints of the one before. Settings that are other methods' own
-    do not count.
+    do not count, nor does in which folder the images lie.
     """
     item, _ = plan.item(key)
     ordering, goal = str(item.ordering), item.goal
@@ -148,12 +163,23 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     if item.first_tasks is not None:
         there = load_sequence(plan.sequence, definitions(root) / "data").tasks
         tasks = f"1-{min(item.first_tasks, len(there))}"
-    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, tasks, item.seed, f"{key}-new")
+    own = tuple(overrides_of(item.settings))
+    name = f"{key}-new"
+    request = SequenceRequest(plan.sequence, item.method, goal, plan.profile, ordering, tasks, item.seed, name, own)
     spec = resolve(request, root)
-    content = spec.model_dump(mode="json", include=set(COMPARED))
+    content = _without_places(spec.model_dump(mode="json", include=set(COMPARED)))
     content["settings"] = settings_of(spec.method, spec.settings)
     short = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
+
+
+def _without_places(value: Any) -> Any:  # noqa: ANN401  (what JSON can hold)
+    """Of what lies at an absolute path its last name alone; a network's answers follow from it and the images."""
+    if isinstance(value, dict):
+        return {name: _without_places(inner) for name, inner in value.items() if name != "answers"}
+    if isinstance(value, list | tuple):
+        return [_without_places(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def write_settings(plan: Plan, root: Path) -> list[Path]:
@@ -174,9 +200,10 @@ def write_settings(plan: Plan, root: Path) -> list[Path]:
 
 
 def write_result(plan: Plan, key: str, run: Run, root: Path) -> Path:
-    """Write what the tables need of a finished run, and return where."""
+    """Write what the tables need of a finished run or conversion, and return where."""
     path = root / plan.file(key)
-    write_json(path, result_of(run).model_dump(mode="json"))
+    learned = plan.conversions[key].run if key in plan.conversions else key
+    write_json(path, result_of(run, plan.item(learned)[0].variant).model_dump(mode="json"))
     return path
 
 

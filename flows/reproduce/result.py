@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from pydantic import Field
 
 from cpg_core.config.schema import Strict
 from cpg_core.config.store import Store
@@ -42,6 +43,9 @@ class TaskResult(Strict):
         picked: share of all earlier tasks' weights that it uses; `picked_of`: of each earlier task's.
         private_bytes: of batch norm, biases and head; None in results of before it was counted.
         value_bytes: of the weights that it owns, likewise; `mask_bytes`: of where these lie, and of its picks.
+        figures: what else its record tells of the test split, such as the standard deviation over folds of pairs.
+        roc: points of the curve of false and true accepts of a task that is tested on pairs, in [0, 1].
+        agreement: its accuracies are agreement with a pretrained network, of whose own images there are none.
     """
 
     name: str
@@ -59,6 +63,9 @@ class TaskResult(Strict):
     private_bytes: int | None = None
     value_bytes: int | None = None
     mask_bytes: int | None = None
+    figures: dict[str, float] = Field(default_factory=dict, exclude_if=lambda figures: not figures)
+    roc: tuple[tuple[float, float], ...] = Field(default=(), exclude_if=lambda points: not points)
+    agreement: bool = Field(default=False, exclude_if=lambda agreement: not agreement)
     stages: tuple[StageResult, ...]
 
 
@@ -67,6 +74,7 @@ class RunResult(Strict):
 
     Attributes:
         matrix: row i holds the test accuracies of tasks 1 to i once task i was frozen.
+        variant: what its settings have of their own beside the profile's, in words; "" for a row of the paper.
         owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
             not stand side by side in one network.
         summary: the figures of `cpg_core.recall.metrics.summary`.
@@ -81,12 +89,13 @@ class RunResult(Strict):
     ordering: str
     seed: int
     goal_split: str
+    variant: str = ""
     git_commit: str | None
     tasks: tuple[TaskResult, ...]
     matrix: tuple[tuple[float, ...], ...]
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
-    store: Store = AS_PUBLISHED
+    store: Store = Field(default=AS_PUBLISHED, exclude_if=lambda store: store == AS_PUBLISHED)
 
 
 def averages(runs: Iterable[RunResult]) -> list[float]:
@@ -107,7 +116,12 @@ def first_seeds(results: Mapping[str, RunResult]) -> dict[str, RunResult]:
     return {key: result for key, result in results.items() if result.seed == firsts[result.method]}
 
 
-def result_of(run: Run) -> RunResult:
+def as_in_the_profile(results: Mapping[str, RunResult]) -> dict[str, RunResult]:
+    """The results that the paper's tables and figures are made of: no variants."""
+    return {key: result for key, result in results.items() if not result.variant}
+
+
+def result_of(run: Run, variant: str = "") -> RunResult:
     """The result of a finished run."""
     spec, records, accuracies = run.spec, run.records(), matrix(run)
     recalls = [recall for index in range(1, len(records) + 1) for recall in run.recalls(index)]
@@ -122,6 +136,7 @@ def result_of(run: Run) -> RunResult:
         ordering=spec.ordering,
         seed=spec.seed,
         goal_split=spec.settings.goal_split,
+        variant=variant,
         git_commit=spec.git_commit,
         tasks=tuple(_task(run, record, float(final[record.name]), changed[record.name]) for record in records),
         matrix=tuple(tuple(accuracies.iloc[row, : row + 1].tolist()) for row in range(len(records))),
@@ -163,5 +178,8 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         picked_of=tuple(sharing.picked(run, record.index)),
         delta_bytes=record.delta_bytes,
         **bytes_of,
+        figures=record.figures,
+        roc=tuple(run.roc(record.index)),
+        agreement=run.spec.tasks[record.index - 1].source.imitates,
         stages=stages,
     )

@@ -127,28 +127,26 @@ def as_text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison(results: Mapping[str, RunResult]) -> pd.DataFrame:
-    """Every method with every goal and ordering: mean and standard deviation over seeds, and all that it costs.
+    """Every method, goal, ordering and variant: mean and standard deviation over seeds, and all that it costs.
 
     Accuracies are in percent. Backward transfer and forgetting are as in `cpg_core.recall.metrics.summary`; forward
     transfer is the mean, over the tasks after the first, of test accuracy at freeze minus the independent models'.
     `average_after_N` compares runs of different lengths: the mean over tasks 1 to N once N are learned, as all did.
     """
-    scratch = [result for result in results.values() if result.method == "scratch"]
+    scratch = [result for result in results.values() if result.method == "scratch" and not result.variant]
     alone = {
         task.name: float(np.mean([t.test_accuracy for r in scratch for t in r.tasks if t.name == task.name]))
         for result in scratch[:1]
         for task in result.tasks
     }
-    groups: dict[tuple[str, str, str], list[RunResult]] = {}
+    groups: dict[tuple[str, ...], list[RunResult]] = {}
     for result in results.values():
-        groups.setdefault((result.method, result.goal, result.ordering), []).append(result)
+        groups.setdefault((result.method, result.goal, result.ordering, result.variant), []).append(result)
     common = min((len(result.tasks) for result in results.values()), default=0)
     return pd.DataFrame([_costs(key, group, alone, common) for key, group in groups.items()])
 
 
-def _costs(
-    key: tuple[str, str, str], group: list[RunResult], alone: dict[str, float], common: int
-) -> dict[str, object]:
+def _costs(key: tuple[str, ...], group: list[RunResult], alone: dict[str, float], common: int) -> dict[str, object]:
     def mean(name: str, scale: float = 1.0) -> float:
         return round(scale * float(np.mean([result.summary[name] for result in group])), 2)
 
@@ -157,7 +155,7 @@ def _costs(
         task.test_accuracy - alone[task.name] for result in group for task in result.tasks[1:] if task.name in alone
     ]
     return {
-        **dict(zip(("method", "goal", "ordering"), key, strict=True)),
+        **dict(zip(("method", "goal", "ordering", "variant"), key, strict=True)),
         "n": len(group),
         "tasks": len(group[0].tasks),
         f"average_after_{common}": round(100 * float(np.mean([result.matrix[common - 1] for result in group])), 1),

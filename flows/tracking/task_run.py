@@ -14,6 +14,7 @@ from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
 from flows.tracking.by_class import confusion_picture, recall_table
 from flows.tracking.flat import flat
+from flows.tracking.roc import roc_picture
 from flows.tracking.store import RECORD, Store
 
 
@@ -35,6 +36,9 @@ def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -
         store.text(run_id, "recall_by_class.csv", recall_table(record.classes, confusion).to_csv(index=False))
         title = f"{record.name}: {record.test_accuracy:.1%} of {int(confusion.sum()):,} test images"
         store.figure(run_id, "confusion.png", confusion_picture(title, record.classes, confusion))
+    if points := run.roc(index):
+        title = f"{record.name}: {record.test_accuracy:.1%} of the test pairs"
+        store.figure(run_id, "roc.png", roc_picture(title, points, record.figures))
     store.data(run_id, _data(record))
     store.status(run_id, finished=True)
 

@@ -7,15 +7,22 @@ from functools import partial
 from pathlib import Path
 
 from cpg_core.backbones import Input, input_of
+from cpg_core.config.settings import load_settings
 from cpg_core.data.reading import Progress
-from cpg_core.data.spec import TaskSpec, load_sequence
+from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
+from cpg_core.recall.imitation import with_answers
+from cpg_core.stages.import_weights import checked
 from cpg_core.storage.files import write_json
+from flows.parameters import ANSWERS, PARAMS
 from flows.versioning.sync import version_data
+
+FIRST_SEED = 1
 
 Manifest = dict[str, dict[str, object]]
 """By task: its classes, how many images it trains, tests and (if they are a part of their own) validates on, and the
-SHA-256 of all of them."""
+SHA-256 of all of them. Of a task that is tested on pairs only how many people there are: git has this file, and is to
+have no name of a person."""
 
 
 Reading = Callable[[str, int, int], object]
@@ -84,9 +91,20 @@ def manifest(
             note(line)
         told.add(line)
 
-    images = {task.name: _images(task, takes, note_once, partial(reading, task.name)) for task in found.tasks}
+    tasks = (_imitating(found, definitions, partial(reading, found.tasks[0].name)), *found.tasks[1:])
+    images = {task.name: _images(task, takes, note_once, partial(reading, task.name)) for task in tasks}
     note("of the images to train a run holds out its validation images: val_fraction of its profile")
     return images
+
+
+def _imitating(sequence: SequenceSpec, definitions: Path, progress: Progress) -> TaskSpec:
+    """The first task; where it imitates a pretrained network, with the answers of a run of the first seed."""
+    first, backbone = sequence.tasks[0], sequence.backbone
+    if backbone.weights is None:
+        return first
+    base_width = load_settings(definitions.parent / PARAMS, sequence.profile).base_width
+    folder = definitions.parent / ANSWERS
+    return with_answers(first, checked(backbone, base_width), base_width, FIRST_SEED, folder, progress)
 
 
 def _images(task: TaskSpec, takes: Input, note: Callable[[str], None], progress: Progress) -> dict[str, object]:
@@ -100,4 +118,5 @@ def _images(task: TaskSpec, takes: Input, note: Callable[[str], None], progress:
     counts = {"train": len(data.train), "test": len(data.test)}
     if task.source.has_val:
         counts["val"] = len(data.val)
-    return {"classes": list(data.classes), **counts, "sha256": data.digest}
+    classes: int | list[str] = list(data.classes) if task.pairs is None else len(data.classes)
+    return {"classes": classes, **counts, "sha256": data.digest}

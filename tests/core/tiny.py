@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ OPTIMIZERS = {
     "sgd": ("optimizer.kind=sgd",),
     "adamw": ("optimizer.kind=adamw", "pick_train.lr=0.004", "prune.lr=0.002", "optimizer.weight_decay=0.1"),
 }
+BY_ADAMW = ("cpg", "den", "sequential")
+"""The methods that the laws are tested with under AdamW too: all share one optimizer, and DEN steps beside it."""
+
+
+def learners(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Every method with SGD, and those of `BY_ADAMW` with AdamW."""
+    return [(method, name) for method in methods for name in OPTIMIZERS if name == "sgd" or method in BY_ADAMW]
+
+
 KEEPING = sorted(name for name, method in every().items() if not method.overwrites)
 FORGETTING = sorted(name for name, method in every().items() if method.overwrites)
 

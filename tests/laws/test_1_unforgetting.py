@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from core.tiny import DEEP, FORGETTING, GROWS, KEEPING, OPTIMIZERS
+from core.tiny import DEEP, FORGETTING, GROWS, KEEPING, OPTIMIZERS, learners
 from core.witness import Witness, recalled
 from torch import Tensor
 
@@ -15,16 +15,14 @@ from cpg_core.methods import assembly_of
 from cpg_core.storage.run import Run
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("method", KEEPING)
+@pytest.mark.parametrize(("method", "optimizer"), learners(KEEPING))
 def test_no_later_task_changes_a_bit(new_run: Callable[..., Run], method: str, optimizer: str) -> None:
     witness = Witness().learn(new_run(method=method, overrides=OPTIMIZERS[optimizer]))
     assert len(witness.later) == 1 + 2 + 3
     assert witness.forgotten() == set()
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("method", FORGETTING)
+@pytest.mark.parametrize(("method", "optimizer"), learners(FORGETTING))
 def test_a_method_that_forgets_fails_the_same_check(new_run: Callable[..., Run], method: str, optimizer: str) -> None:
     witness = Witness().learn(new_run(method=method, overrides=OPTIMIZERS[optimizer]))
     assert witness.forgotten() == {(1, 2), (1, 3), (2, 3)}

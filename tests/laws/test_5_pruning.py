@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from core.tiny import DEEP, GROWS, OPTIMIZERS
+from core.tiny import DEEP, GROWS, OPTIMIZERS, learners
 from torch import Tensor
 
 from cpg_core.runner import execute, learn_sequence, learn_task
@@ -131,8 +131,7 @@ def test_another_rounding_fails_the_same_values(wrong: Callable[[float], int]) -
 
 
 @pytest.mark.parametrize("prune_epochs", [1, 2], ids=["recovers", "prunes-to-the-last-step"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("method", ["cpg", "pae", "packnet"])
+@pytest.mark.parametrize(("method", "optimizer"), learners(["cpg", "pae", "packnet"]))
 def test_every_layer_holds_exactly_what_its_target_leaves(
     new_run: Callable[..., Run], method: str, optimizer: str, prune_epochs: int
 ) -> None:

@@ -6,19 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from core.tiny import DEEP, FORGETTING, GROWS, KEEPING, OPTIMIZERS, begun, frozen_bytes, learn, spec
+from core.tiny import DEEP, FORGETTING, GROWS, KEEPING, OPTIMIZERS, begun, frozen_bytes, learn, learners, spec
 
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
 from laws.stopping import EPOCH, TWO_TASKS, attempt, attempts, newest
 
-BY_OPTIMIZER = [pytest.param(name, marks=pytest.mark.xdist_group(f"interruption, {name}")) for name in OPTIMIZERS]
-"""All methods by one optimizer are the longest path of the suite: each goes to whichever worker is free."""
+CASES = [
+    pytest.param(method, optimizer, marks=pytest.mark.xdist_group(f"interruption, {optimizer}, {place % 2}"))
+    for place, (method, optimizer) in enumerate(learners([*KEEPING, *FORGETTING]))
+]
+"""Together they are the longest path of the suite: the groups go to whichever worker is free."""
 
 
-@pytest.mark.parametrize("optimizer", BY_OPTIMIZER)
-@pytest.mark.parametrize("method", [*KEEPING, *FORGETTING])
+@pytest.mark.parametrize(("method", "optimizer"), CASES)
 def test_stopped_every_few_batches(
     learned: Callable[..., Run], new_run: Callable[..., Run], method: str, optimizer: str
 ) -> None:

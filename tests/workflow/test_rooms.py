@@ -20,10 +20,10 @@ ORDER = (
     "local_runner",
     "persist",
     "request",
-    "parameters",
     "console",
     "versioning",
     "tracking",
+    "parameters",
     "environment",
 )
 """Each may import those after it, and cpg_core; none those before it."""

@@ -6,20 +6,24 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import torch
-from torchvision import models
-from torchvision.models import WeightsEnum
 
 from cpg_core.backbones import Pretrained
 from cpg_core.errors import CpgError
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def torchvision_weights(network: str) -> Mapping[str, Pretrained]:
     """The weights that torchvision has for a network, by their names there."""
+    from torchvision import models  # slow to import, and most networks do without
+
     found = {}
     for name, weights in models.get_model_weights(network).__members__.items():
         transforms = weights.transforms()
@@ -34,6 +38,8 @@ def torchvision_weights(network: str) -> Mapping[str, Pretrained]:
 
 def categories() -> tuple[str, ...]:
     """The 1,000 classes of ImageNet, in its order."""
+    from torchvision import models
+
     return tuple(models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, GetJsonSchemaHandler, SerializeAsAny, Vali
 from cpg_core.config.schema import Strict
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.fields import Part
-from cpg_core.data.listing import Listing
+from cpg_core.data.listing import Listing, Rows
 
 
 class Source(Strict):
@@ -40,6 +40,15 @@ class Source(Strict):
 
     def location(self) -> Path | None:
         """Where the files lie, once they are fetched; None if they come with a library."""
+        return None
+
+    @property
+    def imitates(self) -> bool:
+        """Whether its labels are what a pretrained network answered."""
+        return False
+
+    def true_labels(self, part: Part) -> Rows | None:  # noqa: ARG002
+        """Of images that are labelled by what a network answers, the classes that they are of; None: not known."""
         return None
 
     def unused(self) -> tuple[str, ...]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from cpg_core.data.fields import Part
@@ -24,18 +27,27 @@ class DigitsSource(Source):
 
     def list_part(self, part: Part) -> Listing:
         """The images of a part; classes are "0" to "9"."""
-        from sklearn.datasets import load_digits  # slow to import, and only this source needs it
-
-        digits = load_digits()
-        train, test = hold_out(digits.target, TEST_FRACTION, SPLIT_SEED)
+        levels, labels = load_digits()
+        train, test = hold_out(labels, TEST_FRACTION, SPLIT_SEED)
         rows_of_part = train if part == "train" else test
-        images = np.rint(digits.images[rows_of_part] * (255 / 16)).astype(np.uint8)  # 17 grey levels, 0..16
+        images = np.rint(levels[rows_of_part] * (255 / 16)).astype(np.uint8)
 
         def read(rows: Rows) -> Iterator[Item]:
             return (Item(f"digit {row}", Image.fromarray(images[row])) for row in rows)
 
-        names = tuple(str(name) for name in digits.target_names)
-        return Listing(f"digits, {part} part", names, digits.target[rows_of_part].astype(np.int64), read)
+        names = tuple(str(digit) for digit in range(10))
+        return Listing(f"digits, {part} part", names, labels[rows_of_part], read)
+
+
+def load_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """All images [1797, 8, 8], of 17 grey levels, 0 to 16, and the digit of each [1797].
+
+    From the file of scikit-learn, whose own function would take a second to import in every process.
+    """
+    package = find_spec("sklearn")
+    assert package is not None and package.origin is not None
+    table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 SOURCE = DigitsSource

@@ -9,48 +9,81 @@ from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
+from PIL import Image
+from pydantic import Field
 
 from cpg_core.config.schema import Strict
 from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Part, Place
+from cpg_core.data.labels import read_labels
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.sources import Source
-from cpg_core.data.sources.parquet import read_images
+from cpg_core.data.sources.parquet import need_column, opened, read_images
 from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
 
 COLUMN = "image"
 """Of parquet files."""
+NOISE, NOISE_SIDE = 20, 64
+"""How many images of noise stand for images where there are none, and their pixels a side."""
 
 
 class Answers(Strict):
-    """What `cpg import` writes: the network's classes, and of each part which images, with the class answered.
+    """What an import writes: the network's classes, and of each part which images, with the class answered.
 
     Attributes:
         classes: all that the network tells apart; not each of them needs an image.
         rows: of each part, places among the images in the order of their names, ascending.
         labels: of each part, places in `classes`.
+        version: of the images that were answered to, as a `Listing` has it; "": not known.
     """
 
     classes: tuple[str, ...]
     rows: dict[Part, tuple[int, ...]]
     labels: dict[Part, tuple[int, ...]]
+    version: str = ""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class ImitationSource(Source):
-    """The images of a folder, at any depth, or of its parquet files, and the answers to them."""
+    """The images of a folder, at any depth, or of its parquet files, and the answers to them.
+
+    Attributes:
+        images: the folder; None: a few images of noise.
+        answers: the file of the answers; None in a sequence, whose run writes them.
+        label: of parquet files, a column with what the images show, to measure accuracy by once the task is learned.
+            Its values in order are the network's classes in order, as the synsets of ImageNet are.
+    """
 
     kind: Literal["imitation"]
-    images: Place
-    answers: Place
+    images: Place | None = Field(default=None, exclude_if=_is_none)
+    answers: Place | None = Field(default=None, exclude_if=_is_none)
+    label: str | None = Field(default=None, exclude_if=_is_none)
+
+    def known(self) -> Answers:
+        """The answers.
+
+        Raises:
+            CpgError: there are none.
+        """
+        if self.answers is None:
+            raise CpgError(
+                "source of kind imitation: it is for the first task of a sequence alone, whose backbone has weights"
+            )
+        try:
+            return Answers.model_validate(json.loads(self.answers.read_text()))
+        except (OSError, ValueError) as error:
+            raise CpgError(
+                f"{self.answers}: expected a network's answers; give the command again that made the run, which "
+                "writes them"
+            ) from error
 
     def list_part(self, part: Part) -> Listing:
         """The images of a part."""
-        try:
-            known = Answers.model_validate(json.loads(self.answers.read_text()))
-        except (OSError, ValueError) as error:
-            raise CpgError(f"{self.answers}: expected the answers that `cpg import` writes; give that again") from error
-        there = unlabelled(self.images)
+        known, there = self.known(), unlabelled(self.images)
         rows = np.array(known.rows[part], dtype=np.int64)
         if len(rows) and rows[-1] >= len(there.labels):
             raise CpgError(f"{self.images}: there were more images when {self.answers} was written; bring them back")
@@ -70,20 +103,50 @@ class ImitationSource(Source):
         """Images to judge by while it is pruned are named too."""
         return True
 
-    def location(self) -> Path:
+    @property
+    def imitates(self) -> bool:
+        """Its labels are answers."""
+        return True
+
+    def true_labels(self, part: Part) -> Rows | None:
+        """The classes that the images of a part are of, by the column `label`."""
+        if self.label is None:
+            return None
+        tables = _tables(self.images) if self.images else []
+        if not tables:
+            raise CpgError(f"{self.images}: label names a column of parquet files, and there are none; leave it out")
+        schemas, columns = [], []
+        for file in tables:
+            with opened(file) as table:
+                schemas.append(table.schema_arrow)
+                need_column(file, schemas[-1], self.label)
+                columns.append(table.read(columns=[self.label])[self.label])
+        names, labels, _ = read_labels(tables, schemas, columns, self.label)
+        known = self.known()
+        if len(names) != len(known.classes):
+            raise CpgError(
+                f"{self.images}: column {self.label} tells {len(names)} classes apart and the network "
+                f"{len(known.classes)}; leave label out"
+            )
+        found: Rows = labels[np.array(known.rows[part], dtype=np.int64)]
+        return found
+
+    def location(self) -> Path | None:
         """The folder of the images."""
         return self.images
 
 
-def unlabelled(folder: Path) -> Listing:
-    """All images of a folder, in the order of their paths; none has a class.
+def unlabelled(folder: Path | None) -> Listing:
+    """All images of a folder, in the order of their paths; none has a class. Without a folder, images of noise.
 
     Raises:
         CpgError: there are none.
     """
+    if folder is None:
+        return _noise()
     if not folder.is_dir():
         raise CpgError(f"{folder}: there is no such folder; expected one with images")
-    tables = sorted(folder.rglob("*.parquet"))
+    tables = _tables(folder)
     files = [] if tables else [path for path in sorted(folder.rglob("*")) if path.is_file() and is_image(path)]
     if not tables and not files:
         raise CpgError(f"{folder}: there are no images in it")
@@ -97,6 +160,22 @@ def unlabelled(folder: Path) -> Listing:
         return found and f"{found}\n{rows.tolist()}"
 
     return Listing(str(folder), (), np.full(count, -1), read, tuple(files), version=version)
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.parquet"))
+
+
+def _noise() -> Listing:
+    """The same few images for ever: NumPy promises these bits of its generator, and not those of its draws."""
+    size = NOISE * NOISE_SIDE * NOISE_SIDE * 3
+    drawn = np.random.PCG64(0).random_raw(size // 8).astype("<u8").view(np.uint8)
+    pixels = drawn.reshape(NOISE, NOISE_SIDE, NOISE_SIDE, 3)
+
+    def read(rows: Rows) -> Iterator[Item]:
+        return (Item(f"image {row} of noise", Image.fromarray(pixels[row])) for row in rows)
+
+    return Listing("noise", (), np.full(NOISE, -1), read, version=lambda rows: f"noise {rows.tolist()}")
 
 
 SOURCE = ImitationSource

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +31,10 @@ class Measure(Protocol):
 
     def chosen(self, total: Tensor) -> dict[str, float]:
         """What decides about inputs to come, chosen on this split, for the record by name: such as a threshold."""
+        ...
+
+    def drawn(self, total: Tensor) -> dict[str, Any]:
+        """What pictures of the split are drawn from, for `recall.json` by name: JSON values."""
         ...
 
 
@@ -60,4 +64,8 @@ class TallyMeasure:
 
     def chosen(self, total: Tensor) -> dict[str, float]:  # noqa: ARG002
         """None."""
+        return {}
+
+    def drawn(self, total: Tensor) -> dict[str, Any]:  # noqa: ARG002
+        """Nothing."""
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,10 @@ class ConfusionMeasure:
     def chosen(self, total: Tensor) -> dict[str, float]:  # noqa: ARG002
         """None."""
         return {}
+
+    def drawn(self, total: Tensor) -> dict[str, Any]:
+        """The matrix, as a text a row."""
+        return {"confusion": to_rows(total)}
 
 
 def to_rows(matrix: Tensor) -> list[str]:

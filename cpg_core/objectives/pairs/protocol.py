@@ -15,6 +15,8 @@ from torch import Tensor
 from cpg_core.objectives.pairs import Flags, Pairs, Rows
 
 THRESHOLDS = np.arange(401) / 100
+ROC_RATES = np.concatenate([np.geomspace(1e-4, 0.1, 31), np.arange(3, 21) / 20])
+"""The false-accept rates near which points of a curve are kept."""
 Distances = NDArray[np.float64]
 
 
@@ -69,6 +71,18 @@ def roc_area(distance: Distances, same: Flags) -> float:
     from sklearn.metrics import roc_auc_score  # slow to import
 
     return float(roc_auc_score(same, -distance))
+
+
+def roc_points(distance: Distances, same: Flags) -> list[tuple[float, float]]:
+    """Points of the curve of true over false accepts, rising, the last of them (1, 1); 49 at the most.
+
+    Each is the highest one of the curve at no more than one of `ROC_RATES`.
+    """
+    from sklearn.metrics import roc_curve  # slow to import
+
+    false_accepts, true_accepts, _ = roc_curve(same, -distance)
+    kept = np.unique(np.searchsorted(false_accepts, ROC_RATES, side="right") - 1)
+    return [(round(float(false_accepts[place]), 6), round(float(true_accepts[place]), 6)) for place in kept]
 
 
 def _right(distance: Distances, same: Flags) -> Rows:

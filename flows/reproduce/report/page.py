@@ -12,7 +12,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from flows.reproduce.claims import Claim, claims
+from flows.reproduce.claims import Claim
+from flows.reproduce.claims_by_task import claims_of
 from flows.reproduce.conversions import Converted
 from flows.reproduce.plan import Plan
 from flows.reproduce.report.bytes_by_task import bytes_by_task
@@ -22,8 +23,9 @@ from flows.reproduce.report.figures import accuracy_and_size, figure_2
 from flows.reproduce.report.forest import forest
 from flows.reproduce.report.layers import ownership
 from flows.reproduce.report.prune_curves import prune_curves
+from flows.reproduce.report.roc import roc
 from flows.reproduce.report.triangles import accuracy_matrix, picks
-from flows.reproduce.result import RunResult, first_seeds
+from flows.reproduce.result import RunResult, as_in_the_profile, first_seeds
 from flows.reproduce.sizes import Published
 from flows.reproduce.tables import as_text
 
@@ -77,7 +79,7 @@ def page(
         published: the paper's own models.
         stored: runs that were stored otherwise.
     """
-    asked = claims(results)
+    asked = claims_of(results)
     loader = FileSystemLoader(Path(__file__).parent)
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(TEMPLATE)
     return template.render(
@@ -107,6 +109,7 @@ def sections(
         published: the paper's own models, to stand beside them.
         stored: runs that were stored otherwise, likewise.
     """
+    results = as_in_the_profile(results)
     if not results:
         return []
     first_seed = list(first_seeds(results).values())
@@ -145,6 +148,12 @@ def sections(
             _pictures(
                 (accuracy_matrix(result, *ends), f"accuracy matrix of {look(result).label}") for result in first_seed
             ),
+        ),
+        Section(
+            "Verification",
+            "Pairs of one person that are accepted against pairs of two that are, over all thresholds: the test pairs "
+            "in folds. The mark is at the false-accept rate that the task states, of all of its pairs.",
+            _pictures((drawn, f"ROC of {drawn.axes[0].get_title()}") for drawn in roc(first_seed)),
         ),
         Section(
             "Where each task's weights live",

@@ -101,7 +101,7 @@ def test_a_profile_with_an_unknown_key_is_refused_and_several_faults_are_told_at
     content = yaml.safe_load(PARAMS.read_text())
     content["profiles"]["digits"]["prunne"] = {}
     content["profiles"]["paper"].pop("retrain")
-    content["profiles"]["cpu"].pop("retrain")
+    content["profiles"]["small"].pop("retrain")
     content["profiles"]["digits"].pop("retrain")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(CpgError) as error:
@@ -117,11 +117,11 @@ def test_every_profile_is_whole(profile: str) -> None:
 
 
 def test_a_profile_says_what_differs_and_inherits_the_rest_by_field() -> None:
-    paper, cpu, digits = (load_settings(PARAMS, profile) for profile in ("paper", "cpu", "digits"))
+    paper, small, digits = (load_settings(PARAMS, profile) for profile in ("paper", "small", "digits"))
     assert digits.pick_train.score_lr == paper.pick_train.score_lr == 5e-4
-    assert digits.pick_train.schedule == cpu.pick_train.schedule != paper.pick_train.schedule
-    assert digits.prune.misses_allowed == cpu.prune.misses_allowed != paper.prune.misses_allowed
-    assert digits.prune.targets != cpu.prune.targets
+    assert digits.pick_train.schedule == small.pick_train.schedule != paper.pick_train.schedule
+    assert digits.prune.misses_allowed == small.prune.misses_allowed != paper.prune.misses_allowed
+    assert digits.prune.targets != small.prune.targets
 
 
 def test_an_override_changes_one_field_of_one_profile() -> None:
@@ -160,6 +160,7 @@ def test_settings_may_differ_for_a_method() -> None:
     assert largest == {None: 1.5, "cpg": 1.5, "pae": 2.0}
     assert load_settings(PARAMS, "paper", ("grow.max_x=3.0",), "pae").grow.max_x == 3.0
     assert load_settings(PARAMS, "cpu", method="pae") == load_settings(PARAMS, "cpu", method="cpg")
+    assert load_settings(PARAMS, "cpu", method="packnet") == load_settings(PARAMS, "small", method="packnet")
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def test_they_are_kept_as_their_types_write_them() -> None:
         ({"prune": {"shares": 0.5}}, "here: prune > shares: unknown key; did you mean 'share'?"),
         ({"prune": {"share": 1.0}}, "here: prune > share: Input should be less than 1, got 1.0"),
         ({"prune": {"epochs": 2, "prune_epochs": 2, "keep": "best"}}, "keep: best chooses among the epochs after"),
+        ({"prune": {"share": 0.5, "min_sparsity": 0.9}}, "share 0.5 is below min_sparsity, 0.9"),
         ({"pick_train": {"schedule": {"kind": "plateau", "factor": 0.1}}}, "here: pick_train > schedule > patience"),
         (
             {

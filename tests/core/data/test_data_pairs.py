@@ -227,6 +227,21 @@ def test_a_leaked_person_is_told(faces: Path) -> None:
     assert "alike" not in "\n".join(_load(faces).summary.lines())
 
 
+def test_people_in_several_folds_are_told_where_the_file_gives_no_folds(faces: Path) -> None:
+    names = [f"p2-{k:03d}" for k in range(20)]
+    alone = [f"{name}/{name}_0001.png,{name}/{name}_0002.png,1" for name in names]
+    apart = [f"{a}/{a}_0001.png,{b}/{b}_0001.png,0" for a, b in zip(names[::2] * 2, names[1::2] * 2, strict=True)]
+    beside = [line for k in range(10) for line in (apart[k], apart[10 + k])]  # a tenth has the people of one fold
+    told = []
+    for different in (beside, apart):
+        file = faces / "mine.csv"
+        file.write_text("\n".join([*alone, *different]))
+        task = _load(faces, pairs={"file": file, "images": faces / "test", "far": 0.1})
+        told.append([line for line in task.summary.lines() if "in several folds" in line])
+    assert told[0] == []
+    assert told[1][0].startswith("faces: in several folds of the test pairs: p2-000, p2-001")
+
+
 def _as_train(faces: Path) -> Path:
     """A folder whose train part are the people of the test pairs."""
     folder = faces / "leaked"

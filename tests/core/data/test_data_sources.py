@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sklearn import datasets
 
 from cpg_core.data import load as loading
 from cpg_core.data.load import load
-from cpg_core.data.sources.digits import DigitsSource
+from cpg_core.data.sources.digits import DigitsSource, load_digits
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.sources.torchvision import TorchvisionSource
@@ -235,3 +236,11 @@ def test_torchvision(tmp_path: Path, tells: Tells) -> None:
         TorchvisionSource(kind="torchvision", dataset="ImageFolder").list_part("train")
     with tells("MNIST, test part", "colour"):
         TorchvisionSource(kind="torchvision", dataset="MNIST", root=tmp_path, args={"colour": True}).list_part("test")
+
+
+def test_digits_are_those_that_scikit_learn_gives() -> None:
+    """It reads their file by itself: importing scikit-learn takes a second in each process."""
+    levels, labels = load_digits()
+    theirs = datasets.load_digits()
+    assert np.array_equal(levels, theirs.images)
+    assert np.array_equal(labels, theirs.target)

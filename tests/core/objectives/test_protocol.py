@@ -15,6 +15,7 @@ from cpg_core.objectives.pairs.protocol import (
     best_threshold,
     distances,
     roc_area,
+    roc_points,
     true_accept_rate,
 )
 
@@ -105,6 +106,25 @@ def test_area_by_hand() -> None:
     """How many of the 3 x 2 (one person, two people) are the right way round: 1.0 and 1.3 twice, 1.7 once."""
     distance = np.array([1.0, 1.3, 1.7, 1.5, 2.0])
     assert roc_area(distance, np.arange(5) < 3) == pytest.approx(5 / 6)
+
+
+def test_points_of_the_curve_by_hand() -> None:
+    """One person at 1.0, 1.3, 1.7, two people at 1.5 and 2.0: both thirds, then one false accept of two, then both."""
+    distance = np.array([1.0, 1.3, 1.7, 1.5, 2.0])
+    assert roc_points(distance, np.arange(5) < 3) == [(0, pytest.approx(2 / 3, abs=1e-6)), (0.5, 1), (1, 1)]
+
+
+def test_points_are_few_rise_and_are_accept_rates() -> None:
+    rng = np.random.default_rng(1)
+    same = np.arange(4000) % 2 == 0
+    distance = np.where(same, 1.5, 2.0) + rng.normal(0, 0.4, 4000)
+    points = roc_points(distance, same)
+    assert 30 < len(points) < 50 and points[-1] == (1, 1)
+    assert points == sorted(points)
+    assert [accepted for _, accepted in points] == [true_accept_rate(distance, same, far) for far, _ in points]
+    shuffled = roc_points(distance, rng.permutation(same))
+    assert np.abs(np.subtract(*np.transpose(shuffled))).max() < 0.06  # the control: false and true accepts are alike
+    assert np.abs(np.subtract(*np.transpose(points))).max() > 0.4
 
 
 def test_folds_are_shares_of_each_kind_in_order() -> None:

@@ -46,6 +46,9 @@ def test_faces_that_are_not_found_are_listed_and_the_rest_is_there(
     code, printed = run(pictures, "--to", to, "--size", 28)
     assert code == 1
     assert f"{to}: 2 aligned, 0 there already, 1 not aligned" in printed.replace("\n", " ")
+    assert f"no face of {pictures / 'ann' / 'ann_0002.png'}: the reason of each is in {listing}" in printed.replace(
+        "\n", ""
+    ).replace("  ", " ")
     assert list(csv.reader(listing.open()))[1:] == [[str(pictures / "ann" / "ann_0002.png"), "0", "no face found"]]
     files = [path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()]
     assert sorted(files) == ["ann/ann_0001.png", "bob/bob_0001.png"]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from core.tiny import ROOT, spec
@@ -20,20 +22,27 @@ from cpg_core.errors import CpgError
 from cpg_core.model.network import build
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
+from cpg_core.stages.import_weights import network_tensors
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import extend
+from cpg_core.storage.weight_files import read_weights
 from cpg_core.training.reporter import Silent
 from flows.cli.import_request import ImportRequest, imported
+from flows.reproduce.result import result_of
+from flows.request import SequenceRequest, begun
 
 WIDTH = 0.05
 OVERRIDES = ("batch_size=16", f"base_width={WIDTH}", "grow.max_x=1.0", "prune.epochs=1", "prune.prune_epochs=1",
              "pick_train.epochs=1", "prune.targets=[0.5]", "retrain.epochs=1")  # fmt: skip
+WITHOUT_TARGETS = tuple(override for override in OVERRIDES if not override.startswith("prune.targets"))
 CLASSES = 7
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    network = build(BackboneSpec(name="resnet18"), WIDTH, CLASSES, 7)
+    network = build(BackboneSpec(name="resnet18"), WIDTH, CLASSES, 7).eval()
+    with torch.no_grad():  # without this it answers one class to whatever it is shown
+        network.head.bias.sub_(network(2 * torch.rand(64, 3, 32, 32) - 1).mean(dim=0))
     named = {name.removeprefix("backbone.").replace("head.", "fc."): v for name, v in network.state_dict().items()}
     torch.save(named, tmp_path / "weights.pth")
     return tmp_path / "weights.pth"
@@ -52,6 +61,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def request_of(tmp_path: Path, weights: Path, images: Path) -> Callable[..., Run]:
     def made(**more: Any) -> Run:  # noqa: ANN401  (fields of the request)
+        name, pictures = more.pop("run", "base"), more.pop("images", images)
         half = (0.5, 0.5, 0.5)
         fields: dict[str, Any] = {
             "size": 32,
@@ -61,7 +71,7 @@ def request_of(tmp_path: Path, weights: Path, images: Path) -> Callable[..., Run
             "overrides": OVERRIDES,
             "keep": 0.25,
         }
-        request = ImportRequest("resnet18", str(weights), images, "base", **{**fields, **more})
+        request = ImportRequest("resnet18", str(weights), pictures, name, **{**fields, **more})
         return imported(request, tmp_path / "root", silent)
 
     return made
@@ -81,6 +91,74 @@ def test_it_is_pruned_to_the_share_judged_by_agreement_and_picked_from(request_o
     learn_sequence(second, Silent())
     assert second.record(2).picked is not None
     assert all(finding.ok for finding in audit(second))
+
+
+def test_what_recovers_is_no_worse_than_pruning_alone(request_of: Callable[..., Run], weights: Path) -> None:
+    """At a rate that ruins it, it is left pruned and not trained: with the values of the file."""
+    run = request_of(keep=0.95, overrides=(*OVERRIDES, "prune.lr=0.3"))
+    learn_sequence(run, Silent())
+    prune, added, file = run.record(1).stages[2], run.delta(1), read_weights(weights)
+    assert prune.accuracy is not None and prune.accuracy > prune.epochs[-1].accuracy
+    whole, kept = file["conv1.weight"], torch.cat(added.values["conv1.weight"])
+    assert len(kept) == whole.numel() - int(0.05 * whole.numel()) and torch.isin(kept, whole).all()
+
+
+def test_without_images_all_weights_are_kept(request_of: Callable[..., Run]) -> None:
+    run = request_of(images=None, keep=1.0, overrides=WITHOUT_TARGETS)
+    learn_sequence(run, Silent())
+    record = run.record(1)
+    assert [stage.stage for stage in record.stages] == ["import", "check", "freeze"]
+    assert (record.test_accuracy, record.sparsity, record.released) == (1.0, 0.0, 0)
+    assert all(finding.ok for finding in audit(run))
+
+
+def test_a_share_is_kept_by_whatever_method_or_refused(request_of: Callable[..., Run]) -> None:
+    assert request_of(method="packnet").spec.tasks[0].settings["one_shot"]["sparsity"] == 0.75
+    for method, keep in (("packnet", 1.0), ("piggyback", 0.5)):
+        with pytest.raises(CpgError, match=rf"--keep {keep:g}: method {method} prunes"):
+            request_of(method=method, keep=keep)
+
+
+def sequence_of(home: Path, weights: Path, images: Path) -> SequenceRequest:
+    task = {"name": "base", "source": {"kind": "imitation", "images": str(images), "label": "what"}}
+    half = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    named = {"name": "photos", "profile": "digits", "normalise": half, "tasks": [task]}
+    (home / "photos.yaml").write_text(
+        json.dumps({**named, "backbone": {"name": "resnet18", "size": 32, "weights": str(weights)}})
+    )
+    return SequenceRequest(str(home / "photos.yaml"), overrides=(*OVERRIDES, "prune.share=0.25"))
+
+
+def test_a_sequence_may_begin_so_and_tells_accuracy_by_a_column_of_labels(
+    weights: Path, images: Path, tmp_path: Path
+) -> None:
+    """The labels are the network's own answers here, so that accuracy by them and agreement are counted alike."""
+    files = sorted(images.rglob("*.png"))
+    encoded = [{"bytes": file.read_bytes()} for file in files]
+    home, table = tmp_path / "home", tmp_path / "table"
+    for folder in (home, table):
+        folder.mkdir()
+    network = build(BackboneSpec(name="resnet18", size=32), WIDTH, CLASSES)
+    network.load_state_dict(network_tensors(BackboneSpec(name="resnet18", weights=str(weights)), WIDTH))
+    pixels = torch.tensor(np.stack([np.asarray(Image.open(file)) for file in files])).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        answers = network.eval()(pixels / 127.5 - 1).argmax(dim=1).tolist()
+    answers[:CLASSES] = range(CLASSES)  # a column tells as many classes apart as the network does
+    pq.write_table(pa.table({"image": encoded, "what": [f"n{label}" for label in answers]}), table / "a.parquet")
+    request = sequence_of(home, weights, table)
+    run = begun(request, tmp_path)
+    written = {file: file.stat().st_mtime_ns for file in (tmp_path / "data/prepared").glob("answers-*.json")}
+    assert len(written) == 1
+    learn_sequence(run, Silent())
+    figures = run.record(1).figures
+    assert 0 < figures["labelled_accuracy"] <= 1
+    agreed = result_of(run).tasks[0]
+    assert agreed.agreement and agreed.figures["labelled_accuracy"] == figures["labelled_accuracy"]
+    assert begun(request, tmp_path).frozen() == 1
+    assert {file: file.stat().st_mtime_ns for file in written} == written  # the network was not asked again
+    pq.write_table(pa.table({"image": encoded, "what": ["n1"] * len(files)}), table / "a.parquet")
+    with pytest.raises(CpgError, match="tells 1 classes apart and the network 7"):
+        run.spec.tasks[0].source.true_labels("test")
 
 
 def test_the_same_request_goes_on_with_the_same_run(request_of: Callable[..., Run]) -> None:
@@ -103,8 +181,10 @@ def test_the_answers_are_of_images_in_three_parts(request_of: Callable[..., Run]
     ("wrong", "words"),
     [
         ({"keep": 1.5}, "--keep 1.5: expected a share"),
+        ({"images": None}, "--keep 0.5: the weights that are kept recover on images"),
         ({"mean": (0.5,)}, "--mean: expected 3 numbers"),
         ({"classes": ROOT / "Makefile"}, "the network has 7 outputs"),
+        ({"overrides": (*OVERRIDES, "prune.min_sparsity=0.6")}, "--keep 0.5: profile digits releases at least 0.6"),
         ({"images": ROOT / "cpg_core/errors"}, "no such folder"),
         ({"images": ROOT / "tests/core/config"}, "no images in it"),
         ({"backbone": "resnet19"}, "resnet18"),

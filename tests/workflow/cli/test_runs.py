@@ -80,7 +80,7 @@ def test_what_is_wrong_with_a_delta_is_told_without_reading_it(root: Path) -> No
         assert "2/2" in listed and "100.0%" in listed
         shown = cpg("show", "tiny", "--no-recall", "--root", root)
         assert (shown.exit_code, said in shown.stderr) == (1, True), shown.output
-        assert shown.stdout.endswith("; damaged: two-three\n")
+        assert shown.stdout.endswith("; cannot be recalled: two-three\n")
 
 
 def test_lost_seconds_hide_nothing(root: Path) -> None:

@@ -81,6 +81,15 @@ def test_other_tasks_are_not_compared(results: dict[str, RunResult]) -> None:
     assert WORDS not in [claim.statement for claim in claims({"cpg": results["cpg-avg"], "pae": shorter})]
 
 
+def test_a_control_is_compared_with_the_runs_that_it_controls(results: dict[str, RunResult]) -> None:
+    varied = results["cpg-avg"].model_copy(update={"variant": "random picks"})
+    control = learned_again(varied, "random", (0.0, 0.001, -0.001))
+    pair = learned_again(results["cpg-avg"], "cpg-avg", (0.1, 0.101, 0.099)) | control
+    found = {claim.statement: claim.verdict for claim in claims(pair)}
+    assert found["CPG avg is more accurate than CPG avg with random picks"] == "holds"
+    assert "CPG avg is more accurate than CPG avg with all picked" not in found
+
+
 def test_what_a_program_reads_is_what_the_page_shows(results: dict[str, RunResult]) -> None:
     found = claims(results)
     for line, claim in zip(json.loads(json.dumps([claim.as_json() for claim in found])), found, strict=True):

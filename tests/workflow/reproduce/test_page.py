@@ -24,6 +24,7 @@ TITLES = [
     "What the numbers carry",
     "Forgetting",
     "Accuracy of every task after every task",
+    "Verification",
     "Where each task's weights live",
     "What each task picks of each earlier one",
     "Pruning",
@@ -152,6 +153,7 @@ def test_a_task_that_was_not_pruned_has_no_curve(results: dict[str, RunResult]) 
 
 
 def test_figures_draw_the_first_seed_of_each_method(results: dict[str, RunResult]) -> None:
+    results = {key: results[key] for key in ("cpg-avg", "pae", "den")}
     again = {f"{key}-again": result.model_copy(update={"seed": result.seed + 1}) for key, result in results.items()}
     uris = [{s.title: [p.uri for p in s.pictures] for s in sections(found)} for found in (results, again | results)]
     assert uris[0].pop("Accuracy and size") != uris[1].pop("Accuracy and size")

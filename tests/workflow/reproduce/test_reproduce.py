@@ -14,8 +14,9 @@ from core.tiny import ROOT, learn, spec
 from cpg_core.errors import CpgError
 from cpg_core.storage.files import read_json
 from cpg_core.storage.run import Run
+from flows.reproduce.frames import frames
 from flows.reproduce.goals import goals_of
-from flows.reproduce.plan import begun, read_plan, read_results, write_result, write_settings
+from flows.reproduce.plan import Plan, begun, read_plan, read_results, write_result, write_settings
 from flows.reproduce.result import RunResult, TaskResult, result_of
 from flows.reproduce.sizes import table_3
 from flows.reproduce.stored_sizes import Network
@@ -101,6 +102,21 @@ def test_runs_of_one_method_with_other_goals_or_orderings_do_not_mix() -> None:
     assert row(table("table1", results, PUBLISHED), "CPG")["average"] == 50.0
     assert row(table("table2", results, PUBLISHED), "CPG top")["average"] == 90.0
     assert row(table("table8", results, PUBLISHED), "CPG-ord.1")["average"] == 70.0
+
+
+def test_a_variant_stands_in_the_comparison_and_in_no_table_or_goal() -> None:
+    varied = {
+        "all": made("cpg", [0.9, 0.9]).model_copy(update={"variant": "all picked"}),
+        "long": made("finetune", [0.9, 0.9]).model_copy(update={"variant": "as many epochs"}),
+    }
+    results = {"cpg": made("cpg", [0.5, 0.5]), **BASELINES, **varied}
+    plan = Plan(profile="cpu", sequence="cifar100-20", top_margin=0.0, baselines={}, runs={})
+    tables = frames(plan, results, ROOT)
+    assert row(tables["table1"], "CPG")["average"] == 50.0
+    assert row(tables["table2"], "CPG avg")["average"] == 50.0
+    compared = tables["comparison"].set_index(["method", "variant"])["average"]
+    assert (compared["cpg", ""], compared["cpg", "all picked"]) == (50.0, 90.0)
+    assert goals_of(results, 0.0) == goals_of(BASELINES, 0.0)
 
 
 def test_the_difference_is_reproduced_minus_paper() -> None:
@@ -212,16 +228,30 @@ def test_a_run_depends_on_the_settings_of_its_own_method_alone(project: Path) ->
     before, name = written(), begun(read_plan(project), "scratch", project).spec.name
     profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
     profiles["paper"]["ewc"]["strength"] = 3.0
-    profiles["cpu"]["base_width"] = 0.5  # `smoke` says another
+    profiles["small"]["base_width"] = 0.5  # `smoke` says another
     edit(project, {"profiles": profiles})
     after = written()
     assert [method for method in before if before[method] != after[method]] == ["ewc"]
     assert begun(read_plan(project), "scratch", project).spec.name == name
 
 
+def test_a_run_may_have_settings_of_its_own(project: Path) -> None:
+    own = {"pick_train": {"epochs": 5, "picks": {"kind": "random", "share": 0.5}}}
+    item = {"method": "packnet", "goal": None, "variant": "random picks", "settings": own}
+    edit(project, {"runs": {"plain": {"method": "packnet"}, "varied": item}})
+    plan = read_plan(project)
+    plain, varied = begun(plan, "plain", project), begun(plan, "varied", project)
+    assert varied.spec.settings.pick_train.picks.model_dump() == own["pick_train"]["picks"]
+    assert varied.spec.settings.pick_train.epochs == 5
+    assert plain.spec.settings.pick_train.epochs == 6
+    assert plain.spec.name != varied.spec.name
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"runs": {"cpg": {"method": "cpg", "settings": {"seeds": "shared"}}}}, ["runs > cpg", "variant"]),
+        ({"runs": {"cpg": {"method": "cpg", "variant": "longer"}}}, ["runs > cpg", "variant"]),
         ({"profile": "smok"}, ["smok", "did you mean 'smoke'"]),
         ({"runs": {"cpg": {"method": "cpg", "gaol": "avg"}}}, ["runs > cpg > gaol", "goal"]),
         ({"runs": {"cpg": {"method": "cpg", "goal": "average"}}}, ["runs > cpg > goal", "average"]),
