@@ -51,7 +51,7 @@ def flow_runs(pages: Services) -> dict[str, str]:
     """The id of a finished flow run for each method; each run is named `seen-METHOD`."""
     asked = {"sequence": "digits-5", "goal": 0.6, "overrides": [*TINY, *GROWS]}
     started = {
-        method: pages.start(**asked, method=method, tasks=tasks, run=f"seen-{method}")
+        method: pages.start(**asked, tasks=tasks, method=method, run=f"seen-{method}")
         for method, tasks in TASKS.items()
     }
     for flow_run in started.values():
