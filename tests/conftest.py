@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from getpass import getuser
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from core import tiny
+from filelock import FileLock
 from PIL import Image
 from tiny_results import tiny_results
 
@@ -69,17 +74,38 @@ def new_run(tmp_path: Path) -> Callable[..., Run]:
 
 
 @pytest.fixture(scope="session")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this session that all its workers see: what takes long is made there once, under a lock."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def learned(shared_folder: Path) -> Callable[..., Run]:
     """The same, learned; once a session for each way to ask. Only to be read: damage a `damageable` one."""
     known: dict[str, Run] = {}
 
     def learn(**how: Any) -> Run:  # noqa: ANN401  (handed on to tiny.spec)
         key = repr(sorted(how.items()))
         if key not in known:
-            known[key] = tiny.learn(tmp_path_factory.mktemp("learned"), tiny.spec(**how))
+            root = shared_folder / "learned" / sha256(key.encode()).hexdigest()
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{root}.lock"):
+                known[key] = tiny.learn(root, tiny.spec(**how))
         return known[key]
 
     return learn
+
+
+@pytest.fixture(scope="session")
+def prefect_database(shared_folder: Path) -> Path:
+    """A database with Prefect's tables, which take seconds to make, for servers to begin with a copy of."""
+    home = shared_folder / "prefect"
+    with FileLock(f"{home}.lock"):
+        if not home.exists():
+            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            subprocess.run(command, env={**os.environ, "PREFECT_HOME": str(home)}, check=True, capture_output=True)
+    return home / "prefect.db"
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from .window import Window
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
-METHODS = ("cpg", "packnet")
+TASKS = {"cpg": "1-3", "packnet": "1"}
+"""What each method learns: the pages of Prefect are looked at for the first, those of MLflow compare both."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -35,17 +36,24 @@ def browser() -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="package")
-def pages(browser: BrowserContext, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:  # noqa: ARG001
-    """The servers; none is started where there is no browser to look at them."""
-    with services(tmp_path_factory.mktemp("services")) as started:
+def pages(
+    browser: BrowserContext,  # noqa: ARG001  (no server is started where there is no browser to look at it)
+    tmp_path_factory: pytest.TempPathFactory,
+    prefect_database: Path,
+) -> Iterator[Services]:
+    """The servers."""
+    with services(tmp_path_factory.mktemp("services"), prefect_database) as started:
         yield started
 
 
 @pytest.fixture(scope="package")
 def flow_runs(pages: Services) -> dict[str, str]:
     """The id of a finished flow run for each method; each run is named `seen-METHOD`."""
-    asked = {"sequence": "digits-5", "tasks": "1-3", "goal": 0.6, "overrides": [*TINY, *GROWS]}
-    started = {method: pages.start(**asked, method=method, run=f"seen-{method}") for method in METHODS}
+    asked = {"sequence": "digits-5", "goal": 0.6, "overrides": [*TINY, *GROWS]}
+    started = {
+        method: pages.start(**asked, tasks=tasks, method=method, run=f"seen-{method}")
+        for method, tasks in TASKS.items()
+    }
     for flow_run in started.values():
         pages.finish(flow_run)
     return started

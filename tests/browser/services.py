@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -51,7 +52,7 @@ class Services:
 
 
 @contextmanager
-def services(folder: Path) -> Iterator[Services]:
+def services(folder: Path, prefect_database: Path) -> Iterator[Services]:
     """Everything started as the README says, on free ports, for as long as the block lasts."""
     prefect, mlflow = (f"http://127.0.0.1:{port}" for port in free_ports(2))
     environment = {
@@ -72,6 +73,8 @@ def services(folder: Path) -> Iterator[Services]:
         "workers": 1,
     }
     options = [str(word) for name, value in tracking.items() for word in (f"--{name}", value)]
+    (folder / "prefect").mkdir()
+    shutil.copy(prefect_database, folder / "prefect")
     with ExitStack() as stack:
 
         def start(*words: str) -> Callable[[], bool]:

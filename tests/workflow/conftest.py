@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copy
 
 import pytest
 from core.tiny import ROOT
@@ -33,7 +34,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(environment: Path) -> Iterator[None]:
+def prefect_server(environment: Path, prefect_database: Path) -> Iterator[None]:
+    (environment / ".prefect").mkdir(exist_ok=True)
+    copy(prefect_database, environment / ".prefect")
     with server(environment / ".prefect") as wait:
         wait()
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -112,7 +113,7 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Site]:
     """`prefect server start`, `make deploy` and `prefect worker start`, with their files in a temporary folder."""
     root, port = tmp_path_factory.mktemp("site"), free_port()
     env = {
@@ -125,6 +126,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
     found = Site(root, env)
+    (root / "home").mkdir()
+    shutil.copy(prefect_database, root / "home")
     with running(BIN / "prefect", "server", "start", env=env):
         until(lambda: answers(port))
         command = ["make", "-o", ".venv/ready", "deploy"]
