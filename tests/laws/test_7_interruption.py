@@ -33,7 +33,8 @@ def test_stopped_every_few_batches(
 def test_stopped_before_every_single_batch_of_a_run_that_grows_and_retrains(
     learned: Callable[..., Run], new_run: Callable[..., Run]
 ) -> None:
-    short = ("grow.max_x=1.5", "pick_train.epochs=2", "pick_train.score_freeze_epoch=1", "prune.targets=[0.5]")
+    rest = ("pick_train.score_freeze_epoch=1", "prune.targets=[0.5]", "batch_size=48")
+    short = ("grow.max_x=1.5", "pick_train.epochs=2", *rest)
     how = {"overrides": (*GROWS, *short), **TWO_TASKS}
     run = new_run(**how)
     assert attempts(run, batches=1) > 50

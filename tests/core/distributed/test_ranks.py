@@ -37,7 +37,8 @@ from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Silent
 from cpg_core.training.score_rules import adam_scores
 
-TWO = {"tasks": "1-2", "overrides": ("compute.processes=2",)}
+SHORT = ("pick_train.epochs=2", "pick_train.score_freeze_epoch=1", "prune.targets=[0.5]", "retrain.epochs=1")
+TWO = {"tasks": "1-2", "overrides": (*SHORT, "compute.processes=2")}
 BATCH = 31  # images: one rank has one more than the other
 EPOCH = 9  # batches
 SIGNALS = ("SigPnd", "ShdPnd", "SigBlk")
@@ -159,7 +160,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_whole_task_comes_out_as_with_one_process(unbroken: Run, learned: Callable[..., Run]) -> None:
-    together, alone = figures(unbroken), figures(learned(tasks="1-2"))
+    together, alone = figures(unbroken), figures(learned(tasks="1-2", overrides=SHORT))
     assert agree(together[:1], alone[:1])
     assert structure(together) == structure(alone)
     assert all(finding.ok for finding in audit(unbroken))
@@ -204,7 +205,7 @@ def kill_the_other() -> bool:
 def test_stopped_and_a_rank_killed_it_goes_on_to_the_same_bytes(tmp_path: Path, unbroken: Run) -> None:
     run = begin(tmp_path, spec(**TWO))
     with pytest.raises(Interrupted):
-        learn_sequence(run, At(EPOCH * 7 + 4, interrupt_all))
+        learn_sequence(run, At(EPOCH * 4 + 4, interrupt_all))
     assert run.frozen() == 1
     assert [path.name for path in run.task_work(2).rglob("at-*.json")] == ["at-0000-000004.json"]
     with pytest.raises(CpgError, match=r"process 1 .*ended \(exit code -9.*same command again"):

@@ -172,7 +172,7 @@ def test_threads_are_divided_never_oversubscribed() -> None:
 
 
 def test_a_run_keeps_the_threads_that_it_began_with(tmp_path: Path) -> None:
-    alike = tuple(item for item in TINY if not item.startswith("compute.threads"))
+    alike = (*(item for item in TINY if not item.startswith("compute.threads")), "batch_size=128")
     wanted = Comparison("digits-5", ("packnet",), goals=(0.6,), tasks="1-2", overrides=alike)
     (request,) = requests(wanted)
     begun_with_two = replace(request, overrides=(*alike, "compute.threads=2"))

@@ -23,14 +23,15 @@ OF_OTHERS = ("torchvision/mobilenet_v3_small", "torchvision/densenet121", "torch
 FILES = {
     "vgg16_bn": "task.onnx",
     "resnet18_32": "task.onnx",
-    "efficientnet_lite0": "task.onnx",
     "torchvision/mobilenet_v3_small": "task.onnx",
+    "efficientnet_lite0": "task.pt2",
     "resnet18": "task.pt2",
-    "resnet34": "task.pt2",
     "resnet50": "task.pt2",
     "sphereface20": "task.pt2",
 }
-"""Those that have the operations of another, in the format that takes less time; digits_cnn: `test_export.py`."""
+"""Those that have the operations of another, in the format that takes less time; digits_cnn: `test_export.py`.
+
+ResNet-34 has the blocks of ResNet-18, and EfficientNet-Lite0 the operations of MobileNetV3."""
 
 
 def pixels(shape: tuple[int, ...]) -> Tensor:
