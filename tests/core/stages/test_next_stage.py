@@ -74,10 +74,10 @@ CASES = {
         "missed gate dropped",
         overrides=("prune.share=0.3", "grow.max_x=1.0"),
     ),
-    "the least sparsity is more than the share": Case(
+    "what is reserved is more than the share": Case(
         "pick_train check<1 prune@0.4<1 retrain<3 freeze<3",
         "met met dropped",
-        overrides=("prune.share=0.3", "prune.min_sparsity=0.4"),
+        overrides=("prune.share=0.3", "grow.reserve_x=0.4"),
     ),
     "any number of misses is allowed": Case(
         "pick_train check<1 prune@0.2<1 prune@0.4<3 prune@0.6<4 retrain<1 freeze<1",
