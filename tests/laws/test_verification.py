@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from cpg_core.data.spec import TaskSpec
 from cpg_core.recall.audit import audit
+from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.recall import evaluate
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.step import TrainStep
 from laws.stopping import attempts
 from laws.test_4_evaluation import TestSplitRead, decide_blindly
@@ -50,6 +53,22 @@ def test_no_later_task_changes_a_bit_of_an_embedding(tmp_path: Path, tasks: list
     assert witness.forgotten() == set()
     assert all(finding.ok for finding in audit(run))
     assert [evaluate(run, record.name) for record in run.records()] == [r.test_accuracy for r in run.records()]
+
+
+@pytest.mark.parametrize(("task", "left"), [("faces", "who"), ("who", "faces")])
+def test_where_one_of_them_is_erased_the_other_is_recalled_to_the_bit(
+    tmp_path: Path, learned_faces: Run, task: str, left: str
+) -> None:
+    shutil.copytree(learned_faces.root, tmp_path, dirs_exist_ok=True)
+    run = open_run(tmp_path, learned_faces.spec.name)
+    index = [record.name for record in run.records()].index(left) + 1
+    before, points = run.record(index), run.roc(index)
+    after = carry_out(plan(run, task))
+    (record,) = after.records()
+    assert (record.name, record.probe_sha256, record.figures) == (left, before.probe_sha256, before.figures)
+    assert after.roc(1) == points
+    assert all(finding.ok for finding in audit(after))
+    assert evaluate(after, left) == before.test_accuracy
 
 
 def test_a_method_that_forgets_fails_the_same_check(tmp_path: Path, tasks: list[TaskSpec]) -> None:

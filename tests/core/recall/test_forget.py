@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from core.tiny import FORGETTING, GROWS, ROOT, bits, frozen_bytes
+from cpg_core.config.store import Store
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of
 from cpg_core.recall.audit import audit
+from cpg_core.recall.convert import convert
 from cpg_core.recall.copies import runs_with_task
 from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.handover import Handover
@@ -105,6 +107,22 @@ def test_rounded_weights_that_are_handed_over_keep_their_bits(damageable: Callab
     stored = [record.stored and record.stored.values for record in after.records()]
     assert stored == ["int8", "float32"]
     assert all(finding.ok for finding in audit(after))
+
+
+@pytest.mark.parametrize(("values", "left"), [("int8", ["int8", "float32"]), ("bfloat16", ["bfloat16"] * 2)])
+def test_a_task_of_a_converted_run_is_forgotten_there_alone(
+    damageable: Callable[..., Run], values: str, left: list[str]
+) -> None:
+    run = damageable()
+    convert(run, "small", Store.model_validate({"values": values, "private": "bfloat16", "masks": "entropy"}))
+    small, first = open_run(run.root, "small"), frozen_bytes(run)
+    before = answers(small)
+    after = forget(small, "two-three")
+    assert answers(after) == others(before, "two-three")
+    assert [record.stored and record.stored.values for record in after.records()] == left
+    assert all(finding.ok for finding in audit(after))
+    assert [evaluate(after, record.name) for record in after.records()] == [r.test_accuracy for r in after.records()]
+    assert (frozen_bytes(run), runs_with_task(run, 2)) == (first, [])
 
 
 def test_the_only_task_is_forgotten_and_others_may_be_added(damageable: Callable[..., Run]) -> None:
