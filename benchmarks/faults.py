@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 from faults_damage import damage
+from faults_export import killed_exporting
 from faults_forget import killed_forgetting
 from faults_kills import Tally, campaign
 from faults_other import changed, data, full_disk, signals, two_at_once
@@ -42,6 +43,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "changed": (changed,),
     "damage": (damage,),
     "forget": (killed_forgetting,),
+    "export": (killed_exporting,),
     "disk": (full_disk,),
     "data": (data,),
     "servers": (prefect_away, mlflow_away, mlflow_database),

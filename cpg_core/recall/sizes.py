@@ -24,6 +24,8 @@ KIND_OF_GROUP = {
     "head": "head",
 }
 PRIVATE_KINDS = tuple(KIND_OF_GROUP[group] for group in ("norm", "bias", "head"))
+VALUE_KINDS = (KIND_OF_GROUP["value"],)
+MASK_KINDS = tuple(KIND_OF_GROUP[group] for group in ("where", "pick"))
 REST = "rest"
 """Header of the file, shapes, probe logits, codec."""
 KINDS = (*dict.fromkeys(KIND_OF_GROUP.values()), REST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -92,7 +93,15 @@ def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
 
 
 def write_by(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file by a function that is given a place aside; where it raises, nothing is left of it."""
+    """Write a file by a function that is given a place aside; where it raises, nothing is left of it.
+
+    What processes that were killed have left of this file is removed first: nothing else sweeps its folder.
+    """
+    with disk_errors(path):
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            process = leftover.name.removeprefix(f".{path.name}.").removesuffix(".part")
+            if process.isdecimal() and not _runs(int(process)):
+                leftover.unlink(missing_ok=True)
     _replace(path, write, sync=True)
 
 
@@ -122,6 +131,17 @@ def sweep(folder: Path) -> None:
         for pattern in LEFTOVERS:
             for leftover in folder.rglob(pattern):
                 leftover.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _canonical(content: dict[str, Any]) -> str:

@@ -2,9 +2,15 @@
 
 The effective weight is M W with one M = [score > threshold] for all older weights W of a unit, so the straight-through
 gradient of its score is the sum of dL/d(effective weight) W over them.
+
+Batch norm undoes the scale of a filter, so behind it that sum is 0 where all of a filter is older. What leaving such a
+unit out takes away is its output, as a dead channel has no shift: of y = gamma x + beta with M as a gate behind it the
+gradient is sum of dL/dy y = gamma dL/dgamma + beta dL/dbeta (the gate of Molchanov et al., 2019), and so with a bias.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -31,13 +37,27 @@ class ChannelPicks:
         self.score = torch.full(units.pool.shape, rule.init, device=units.pool.device)
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(self.score), torch.zeros_like(self.score)
 
-    def gradient(self, values: Layers, grads: Layers) -> Tensor:
-        """The straight-through gradient of each score, from older `values` and the gradients of effective weights."""
+    def gradient(self, values: Layers, grads: Layers, affine: Layers) -> Tensor:
+        """The straight-through gradient of each score.
+
+        Args:
+            values: by shared layer, of the older weights.
+            grads: of the effective weights.
+            affine: by private tensor of `Units.affine`, each entry times its gradient.
+        """
         each = {
             name: torch.where(self._positions[name], grad * values[name], 0.0).flatten(1).sum(dim=1)
             for name, grad in grads.items()
         }
-        return self._units.total(each)
+        of_outputs = torch.zeros_like(self.score)
+        for name, units in self._units.affine.items():
+            of_outputs.index_add_(0, units, affine[name])
+        return self._units.total(each) + of_outputs.masked_fill(self._own, 0.0)
+
+    @property
+    def affine(self) -> Iterable[str]:
+        """Names of the private tensors that `gradient` needs."""
+        return self._units.affine
 
     def move(self, gradient: Tensor, hyper: Tensor) -> Tensor:
         """Move the scores, and tell which units are picked, bool `[units]`.

@@ -114,6 +114,7 @@ class TaskOptimizer:
             name: self._slot(parameter, encode_fixed(trainable[name], fixed_values[name]))
             for name, parameter in shared_parameters(network).items()
         }
+        self._affine = {} if channels is None else {name: network.get_parameter(name) for name in channels.affine}
         shared = {id(slot.parameter) for slot in self.slots.values()}
         self._device = next(network.parameters()).device
         self._hyper = torch.zeros(len(self._weight_rates(0.0)), device=self._device)
@@ -157,9 +158,9 @@ class TaskOptimizer:
     @torch.no_grad()
     def update(self) -> None:
         """Move by the rates that were set, from the gradients of the backward pass, which are dropped."""
+        straight = self._channel_gradient()
         self._private.step()
         self._private.zero_grad()
-        straight = self._channel_gradient()
         for slot in self.slots.values():
             grad = slot.parameter.grad
             if grad is None:
@@ -184,7 +185,9 @@ class TaskOptimizer:
             return None
         slots = {name: slot for name, slot in self.slots.items() if slot.parameter.grad is not None}
         fixed = {name: _shaped(slot, slot.fixed_values) for name, slot in slots.items()}
-        return self._channels.gradient(fixed, {name: cast(Tensor, slot.parameter.grad) for name, slot in slots.items()})
+        grads = {name: cast(Tensor, slot.parameter.grad) for name, slot in slots.items()}
+        affine = {name: entry * cast(Tensor, entry.grad) for name, entry in self._affine.items()}
+        return self._channels.gradient(fixed, grads, affine)
 
     def _weight_rates(self, lr: float) -> list[float]:
         if self.config.kind == "sgd":

@@ -57,6 +57,25 @@ def learn(key: Key, root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> 
 
 
 @app.command()
+def convert(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="One of `conversions` in the plan.")],
+    root: options.Root = HERE,
+    plan_file: PlanFile = PARAMS,
+) -> None:
+    """Store a finished run of the tables otherwise, judge it anew, and write its result."""
+    from flows.console.terminal import reading_bar
+    from flows.reproduce.conversions import converted
+    from flows.reproduce.plan import read_plan, write_result
+    from flows.versioning.sync import choose_version
+
+    plan = read_plan(root, plan_file)
+    with reading_bar() as bar:
+        run = converted(plan, key, root, lambda done, total: bar(key, done, total))
+    choose_version(root)(run, lambda note: typer.echo(f"note: {note}", err=True))
+    typer.echo(f"wrote {write_result(plan, key, run, root)}")
+
+
+@app.command()
 def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Compute the goals from the baselines: a file each for avg, max and top."""
     from flows.reproduce.goals import goals_of
@@ -72,8 +91,9 @@ def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the tables and figures from the results that are there."""
     from flows.reproduce.claims_by_task import claims_of
+    from flows.reproduce.conversions import pairs
     from flows.reproduce.frames import PUBLISHED, frames
-    from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.plan import read_conversions, read_plan, read_results
     from flows.reproduce.report.bytes_by_task import bytes_by_task
     from flows.reproduce.report.drawing import save_png, styled
     from flows.reproduce.report.figures import accuracy_and_size, figure_2
@@ -83,8 +103,9 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
     plan = read_plan(root, plan_file)
     results = read_results(plan, root)
+    stored = list(pairs(plan, results, read_conversions(plan, root)).values())
     folder = root / plan.folder
-    for name, frame in frames(plan, results, root).items():
+    for name, frame in frames(plan, results, root, stored).items():
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
         _write(folder / f"{name}.md", _markdown(as_text(frame)))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
@@ -92,7 +113,7 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     rows = as_in_the_profile(results)
     with styled():
         save_png(figure_2(rows), folder / "figure2.png")
-        sizes = accuracy_and_size(rows, published_models(root / PUBLISHED, rows))
+        sizes = accuracy_and_size(rows, published_models(root / PUBLISHED, rows), stored)
         save_png(sizes, folder / "accuracy_and_size.png")
         if (by_task := bytes_by_task(rows)) is not None:
             save_png(by_task, folder / "bytes_by_task.png")
@@ -101,18 +122,21 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 @app.command()
 def report(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the report, one HTML file that shows it all."""
+    from flows.reproduce.conversions import pairs
     from flows.reproduce.frames import PUBLISHED, frames
-    from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.plan import read_conversions, read_plan, read_results
     from flows.reproduce.report.page import page
     from flows.reproduce.sizes import published_models
 
     plan = read_plan(root, plan_file)
     results = read_results(plan, root)
+    stored = list(pairs(plan, results, read_conversions(plan, root)).values())
     findings = root / FINDINGS / f"{plan.profile}.md"
     text = findings.read_text() if findings.exists() else ""
     published = published_models(root / PUBLISHED, results)
     name = "index" if plan_file == PARAMS else plan.profile
-    _write(root / REPORT / f"{name}.html", page(plan, results, frames(plan, results, root), text, published))
+    tables = frames(plan, results, root, stored)
+    _write(root / REPORT / f"{name}.html", page(plan, results, tables, text, published, stored))
 
 
 def _markdown(frame: pd.DataFrame) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,6 +14,7 @@ from cpg_core.config.method_settings import settings_of
 from cpg_core.config.profiles import methods_named, overrides_of
 from cpg_core.config.schema import Strict, check, read_mapping
 from cpg_core.config.settings import load_settings
+from cpg_core.config.store import Store
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
@@ -25,6 +27,8 @@ from flows.request import SequenceRequest, definitions, resolve
 from flows.versioning.dvc_pointers import begin_here
 
 PARAMS = "params.yaml"
+CONVERSIONS = "conversions"
+SECTIONS = ("baselines", "runs", CONVERSIONS)
 
 
 class Item(Strict):
@@ -52,6 +56,12 @@ class Item(Strict):
         return self
 
 
+class Conversion(Store):
+    """A run of the tables stored otherwise, as `cpg convert` does it; `run` is its name in the plan."""
+
+    run: str
+
+
 class Plan(Strict):
     """What a plan says of the tables, for the profile that it names.
 
@@ -61,6 +71,7 @@ class Plan(Strict):
         top_margin: how far goal `top` lies above the best of the independent and the fine-tuned models.
         baselines: the runs that the goals come from.
         runs: the runs that have those goals.
+        conversions: of those runs, stored otherwise.
     """
 
     profile: str
@@ -68,6 +79,7 @@ class Plan(Strict):
     top_margin: float
     baselines: dict[str, Item]
     runs: dict[str, Item]
+    conversions: dict[str, Conversion] = Field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -86,9 +98,20 @@ class Plan(Strict):
                 return items[key], name
         raise unknown("run of the tables", key, [*self.baselines, *self.runs])
 
+    def conversion(self, key: str) -> Conversion:
+        """A conversion.
+
+        Raises:
+            CpgError: the plan has none of that name.
+        """
+        if key not in self.conversions:
+            raise unknown("conversion of the tables", key, self.conversions)
+        return self.conversions[key]
+
     def file(self, key: str) -> Path:
-        """Where the result of a run is written, below the root."""
-        return self.folder / self.item(key)[1] / f"{key}.json"
+        """Where the result of a run or conversion is written, below the root."""
+        folder = CONVERSIONS if key in self.conversions else self.item(key)[1]
+        return self.folder / folder / f"{key}.json"
 
 
 def read_plan(root: Path, file: Path = Path(PARAMS)) -> Plan:
@@ -108,12 +131,12 @@ def read_plan(root: Path, file: Path = Path(PARAMS)) -> Plan:
     if profile not in sequences:
         raise unknown("profile", str(profile), sequences)
     own = _mapping(path, _mapping(path, reproduce, "plans"), str(profile))
-    if set(own) - {"baselines", "runs"}:
-        raise CpgError(f"{path}: reproduce.plans.{profile}: expected `baselines` and `runs`, found {sorted(own)}")
+    if set(own) - set(SECTIONS):
+        raise CpgError(f"{path}: reproduce.plans.{profile}: expected {', '.join(SECTIONS)}; found {sorted(own)}")
     wanted: dict[str, Any] = {}
-    for name in ("baselines", "runs"):
+    for name in SECTIONS:
         differing = _mapping(path, own, name)
-        common = values.get(name)
+        common = values.get(name, {} if name == CONVERSIONS else None)
         wanted[name] = {**common, **differing} if isinstance(common, dict) else common
     top_margin = reproduce.get("top_margin")
     content = {"profile": profile, "sequence": sequences[profile], "top_margin": top_margin, **wanted}
@@ -177,17 +200,31 @@ def write_settings(plan: Plan, root: Path) -> list[Path]:
 
 
 def write_result(plan: Plan, key: str, run: Run, root: Path) -> Path:
-    """Write what the tables need of a finished run, and return where."""
+    """Write what the tables need of a finished run or conversion, and return where."""
     path = root / plan.file(key)
-    write_json(path, result_of(run, plan.item(key)[0].variant).model_dump(mode="json"))
+    learned = plan.conversions[key].run if key in plan.conversions else key
+    write_json(path, result_of(run, plan.item(learned)[0].variant).model_dump(mode="json"))
     return path
 
 
 def read_results(plan: Plan, root: Path) -> dict[str, RunResult]:
-    """The results that are there, by their names.
+    """The results of runs that are there, by their names.
 
     Raises:
         Damaged: a file is not what was written.
     """
-    files = {key: root / plan.file(key) for key in (*plan.baselines, *plan.runs)}
+    return _read(plan, (*plan.baselines, *plan.runs), root)
+
+
+def read_conversions(plan: Plan, root: Path) -> dict[str, RunResult]:
+    """The results of conversions that are there, by their names.
+
+    Raises:
+        Damaged: a file is not what was written.
+    """
+    return _read(plan, plan.conversions, root)
+
+
+def _read(plan: Plan, keys: Iterable[str], root: Path) -> dict[str, RunResult]:
+    files = {key: root / plan.file(key) for key in keys}
     return {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}

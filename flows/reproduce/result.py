@@ -8,11 +8,16 @@ import numpy as np
 from pydantic import Field
 
 from cpg_core.config.schema import Strict
+from cpg_core.config.store import Store
 from cpg_core.recall import weight_usage as sharing
 from cpg_core.recall.metrics import matrix, summary
-from cpg_core.recall.sizes import PRIVATE_KINDS, kinds_of
+from cpg_core.recall.sizes import MASK_KINDS, PRIVATE_KINDS, VALUE_KINDS, kinds_of
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run
+
+AS_PUBLISHED = Store(values="float32", private="float32", masks="zlib")
+"""Exact, in the first format; how results of before there was a choice were stored."""
+BYTES = {"private_bytes": PRIVATE_KINDS, "value_bytes": VALUE_KINDS, "mask_bytes": MASK_KINDS}
 
 
 class StageResult(Strict):
@@ -37,6 +42,7 @@ class TaskResult(Strict):
         changed_by: how many later tasks changed a bit of its logits.
         picked: share of all earlier tasks' weights that it uses; `picked_of`: of each earlier task's.
         private_bytes: of batch norm, biases and head; None in results of before it was counted.
+        value_bytes: of the weights that it owns, likewise; `mask_bytes`: of where these lie, and of its picks.
         figures: what else its record tells of the test split, such as the standard deviation over folds of pairs.
         roc: points of the curve of false and true accepts of a task that is tested on pairs, in [0, 1].
         agreement: its accuracies are agreement with a pretrained network, of whose own images there are none.
@@ -55,6 +61,8 @@ class TaskResult(Strict):
     picked_of: tuple[float, ...]
     delta_bytes: int
     private_bytes: int | None = None
+    value_bytes: int | None = None
+    mask_bytes: int | None = None
     figures: dict[str, float] = Field(default_factory=dict, exclude_if=lambda figures: not figures)
     roc: tuple[tuple[float, float], ...] = Field(default=(), exclude_if=lambda points: not points)
     agreement: bool = Field(default=False, exclude_if=lambda agreement: not agreement)
@@ -70,6 +78,7 @@ class RunResult(Strict):
         owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
             not stand side by side in one network.
         summary: the figures of `cpg_core.recall.metrics.summary`.
+        store: how its tasks are stored.
     """
 
     run: str
@@ -86,6 +95,7 @@ class RunResult(Strict):
     matrix: tuple[tuple[float, ...], ...]
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
+    store: Store = Field(default=AS_PUBLISHED, exclude_if=lambda store: store == AS_PUBLISHED)
 
 
 def averages(runs: Iterable[RunResult]) -> list[float]:
@@ -132,6 +142,7 @@ def result_of(run: Run, variant: str = "") -> RunResult:
         matrix=tuple(tuple(accuracies.iloc[row, : row + 1].tolist()) for row in range(len(records))),
         owned={name: tuple(counts) for name, counts in sharing.owned(run).items()},
         summary=summary(run),
+        store=spec.settings.store,
     )
 
 
@@ -152,6 +163,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         for stage in record.stages
     )
     kinds = kinds_of(run.delta(record.index, record))
+    bytes_of = {kind: sum(kinds[name] for name in names) for kind, names in BYTES.items()}
     return TaskResult(
         name=record.name,
         goal=record.goal,
@@ -165,7 +177,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
         picked=record.picked,
         picked_of=tuple(sharing.picked(run, record.index)),
         delta_bytes=record.delta_bytes,
-        private_bytes=sum(kinds[kind] for kind in PRIVATE_KINDS),
+        **bytes_of,
         figures=record.figures,
         roc=tuple(run.roc(record.index)),
         agreement=run.spec.tasks[record.index - 1].source.imitates,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ from cpg_core.data.spec import load_sequence
 from cpg_core.methods import find
 from cpg_core.model.network import shared_shapes
 from cpg_core.recall.metrics import MEGABYTE
+from flows.reproduce.conversions import Converted
 from flows.reproduce.plan import PARAMS, Plan
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, averages
+from flows.reproduce.stored_sizes import Network, stored_rows
 from flows.reproduce.tables import PAPER_SEQUENCE, beside_published
 from flows.request import definitions
 
@@ -30,6 +32,7 @@ class Published:
 
 
 BITS_A_WEIGHT = 32
+ONE_NETWORK = "VGG16-BN"
 GOALS = ("avg", "max", "top")
 MODELS = {
     "Scratch": ("scratch", "Individual Models"),
@@ -41,12 +44,12 @@ MODELS = {
 """For a row of Table 2: our name of the method, and the row of Table 3 that has its size."""
 
 
-def base_weights(plan: Plan, root: Path) -> int:
-    """Shared weights of the base network of a plan's profile."""
+def base_network(plan: Plan, root: Path, width: float | None = None) -> Network:
+    """The network of a plan's profile at budget x1, or the same at another width."""
     home = definitions(root)
     backbone = load_sequence(plan.sequence, home / "data").backbone
-    width = load_settings(home / PARAMS, plan.profile).base_width
-    return sum(shape.numel() for shape in shared_shapes(backbone, width).values())
+    width = load_settings(home / PARAMS, plan.profile).base_width if width is None else width
+    return Network(sum(shape.numel() for shape in shared_shapes(backbone, width).values()), width)
 
 
 def counted_mb(result: RunResult, base: int) -> float:
@@ -83,30 +86,58 @@ def published_models(published: Path, results: Mapping[str, RunResult]) -> list[
     return [Published(method, float(size[row]), float(accuracy[name])) for name, (method, row) in MODELS.items()]
 
 
-def table_3(results: Mapping[str, RunResult], published: Path, base: int) -> pd.DataFrame:
+def one_network_mb(results: Iterable[RunResult]) -> float | None:
+    """MB of one network in float32 on disk: the mean over those of independent models; None where none was learned."""
+    sizes = [task.delta_bytes for result in results if result.method == "scratch" for task in result.tasks]
+    return float(np.mean(sizes)) / MEGABYTE if sizes else None
+
+
+def table_3(
+    results: Mapping[str, RunResult],
+    published: Path,
+    base: Network,
+    stored: Iterable[Converted] = (),
+    full: Network | None = None,
+) -> pd.DataFrame:
     """Table 3: a row a model and source; `mb` as the paper counts, `mb_on_disk` of all the files that recall needs.
+
+    `networks` is either, on disk where there is such a figure, over that of ONE network in float32 of the same source.
 
     Args:
         results: all results of a profile.
         published: the folder with the paper's tables.
-        base: shared weights of the base network.
+        base: the network at budget x1.
+        stored: runs that were stored otherwise.
+        full: the network of the published width.
     """
+    one = one_network_mb(results.values())
+    base = replace(base, mb_on_disk=one)
     rows: list[dict[str, object]] = []
     if scratch := [result for result in results.values() if result.method == "scratch"]:
-        one = float(np.mean([task.delta_bytes for result in scratch for task in result.tasks])) / MEGABYTE
-        base_network = "VGG16-BN" if scratch[0].sequence == PAPER_SEQUENCE else "one model"
-        rows.append(_row(base_network, base * BITS_A_WEIGHT / 8 / MEGABYTE, one))
+        name = ONE_NETWORK if scratch[0].sequence == PAPER_SEQUENCE else "one model"
+        rows.append({"method": name, "source": "reproduced", **_sizes(base.mb, one, base)})
         rows.append(_mean("Individual Models", scratch, base))
     for goal in GOALS:
         if chosen := [r for r in results.values() if (r.method, r.goal, r.ordering) == ("cpg", goal, "0")]:
             rows.append(_mean(f"CPG {goal}", chosen, base))
-    return beside_published(rows, results, published / "table3.csv")
+    rows += stored_rows(stored, base, full or base)
+    frame = beside_published(rows, results, published / "table3.csv")
+    if "paper" in set(frame.get("source", ())):
+        paper = frame["source"] == "paper"
+        network = frame.loc[paper & (frame["method"] == ONE_NETWORK), "mb"].item()
+        frame.loc[paper, "networks"] = (frame.loc[paper, "mb"] / network).round(2)
+    return frame
 
 
-def _mean(method: str, chosen: list[RunResult], base: int) -> dict[str, object]:
-    counted = [counted_mb(result, base) for result in chosen]
-    return _row(method, float(np.mean(counted)), float(np.mean([r.summary["model_mb"] for r in chosen])))
+def _mean(method: str, chosen: list[RunResult], base: Network) -> dict[str, object]:
+    counted = float(np.mean([counted_mb(result, base.weights) for result in chosen]))
+    on_disk = float(np.mean([r.summary["model_mb"] for r in chosen]))
+    average = round(float(np.mean(averages(chosen))), 1)
+    sizes = _sizes(counted, on_disk, base)
+    return {"method": method, "source": "reproduced", **sizes, "average": average, "n": len(chosen)}
 
 
-def _row(method: str, counted: float, on_disk: float) -> dict[str, object]:
-    return {"method": method, "source": "reproduced", "mb": round(counted, 2), "mb_on_disk": round(on_disk, 2)}
+def _sizes(counted: float, on_disk: float | None, base: Network) -> dict[str, float | None]:
+    one = base.mb_on_disk
+    networks = None if one is None or on_disk is None else round(on_disk / one, 2)
+    return {"mb": round(counted, 2), "mb_on_disk": None if on_disk is None else round(on_disk, 2), "networks": networks}

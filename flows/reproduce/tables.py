@@ -113,7 +113,7 @@ def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for _, pair in frame.groupby("method", sort=False):
         parts.append(pair)
-        if len(pair) == 2:
+        if sorted(pair["source"]) == ["paper", "reproduced"]:
             numbers = pair.set_index("source").drop(columns=["method", "sd", "n"], errors="ignore").astype(float)
             difference = (numbers.loc["reproduced"] - numbers.loc["paper"]).round(2)
             parts.append(pd.DataFrame([{"method": pair["method"].iloc[0], "source": "difference", **difference}]))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cpg_core import backbones
 from cpg_core.errors import CpgError
@@ -40,6 +41,8 @@ class Units:
         pool: int64 `[units]`; layers with a unit in common are pruned together, as one pool of units.
         removable: bool `[units]`; others are used by an operation that may do anything with them, and stay.
         products: what each layer computes for an image.
+        affine: by private tensor the unit of each entry, int64, of biases and of batch norm's weights: what scales and
+            shifts a channel.
     """
 
     outputs: Layers
@@ -47,6 +50,7 @@ class Units:
     pool: Tensor
     removable: Tensor
     products: tuple[Products, ...]
+    affine: Layers = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pool)
@@ -60,6 +64,7 @@ class Units:
             self.pool.to(device),
             self.removable.to(device),
             self.products,
+            {name: units.to(device) for name, units in self.affine.items()},
         )
 
     def total(self, of_outputs: Layers) -> Tensor:
@@ -149,7 +154,13 @@ def _units(whole: nn.Sequential, flow: Flow, places: dict[str, int]) -> Units:
         for kind in OF_A_DEAD_CHANNEL
         if layer.name != "head" and isinstance(getattr(layer.module, kind, None), Tensor)
     }
-    return Units(outputs, private, _pools(outputs, count), torch.cat(removable), tuple(products))
+    affine = {
+        f"{layer.name}.{kind}": layer.outputs.groups
+        for layer in flow.layers
+        for kind in (("weight", "bias") if isinstance(layer.module, _BatchNorm) else ("bias",))
+        if layer.name != "head" and isinstance(getattr(layer.module, kind, None), Tensor)
+    }
+    return Units(outputs, private, _pools(outputs, count), torch.cat(removable), tuple(products), affine)
 
 
 def _pools(outputs: Layers, count: int) -> Tensor:

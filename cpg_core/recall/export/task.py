@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -89,22 +88,20 @@ def export(run: Run, task: str, path: Path, progress: Progress = silent) -> Expo
     def cost(made: PlainNetwork, file: Path) -> Cost:
         return Cost(*counted(made, shape), file.stat().st_size, milliseconds(form.load(file), shape))
 
-    before: Cost | None = None
-    if narrow is not dense:
-        with TemporaryDirectory(prefix="cpg-") as folder:
-            whole = Path(folder) / f"dense{path.suffix}"
-            form.write(dense, shape, output, metadata, whole)
-            before = cost(dense, whole)
+    costs: list[Cost] = []
     found: list[Checked] = []
 
     def write(aside: Path) -> None:
+        if narrow is not dense:
+            form.write(dense, shape, output, metadata, aside)
+            costs.append(cost(dense, aside))
         form.write(narrow, shape, output, metadata, aside)
+        costs.append(cost(narrow, aside))
         found.append(checked(form.load(aside), run, record, reference, progress))
         _require(found[0], path)
 
     write_by(path, write)
-    after = cost(narrow, path)
-    return Exported(task, path, before or after, after, found[0])
+    return Exported(task, path, costs[0], costs[-1], found[0])
 
 
 def metadata_of(run: Run, record: TaskRecord, output: str) -> dict[str, str]:

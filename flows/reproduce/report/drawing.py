@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import AS_PUBLISHED, RunResult
 
 WIDTH_IN = 3.6
 """Of a figure in inches: 346 pixels of a page, so that it is not made smaller on a phone."""
@@ -35,6 +35,7 @@ LOOKS = {
 }
 """A name and a colour a method."""
 MARKS = {"avg": "o", "max": "s", "top": "^"}
+STORED_MARKS = {"float32": "<", "bfloat16": "v", "int8": "*"}
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cpg",
@@ -64,15 +65,19 @@ class Look:
 
 
 def look(result: RunResult) -> Look:
-    """A run's look: its method's, told apart by goal and ordering where there are several; seeds look alike."""
+    """A run's look: its method's, told apart by goal, ordering and how it is stored; seeds look alike."""
     name, colour = LOOKS.get(result.method, (result.method, "#000000"))
     parts = [name]
     if result.method == "cpg":
         parts.append(result.goal)
     if result.ordering != "0":
         parts.append(f"ord. {result.ordering}")
+    if result.store != AS_PUBLISHED:
+        parts.append(f"in {result.store.values}")
     dash = "-" if result.ordering == "0" else ":"
     mark = MARKS.get(result.goal, "o") if result.ordering == "0" else "x" if result.ordering == "1" else "+"
+    if result.store != AS_PUBLISHED:
+        mark = STORED_MARKS[result.store.values]
     return Look(" ".join(parts), colour, mark, dash if result.goal != "max" else "--")
 
 

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from cpg_core.methods import find
+from flows.reproduce.conversions import Converted
 from flows.reproduce.report.drawing import LOOKS, Look, figure, look
 from flows.reproduce.result import RunResult, averages, first_seeds
-from flows.reproduce.sizes import Published
+from flows.reproduce.sizes import Published, one_network_mb
 
 FOLLOWED = (1, 5, 10, 15)
 """The tasks that Figure 2 follows, as far as the sequence has them."""
@@ -45,13 +46,20 @@ def figure_2(results: Mapping[str, RunResult]) -> Figure:
     return drawn
 
 
-def accuracy_and_size(results: Mapping[str, RunResult], published: Sequence[Published] = ()) -> Figure:
-    """Average test accuracy against the bytes that recall needs: a point a run, the paper's own points hollow."""
+def accuracy_and_size(
+    results: Mapping[str, RunResult], published: Sequence[Published] = (), stored: Sequence[Converted] = ()
+) -> Figure:
+    """Average test accuracy against the bytes that recall needs: a point a run, the paper's own points hollow.
+
+    Runs that were stored otherwise stand beside what they were made from; a line marks the bytes of one network.
+    """
     drawn = figure(4.6)
     panel = drawn.subplots()
     alike: dict[Look, list[RunResult]] = {}
-    for result in results.values():
+    for result in (*results.values(), *(one.after for one in stored)):
         alike.setdefault(look(result), []).append(result)
+    if (network := one_network_mb(results.values())) is not None:
+        panel.axvline(network, color="#404040", linewidth=1.0, linestyle=":", label="one network in float32")
     for seen, runs in alike.items():
         sizes = [run.summary["model_mb"] for run in runs]
         label = f"{seen.label}, {len(runs[0].tasks)} tasks"

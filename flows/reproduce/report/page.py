@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from flows.reproduce.claims import Claim
 from flows.reproduce.claims_by_task import claims_of
+from flows.reproduce.conversions import Converted
 from flows.reproduce.plan import Plan
 from flows.reproduce.report.bytes_by_task import bytes_by_task
 from flows.reproduce.report.choices import by_goal, by_ordering
@@ -66,6 +67,7 @@ def page(
     tables: Mapping[str, pd.DataFrame],
     findings: str,
     published: Sequence[Published] = (),
+    stored: Sequence[Converted] = (),
 ) -> str:
     """The report as HTML; it asks no other file and no network for anything.
 
@@ -75,6 +77,7 @@ def page(
         tables: by the names of `TABLE_TITLES`.
         findings: Markdown; what was found out about these results by hand, or nothing.
         published: the paper's own models.
+        stored: runs that were stored otherwise.
     """
     asked = claims_of(results)
     loader = FileSystemLoader(Path(__file__).parent)
@@ -87,13 +90,16 @@ def page(
         claims=asked,
         findings=Markup(MarkdownIt("commonmark").enable("table").render(findings)),
         tables={TABLE_TITLES[name]: _html(frame) for name, frame in tables.items()},
-        sections=[section for section in sections(results, asked, published) if section.pictures],
+        sections=[section for section in sections(results, asked, published, stored) if section.pictures],
     )
 
 
 @styled()
 def sections(
-    results: Mapping[str, RunResult], asked: Sequence[Claim] = (), published: Sequence[Published] = ()
+    results: Mapping[str, RunResult],
+    asked: Sequence[Claim] = (),
+    published: Sequence[Published] = (),
+    stored: Sequence[Converted] = (),
 ) -> list[Section]:
     """All figures. One whose results are not there is left out.
 
@@ -101,6 +107,7 @@ def sections(
         results: all results of a profile.
         asked: the claims about them.
         published: the paper's own models, to stand beside them.
+        stored: runs that were stored otherwise, likewise.
     """
     results = as_in_the_profile(results)
     if not results:
@@ -116,7 +123,7 @@ def sections(
             "Accuracy and size",
             "What it costs to remember all tasks: average accuracy against everything that recalling them needs, as "
             "bytes on disk. Up and to the left is better.",
-            _pictures([(accuracy_and_size(results, published), "average accuracy against model size")]),
+            _pictures([(accuracy_and_size(results, published, stored), "average accuracy against model size")]),
         ),
         Section(
             "What each task adds",

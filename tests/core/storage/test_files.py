@@ -23,6 +23,22 @@ def full_disk(*_arguments: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_what_a_killed_writer_left_of_the_same_file_goes_with_the_next_one(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = tmp_path / f".x.onnx.{ended.pid}.part"
+    stay = (
+        f".x.onnx.{os.getppid()}.part",
+        f".y.onnx.{ended.pid}.part",
+        f".x.onnx.old.{ended.pid}.part",
+        ".x.onnx.part",
+    )
+    for name in (gone.name, *stay):
+        (tmp_path / name).touch()
+    files.write_by(tmp_path / "x.onnx", lambda aside: aside.write_text("whole") and None)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", *stay}
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     found = read_tensors(tmp_path / "x", write_tensors(tmp_path / "x", TENSORS))
     assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)

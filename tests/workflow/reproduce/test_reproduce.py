@@ -19,6 +19,7 @@ from flows.reproduce.goals import goals_of
 from flows.reproduce.plan import Plan, begun, read_plan, read_results, write_result, write_settings
 from flows.reproduce.result import RunResult, TaskResult, result_of
 from flows.reproduce.sizes import table_3
+from flows.reproduce.stored_sizes import Network
 from flows.reproduce.tables import TABLES, comparison, table, with_differences
 from flows.versioning.prepare import manifest
 
@@ -143,7 +144,7 @@ def test_sizes_counted_as_the_paper_counts_come_near_the_papers() -> None:
     tasks = (grown.tasks[0], *(task.model_copy(update={"budget_x": 1.5}) for task in grown.tasks[1:]))
     results = {"top": grown.model_copy(update={"tasks": tasks}), "scratch": made("scratch", [0.5] * 20)}
     results["scratch"].summary["expansion_x"] = 20.0
-    frame = table_3(results, PUBLISHED, base)
+    frame = table_3(results, PUBLISHED, Network(base, width=1.0))
     for method, slack in (("VGG16-BN", 0.01), ("Individual Models", 0.01), ("CPG top", 0.02)):
         assert row(frame, method)["mb"] == pytest.approx(row(frame, method, "paper")["mb"], rel=slack)
     assert row(frame, "Individual Models")["mb_on_disk"] == 0.0  # what the summary says
