@@ -34,10 +34,18 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(environment: Path, prefect_database: Path) -> Iterator[None]:
-    (environment / ".prefect").mkdir(exist_ok=True)
-    copy(prefect_database, environment / ".prefect")
-    with server(environment / ".prefect") as wait:
+def prefect_home(environment: Path, prefect_database: Path) -> Path:
+    """Prefect's folder, with the tables that a server would take seconds to make."""
+    home = environment / ".prefect"
+    if not (home / "prefect.db").exists():
+        home.mkdir(exist_ok=True)
+        copy(prefect_database, home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_home: Path) -> Iterator[None]:
+    with server(prefect_home) as wait:
         wait()
         yield
 

@@ -49,6 +49,6 @@ def test_a_broken_resume_is_seen(start: Starter, tmp_path: Path, broken: str) ->
     assert callable(getattr(resolve_name(owner), function)), "else each attempt would end by another error"
     code = f"from pkgutil import resolve_name; setattr(resolve_name({owner!r}), {function!r}, lambda *_: None)"
     broken_start = replace(start, code=code)
-    tally = campaign(broken_start, None, tmp_path, kills=8, seed=5, kinds=in_the_middle, clock_share=0)
+    tally = campaign(broken_start, None, tmp_path, kills=4, seed=5, kinds=in_the_middle, clock_share=0)
     seen = tally.differences if broken == "momentum is not resumed" else tally.lost
     assert seen.total() > 0

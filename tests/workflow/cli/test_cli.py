@@ -107,6 +107,7 @@ def test_audit_fails_on_a_damaged_file(copied: Run) -> None:
 
 
 @pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("prefect_home")
 def test_stopped_by_ctrl_c_it_says_how_to_go_on(tmp_path: Path, unbroken: Run) -> None:
     words = [*arguments(tiny_request("pick_train.epochs=3"), tmp_path), "--no-track"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

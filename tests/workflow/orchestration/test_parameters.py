@@ -22,12 +22,14 @@ from workflow.asking import arguments, parameters, tiny_request
 from workflow.listeners import silently
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def schema(prefect_server: None) -> dict[str, Any]:  # noqa: ARG001  (first: Prefect reads its settings on import)
     """As `prefect deploy` records it."""
     from flows.orchestration.sequence import sequence_flow
 
-    return sequence_flow().parameters.model_dump()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return sequence_flow().parameters.model_dump()
 
 
 def test_every_field_has_its_help(schema: dict[str, Any]) -> None:

@@ -62,11 +62,11 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_it_ends_with_a_parent_that_is_killed(environment: Path, tmp_path: Path) -> None:
+def test_it_ends_with_a_parent_that_is_killed(prefect_home: Path, tmp_path: Path) -> None:
     variables = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)],
-        env={**variables, "PREFECT_HOME": str(environment / ".prefect"), "PYTHONPATH": str(ROOT)},
+        env={**variables, "PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

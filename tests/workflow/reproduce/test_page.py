@@ -64,8 +64,9 @@ def test_it_asks_for_nothing_beside_itself(html: str) -> None:
     assert "<script" not in html
 
 
-def test_two_reports_of_the_same_results_are_the_same(results: dict[str, RunResult], html: str) -> None:
-    assert made(results) == html
+def test_two_reports_of_the_same_results_are_the_same(results: dict[str, RunResult]) -> None:
+    few = {key: results[key] for key in ("scratch", "cpg-avg", "cpg-max")}
+    assert made(few) == made(few)
 
 
 def test_tables_and_claims_are_those_of_the_results(html: str, results: dict[str, RunResult]) -> None:
