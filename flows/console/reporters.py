@@ -52,7 +52,7 @@ class Lines(Silent):
         goal = f"goal {record.goal:.4g} {'met' if record.goal_met else 'MISSED'} with {record.accuracy:.4g}"
         self._write(
             f"== {place} {record.name}: test accuracy {record.test_accuracy:.4g}, {goal}, "
-            f"budget x{record.budget_x}, sparsity {record.sparsity:.2f}, {record.delta_bytes:,} bytes"
+            f"budget x{round(record.budget_x, 3)}, sparsity {record.sparsity:.2f}, {record.delta_bytes:,} bytes"
         )
 
     def note(self, message: str) -> None:

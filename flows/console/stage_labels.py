@@ -16,9 +16,9 @@ def stage_label(task: str, stage: Request | StageRecord, before: StageRecord | N
     """
     match stage.stage:
         case "pick_train":
-            return f"pick-train {task} x{stage.budget_x}"
+            return f"pick-train {task} x{round(stage.budget_x, 3)}"
         case "grow":
-            return f"grow {task} x{before.budget_x} -> x{stage.budget_x}" if before else f"grow {task}"
+            return f"grow {task}" + (f" x{round(before.budget_x, 3)} -> x{round(stage.budget_x, 3)}" if before else "")
         case "prune":
             return f"prune {task} to {stage.target:g}"
         case _:

@@ -40,7 +40,7 @@ def sequence_artifacts(run: Run) -> None:
 def _stage(stage: StageRecord, goal_split: str) -> dict[str, Any]:
     row = {
         "stage": stage.stage.replace("_", "-"),
-        "budget x": stage.budget_x,
+        "budget x": round(stage.budget_x, 3),
         "target": stage.target,
         f"{goal_split} %": _percent(stage.accuracy),
         "train %": _percent(stage.train_accuracy),

@@ -71,17 +71,19 @@ def test_a_network_without_its_own_images_has_its_agreement_in_a_row_of_its_own(
     ]
 
 
+def of(result: RunResult, sequence: str, method: str, **accuracies: float) -> RunResult:
+    """A run of that sequence whose tasks have these accuracies."""
+    made = [result.tasks[0].model_copy(update={"name": n, "final_accuracy": a}) for n, a in accuracies.items()]
+    fields = {"tasks": tuple(made), "method": method, "goal": "avg", "ordering": "0", "sequence": sequence}
+    return result.model_copy(update=fields)
+
+
 def test_what_is_said_of_photos_is_about_the_tasks_that_count(result: RunResult) -> None:
     """Worked out by hand: of four that count CPG is at or above fine-tuned on three; birds do not count."""
 
-    def run(method: str, *accuracies: float) -> RunResult:
-        names = ("birds", "cars", "flowers", "art", "sketch")
-        made = [
-            result.tasks[0].model_copy(update={"name": n, "final_accuracy": a})
-            for n, a in zip(names, accuracies, strict=True)
-        ]
-        fields = {"tasks": tuple(made), "method": method, "goal": "avg", "ordering": "0", "sequence": "finegrained-6"}
-        return result.model_copy(update=fields)
+    def run(method: str, birds: float, cars: float, flowers: float, art: float, sketch: float) -> RunResult:
+        tasks = {"birds": birds, "cars": cars, "flowers": flowers, "art": art, "sketch": sketch}
+        return of(result, "finegrained-6", method, **tasks)
 
     results = {
         "finetune": run("finetune", 0.9, 0.5, 0.5, 0.5, 0.5),
@@ -93,6 +95,29 @@ def test_what_is_said_of_photos_is_about_the_tasks_that_count(result: RunResult)
     assert packnet.difference is not None and packnet.difference.mean == pytest.approx(10.0)
     results["cpg"] = run("cpg", 0.9, 0.5, 0.5, 0.4, 0.4)
     assert claims_of(results)[0].verdict == "does not hold"
+
+
+def test_what_is_said_of_faces_is_how_far_below_the_fine_tuned_each_task_is(result: RunResult) -> None:
+    """Worked out by hand: verification may be 3 points below, the others 1.5; one task must be above."""
+    fine = of(result, "faces-4", "finetune", verification=0.8, gender=0.9, expression=0.6, age=0.5)
+
+    def said(*accuracies: float) -> list[tuple[str, str]]:
+        tasks = dict(zip(("verification", "gender", "expression", "age"), accuracies, strict=True))
+        near, above, _ = claims_of({"finetune": fine, "cpg": of(result, "faces-4", "cpg", **tasks)})
+        return [(claim.verdict, claim.figures) for claim in (near, above)]
+
+    assert said(0.77, 0.885, 0.61, 0.49) == [
+        ("holds", "verification -3.0, gender -1.5, expression +1.0, age -1.0"),
+        ("holds", "on expression"),
+    ]
+    assert said(0.8, 0.884, 0.6, 0.5) == [
+        ("does not hold", "verification +0.0, gender -1.6, expression +0.0, age +0.0"),
+        ("does not hold", "on none"),
+    ]
+
+
+def has_settings(sequence: str) -> bool:
+    return any("settings" in task for task in yaml.safe_load((ROOT / f"data/{sequence}.yaml").read_text())["tasks"])
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "experiments").glob("*/plan.yaml")))
@@ -107,6 +132,10 @@ def test_the_pipeline_of_an_experiment_makes_the_tables_of_its_sequence(name: st
     assert all(stage["cmd"].endswith(f" --plan {home}/plan.yaml") and stage["wdir"] == "../.." for stage in stages)
     learned = {item.method for item in (*plan.baselines.values(), *plan.runs.values())}
     assert not layout or set(layout.methods) <= learned
+    sequences = yaml.safe_load((ROOT / home / "plan.yaml").read_text())["reproduce"]["sequences"].values()
+    own = {f"data/{each}.yaml" for each in sequences if has_settings(each)}
+    for stage in ("baselines", "runs"):  # `data.json` says nothing of a task's own settings
+        assert own <= set(pipeline["stages"][stage]["do"]["deps"])
 
 
 def test_the_size_of_table_6_counts_mask_bits_as_the_paper_does(result: RunResult) -> None:
