@@ -79,10 +79,10 @@ def convert(
 def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     """Compute the goals from the baselines: a file each for avg, max and top."""
     from flows.reproduce.goals import goals_of
-    from flows.reproduce.plan import read_plan, read_results
+    from flows.reproduce.plan import read_baselines, read_plan
 
     plan = read_plan(root, plan_file)
-    for name, found in goals_of(read_results(plan, root), plan.top_margin).items():
+    for name, found in goals_of(read_baselines(plan, root), plan.top_margin).items():
         path = root / plan.folder / "goals" / f"{name}.json"
         _write(path, json.dumps({task: round(goal, 6) for task, goal in found.items()}, indent=1) + "\n")
 

@@ -216,6 +216,15 @@ def read_results(plan: Plan, root: Path) -> dict[str, RunResult]:
     return _read(plan, (*plan.baselines, *plan.runs), root)
 
 
+def read_baselines(plan: Plan, root: Path) -> dict[str, RunResult]:
+    """The results that goals come from, as far as they are there, by their names.
+
+    Raises:
+        Damaged: a file is not what was written.
+    """
+    return _read(plan, plan.baselines, root)
+
+
 def read_conversions(plan: Plan, root: Path) -> dict[str, RunResult]:
     """The results of conversions that are there, by their names.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.tiny import ROOT
-from waiting import HANG, until
+from waiting import HANG, ask, until
 
 
 @dataclass(frozen=True)
@@ -125,14 +124,6 @@ def answers(url: str) -> bool:
             return bool(reply.status == 200)
     except OSError:
         return False
-
-
-def ask(url: str, content: dict[str, Any] | None = None) -> Any:  # noqa: ANN401  (whatever is answered)
-    """What an API answers to a GET, or to a POST of JSON."""
-    body = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=HANG) as reply:
-        return json.load(reply)
 
 
 def free_ports(count: int) -> list[int]:

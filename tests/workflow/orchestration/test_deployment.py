@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -14,13 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 from uuid import UUID
 
 import pytest
 from core.tiny import ROOT, frozen_bytes
-from waiting import HANG, until
+from waiting import ask, until
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
@@ -47,20 +44,7 @@ class Site:
         return done.stdout + done.stderr
 
     def api(self, path: str, **body: Any) -> Any:  # noqa: ANN401  (JSON)
-        url, data = f"{self.env['PREFECT_API_URL']}/{path}", json.dumps(body).encode() if body else None
-        answers: list[Any] = []
-
-        def answered() -> bool:
-            try:
-                with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=HANG) as reply:
-                    answers.append(json.load(reply))
-            except HTTPError as error:  # 503: its database is locked just now; Prefect's client asks again too
-                if error.code != 503:
-                    raise
-            return bool(answers)
-
-        until(answered, f"an answer to {path}")
-        return answers[0]
+        return ask(f"{self.env['PREFECT_API_URL']}/{path}", body or None)
 
     def begin(self, **given: Any) -> str:  # noqa: ANN401
         """The id of a new flow run of the deployment."""

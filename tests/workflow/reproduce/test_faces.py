@@ -19,7 +19,7 @@ from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
 from flows.reproduce.frames import frames
 from flows.reproduce.goals import goals_of
-from flows.reproduce.plan import begun, read_plan, read_results, write_result
+from flows.reproduce.plan import begun, read_baselines, read_plan, read_results, write_result
 from flows.request import SequenceRequest, resolve
 from flows.versioning.prepare import manifest
 
@@ -94,7 +94,7 @@ def tables(project: Path) -> dict[str, pd.DataFrame]:
             run = begun(plan, key, project)
             learn_sequence(run, Silent())
             write_result(plan, key, run, project)
-        for name, goals in goals_of(read_results(plan, project), plan.top_margin).items():
+        for name, goals in goals_of(read_baselines(plan, project), plan.top_margin).items():
             file = project / plan.folder / f"goals/{name}.json"
             file.parent.mkdir(exist_ok=True)
             file.write_text(json.dumps(goals))

@@ -16,7 +16,7 @@ from cpg_core.storage.files import read_json
 from cpg_core.storage.run import Run
 from flows.reproduce.frames import frames
 from flows.reproduce.goals import goals_of
-from flows.reproduce.plan import Plan, begun, read_plan, read_results, write_result, write_settings
+from flows.reproduce.plan import Plan, begun, read_baselines, read_plan, read_results, write_result, write_settings
 from flows.reproduce.result import RunResult, TaskResult, result_of
 from flows.reproduce.sizes import table_3
 from flows.reproduce.stored_sizes import Network
@@ -302,6 +302,7 @@ def test_results_are_read_back(project: Path, unbroken: Run) -> None:
     plan = read_plan(project)
     write_result(plan, "cpg-avg", unbroken, project)
     assert read_results(plan, project) == {"cpg-avg": result_of(unbroken)}
+    assert read_baselines(plan, project) == {}  # goals come from baselines alone, whatever was learned to meet them
 
 
 def test_the_manifest_of_a_sequence_changes_with_its_images_alone(project: Path) -> None:
