@@ -101,7 +101,7 @@ def with_weights(backbone: BackboneSpec, settings: Settings, first: TaskSpec) ->
             "normalise: {mean: [...], std: [...]} of its weights; those of ImageNet are mostly "
             f"{{mean: {list(MEAN)}, std: {list(STD)}}}"
         )
-    return checked(backbone, settings.base_width)
+    return checked(backbone, settings.base_width, first)
 
 
 def begun(request: SequenceRequest, root: Path) -> Run:

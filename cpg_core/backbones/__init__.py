@@ -10,8 +10,8 @@ A backbone file defines
   bytes;
 - `GROWABLE = False`, where it has one width alone;
 - `SIZED = True`, where the number of features depends on the size of the images: it is then `build(width, size)`;
-- `HEAD`, the name that its published classifier has in weight files, and `WEIGHTS`, a function to the `Pretrained` by
-  their names: where there are weights that a run can begin from.
+- `HEAD`, the `PublishedHead` that it has in weight files: where a run can begin from a file; and `WEIGHTS`, a function
+  to the `Pretrained` by their names: where it can find some.
 
 What tasks share are the weights of its convolutions and linear layers; all else is private to each task.
 
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.suggestions import unknown
@@ -65,6 +65,42 @@ class Pretrained:
     classes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class PublishedHead:
+    """What a published network ends in, and how weight files name that. Tensors have their names in our head here.
+
+    Attributes:
+        kind: of the tasks that it is the head of.
+        names: in weight files, of each tensor of the head; the first shows whether a file is of this network.
+        rows: the tensors with a row for each class that the network was trained to tell apart.
+        transposed: those that files hold with rows and columns exchanged.
+        from_images: the one that files may leave out, since task 1's images give it; None: there is none.
+        classes: what it tells apart, for people.
+        follows: from what its shapes follow, for people.
+    """
+
+    kind: str
+    names: Mapping[str, str]
+    rows: tuple[str, ...]
+    transposed: tuple[str, ...] = ()
+    from_images: str | None = None
+    classes: str = "classes"
+    follows: str = "the network"
+
+    def count(self, tensors: Mapping[str, Tensor]) -> int | None:
+        """How many classes the tensors of a file tell apart; None: it has none of `rows`."""
+        name = self.rows[0]
+        found = tensors.get(self.names[name])
+        return None if found is None or found.dim() == 0 else found.shape[-1 if name in self.transposed else 0]
+
+
+def linear_head(name: str) -> PublishedHead:
+    """A linear layer of that name, from features to logits."""
+    return PublishedHead(
+        "classification", {"weight": f"{name}.weight", "bias": f"{name}.bias"}, rows=("weight", "bias")
+    )
+
+
 def no_weights() -> Mapping[str, Pretrained]:
     """Of a backbone that is published without."""
     return {}
@@ -79,7 +115,7 @@ class Backbone:
         build: a width to the network with its channel counts times that; of one width: whatever is asked for.
         growable: whether it can be built at any width.
         sized: whether `build` also takes the size of the images; if it is not given, the default one.
-        head: the name of the classifier in weight files; None: there are none.
+        head: in weight files; None: it cannot begin from one.
         weights: the published ones by their names.
     """
 
@@ -88,7 +124,7 @@ class Backbone:
     build: Callable[..., nn.Module]
     growable: bool = True
     sized: bool = False
-    head: str | None = None
+    head: PublishedHead | None = None
     weights: Callable[[], Mapping[str, Pretrained]] = no_weights
 
 

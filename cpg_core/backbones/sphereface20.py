@@ -13,10 +13,21 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from cpg_core.backbones import Input, channels
+from cpg_core.backbones import Input, PublishedHead, channels
 
 INPUT = Input(channels=3, size=112, smallest=16)
 SIZED = True
+HEAD = PublishedHead(
+    "verification",
+    {"weight": "fc5.weight", "bias": "fc5.bias", "identities": "fc6.weight"},
+    rows=("identities",),
+    transposed=("identities",),
+    from_images="identities",
+    classes="identities",
+    follows="the task's `embedding` and the backbone's `size`",
+)
+"""As PyTorch versions of the network have it, https://github.com/clcarwin/sphereface_pytorch: the embedding and the
+angular layer, `[embedding, identities]` there. Many files have the embedding alone, which is all that recall needs."""
 
 STAGES = ((64, 1), (128, 2), (256, 4), (512, 1))
 """Base channels and residual pairs of each stage; every stage halves the image first."""

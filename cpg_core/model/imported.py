@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from cpg_core.backbones import PublishedHead
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
@@ -16,46 +17,59 @@ COUNTER = "num_batches_tracked"
 SHOWN = 4
 
 
-def imported(tensors: Mapping[str, Tensor], network: Network, head: str, where: str) -> Layers:
-    """For each tensor of `network`, by its name there, the one of the file.
+def imported(tensors: Mapping[str, Tensor], network: Network, head: PublishedHead, where: str) -> Layers:
+    """For each tensor of `network`, by its name there, the one of the file; `head.from_images` may be absent.
 
     Args:
         tensors: of the file, by the names that the published network has.
         network: the task's; of its weights only names and shapes are looked at.
-        head: the classifier's name in the file.
+        head: what the published network ends in.
         where: the file, for errors.
 
     Raises:
         CpgError: tensors are missing, surplus or of another shape, each named; or the file has other outputs.
     """
     wanted = network.state_dict()
-    found = {_name_here(name, head): tensor for name, tensor in tensors.items()}
-    outputs = found.get("head.weight")
-    classes = len(wanted["head.weight"]) if "head.weight" in wanted else None
-    if outputs is not None and classes is not None and len(outputs) != classes:
-        raise CpgError(
-            f"{where}: its {head} tells {len(outputs)} classes apart, and task 1 has {classes}; let task 1 be what it "
-            "was trained for: with its own images, or with any images: cpg import"
-        )
-    missing = [name for name in wanted if name not in found and not name.endswith(COUNTER)]
-    surplus = [name for name in found if name not in wanted]
-    other = [name for name in wanted if name in found and found[name].shape != wanted[name].shape]
+    _need_classes(tensors, wanted, head, where)
+    there = {name: _name_there(name, head) for name in wanted}
+    shapes = {there[name]: _shape_there(name, value, head) for name, value in wanted.items()}
+    left_out = {there[name] for name in wanted if name.endswith(COUNTER) or name == f"head.{head.from_images}"}
+    missing = [name for name in shapes if name not in tensors and name not in left_out]
+    other = [name for name, shape in shapes.items() if name in tensors and list(tensors[name].shape) != shape]
     problems = [
-        *_named("missing", [_name_there(name, head) for name in missing]),
-        *_named("not of this network", [_name_there(name, head) for name in surplus]),
+        *_named("missing", missing),
+        *_named("not of this network", [name for name in tensors if name not in shapes]),
         *_named(
-            "of another shape",
-            [
-                f"{_name_there(name, head)} {list(found[name].shape)} instead of {list(wanted[name].shape)}"
-                for name in other
-            ],
+            "of another shape", [f"{name} {list(tensors[name].shape)} instead of {shapes[name]}" for name in other]
         ),
     ]
+    if set(other) & set(head.names.values()):
+        problems[-1] += f"; the shapes of its head follow from {head.follows}"
     if problems:
         raise CpgError("\n".join(f"{where}: {problem}" for problem in problems))
-    return {
-        name: found.get(name, torch.zeros_like(value, device="cpu")).to(value.dtype) for name, value in wanted.items()
-    }
+    found = {}
+    for name, value in wanted.items():
+        tensor = tensors.get(there[name])
+        if tensor is not None:
+            found[name] = (tensor.t().contiguous() if _is_transposed(name, head) else tensor).to(value.dtype)
+        elif name.endswith(COUNTER):
+            found[name] = torch.zeros_like(value, device="cpu")
+    return found
+
+
+def _need_classes(tensors: Mapping[str, Tensor], wanted: Layers, head: PublishedHead, where: str) -> None:
+    outputs = wanted.get(f"head.{head.rows[0]}")
+    count, classes = head.count(tensors), None if outputs is None else len(outputs)
+    if count is None or classes is None or count == classes:
+        return
+    name = head.names[head.rows[0]]
+    cure = "with its own images, or with any images: cpg import"
+    if head.from_images is not None:
+        cure = f"of these {head.classes}; or leave {name} out of the file: the images of task 1 then give it"
+    raise CpgError(
+        f"{where}: its {name.rpartition('.')[0]} tells {count} {head.classes} apart, and task 1 has {classes}; let "
+        f"task 1 be what it was trained for: {cure}"
+    )
 
 
 def _named(what: str, names: Sequence[str]) -> list[str]:
@@ -65,11 +79,14 @@ def _named(what: str, names: Sequence[str]) -> list[str]:
     return [f"{what}: {', '.join(names[:SHOWN])}{more}"]
 
 
-def _name_here(name: str, head: str) -> str:
-    return f"head.{name.removeprefix(f'{head}.')}" if name.startswith(f"{head}.") else f"backbone.{name}"
+def _is_transposed(name: str, head: PublishedHead) -> bool:
+    return name.removeprefix("head.") in head.transposed and name.startswith("head.")
 
 
-def _name_there(name: str, head: str) -> str:
-    if name.startswith("head."):
-        return f"{head}.{name.removeprefix('head.')}"
-    return name.removeprefix("backbone.")
+def _shape_there(name: str, value: Tensor, head: PublishedHead) -> list[int]:
+    return list(value.shape[::-1] if _is_transposed(name, head) else value.shape)
+
+
+def _name_there(name: str, head: PublishedHead) -> str:
+    part, _, inner = name.partition(".")
+    return head.names[inner] if part == "head" else inner

@@ -89,6 +89,7 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
         )
     weights = str(Path(request.weights).expanduser().resolve()) if is_file(request.weights) else request.weights
     spec = BackboneSpec(name=request.backbone, size=request.size, weights=weights)
+    _need_classes_to_imitate(spec)
     require_fit(method, spec, settings)
     spec = checked(spec, settings.base_width)
     mean, std = _normalised(request, spec)
@@ -117,6 +118,21 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
         git_commit=git_commit(home),
     )
     return begin_here(root, made)
+
+
+def _need_classes_to_imitate(spec: BackboneSpec) -> None:
+    """Refuse a network whose published weights answer with no class.
+
+    Raises:
+        CpgError: it is one for another kind of task.
+    """
+    head = backbones.find(spec.name).head
+    if head is not None and head.kind != "classification":
+        raise CpgError(
+            f"cpg import: backbone {spec.name}: its published network does {head.kind}, and has no classes that what "
+            f"is kept could imitate; begin a sequence with it, whose task 1 is that {head.kind}: backbone: {{name: "
+            f"{spec.name}, weights: {spec.weights}}}"
+        )
 
 
 def _pruning(request: ImportRequest) -> dict[str, Any]:

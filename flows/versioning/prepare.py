@@ -104,7 +104,7 @@ def _imitating(sequence: SequenceSpec, definitions: Path, progress: Progress) ->
         return first
     base_width = load_settings(definitions.parent / PARAMS, sequence.profile).base_width
     folder = definitions.parent / ANSWERS
-    return with_answers(first, checked(backbone, base_width), base_width, FIRST_SEED, folder, progress)
+    return with_answers(first, checked(backbone, base_width, first), base_width, FIRST_SEED, folder, progress)
 
 
 def _images(task: TaskSpec, takes: Input, note: Callable[[str], None], progress: Progress) -> dict[str, object]:

@@ -11,7 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torchvision import models
 from torchvision.ops import StochasticDepth
 
-from cpg_core.backbones import Backbone, Input
+from cpg_core.backbones import Backbone, Input, linear_head
 from cpg_core.backbones.parts.imagenet import torchvision_weights
 from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
@@ -42,7 +42,12 @@ def find(name: str) -> Backbone:
     takes = Input(3, newest.transforms().crop_size[0], smallest=newest.meta["min_size"][0])
     weights = partial(torchvision_weights, name)
     return Backbone(
-        f"torchvision/{name}", takes, partial(build, name), growable=False, head=_head_of(name), weights=weights
+        f"torchvision/{name}",
+        takes,
+        partial(build, name),
+        growable=False,
+        head=linear_head(_head_of(name)),
+        weights=weights,
     )
 
 

@@ -64,7 +64,7 @@ def test_the_logits_are_torchvisions_to_the_bit(network: str, tmp_path: Path) ->
     for file in ("theirs.pth", "theirs.safetensors"):
         spec = BackboneSpec(name=network, weights=str(tmp_path / file))
         ours = build(network, 1.0, 10).eval()
-        ours.load_state_dict(network_tensors(spec, 1.0, 10))
+        ours.load_state_dict(network_tensors(spec, 1.0, classes=10))
         with torch.no_grad():
             assert torch.equal(ours.place(torch.device("cpu"), "float32")(images), theirs(images))
 

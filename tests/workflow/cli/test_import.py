@@ -188,6 +188,7 @@ def test_the_answers_are_of_images_in_three_parts(request_of: Callable[..., Run]
         ({"images": ROOT / "cpg_core/errors"}, "no such folder"),
         ({"images": ROOT / "tests/core/config"}, "no images in it"),
         ({"backbone": "resnet19"}, "resnet18"),
+        ({"backbone": "sphereface20"}, "^cpg import: backbone sphereface20: its published network does verification"),
     ],
 )
 def test_a_wrong_request_is_told_and_nothing_is_begun(
