@@ -19,8 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from cpg_core.config.settings import Optimizer
 from cpg_core.machine import deterministic
 from cpg_core.model.network import Network, build, shared_parameters
+from cpg_core.training.compiler import compiles
 from cpg_core.training.evaluation import Evaluator
-from cpg_core.training.optimizer import TaskOptimizer, compiles
+from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.score_rules import adam_scores
 from cpg_core.training.step import TrainStep
 
@@ -42,6 +43,10 @@ class PlainOptimizer:
 
     def set_rates(self, lr: float, score_lr: float = 0.0) -> None:
         """The rate is fixed."""
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Gradients of all parameters."""
+        loss.backward()
 
     def update(self) -> None:
         """Move."""

@@ -16,9 +16,10 @@ from cpg_core.stages.channels import channel_picks, units_of, whole_channels
 from cpg_core.stages.context import Outcome, Place, TaskContext
 from cpg_core.stages.request import Request
 from cpg_core.storage.records import Epoch
+from cpg_core.training.compiler import compiles
 from cpg_core.training.dead_channels import ResetDead
 from cpg_core.training.loop import Plan, decide_accuracy, diverged, train
-from cpg_core.training.optimizer import TaskOptimizer, compiles
+from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.score_rules import score_rule_of
 
 

@@ -1,4 +1,7 @@
-"""Whether `torch.compile` works here: found out by compiling, since a compiler may be there and be broken."""
+"""How the optimizer's passes run: through `torch.compile`, or eagerly in pieces.
+
+Whether it works here is found out by compiling, since a compiler may be there and be broken.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,14 @@ import functools
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from cpg_core.training.update_rules import adam, picks_pass, sgd, weights_pass
+from cpg_core.errors import CpgError
+from cpg_core.training.update_rules import Rule, adam, picks_pass, sgd, weights_pass
 
+COMPILE_FROM = 1_000_000
+EAGER_CHUNK = 1 << 16
+"""Weights a trip in the eager pass: small enough for its temporaries to stay in the processor's cache."""
 WEIGHTS = 8
 
 
@@ -20,7 +28,7 @@ def compile_error(device: str) -> str | None:
     will do: under some instruction sets a doubling compiles and these passes do not.
     """
 
-    def values(count: int = WEIGHTS) -> torch.Tensor:
+    def values(count: int = WEIGHTS) -> Tensor:
         return torch.zeros(count, device=device)
 
     kernels: list[Callable[..., None]] = [weights_pass, picks_pass]
@@ -32,3 +40,34 @@ def compile_error(device: str) -> str | None:
         said = str(error).strip().splitlines() or [""]
         return f"{type(error).__name__}: {said[0][:200]}"
     return None
+
+
+def compiles(choice: str, device: torch.device, shared_weights: int) -> bool:
+    """Whether the pass is compiled: as told, or by size where `torch.compile` works.
+
+    Raises:
+        CpgError: it is told to be, and `torch.compile` does not work.
+    """
+    if choice == "never" or (choice == "auto" and shared_weights < COMPILE_FROM):
+        return False
+    why = compile_error(device.type)
+    if why is not None and choice == "always":
+        raise CpgError(f"compute.compile is always, and torch.compile does not work here: {why}; give auto or never")
+    return why is None
+
+
+def runner(kernel: Callable[..., None], compiled: bool) -> Callable[..., None]:
+    """The pass as one compiled kernel for every layer size, or eagerly in chunks that fit the cache."""
+    if compiled:
+        return torch.compile(kernel, dynamic=True, fullgraph=True)
+
+    def in_chunks(rule: Rule, value: Tensor, *args: object) -> None:
+        if value.is_cuda or len(value) <= EAGER_CHUNK:
+            kernel(rule, value, *args)
+            return
+        for start in range(0, len(value), EAGER_CHUNK):
+            piece = slice(start, start + EAGER_CHUNK)
+            rest = (arg[piece] if isinstance(arg, Tensor) and len(arg) == len(value) else arg for arg in args)
+            kernel(rule, value[piece], *rest)
+
+    return in_chunks

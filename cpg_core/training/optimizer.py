@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cpg_core.config.settings import Optimizer
-from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, shared_parameters
 from cpg_core.training.channel_picks import ChannelPicks
-from cpg_core.training.compiler import compile_error
+from cpg_core.training.compiler import runner
 from cpg_core.training.score_rules import ScoreRule
 from cpg_core.training.update_rules import (
     BETA2,
@@ -28,10 +26,6 @@ from cpg_core.training.update_rules import (
     sgd,
     weights_pass,
 )
-
-COMPILE_FROM = 1_000_000
-EAGER_CHUNK = 1 << 16
-"""Weights a trip in the eager pass: small enough for its temporaries to stay in the processor's cache."""
 
 
 @dataclass
@@ -65,25 +59,11 @@ def flat(tensor: Tensor) -> Tensor:
     return alike.set_(tensor.untyped_storage(), tensor.storage_offset(), (tensor.numel(),), (1,))
 
 
-def compiles(choice: str, device: torch.device, shared_weights: int) -> bool:
-    """Whether the pass is compiled: as told, or by size where `torch.compile` works.
-
-    Raises:
-        CpgError: it is told to be, and `torch.compile` does not work.
-    """
-    if choice == "never" or (choice == "auto" and shared_weights < COMPILE_FROM):
-        return False
-    why = compile_error(device.type)
-    if why is not None and choice == "always":
-        raise CpgError(f"compute.compile is always, and torch.compile does not work here: {why}; give auto or never")
-    return why is None
-
-
 class TaskOptimizer:
     """Trains what a task may change, and keeps what it must not.
 
     A step is `set_rates`, which sends numbers to the device, and `update`, which reads nothing but static tensors
-    there: so it can be captured once and replayed. `step` does both.
+    there: so it can be captured once and replayed. `step` does both. Between them, `backward` may move layers already.
 
     Args:
         network: its shared parameters hold the effective weights, and keep holding them after every step.
@@ -120,8 +100,8 @@ class TaskOptimizer:
         self._hyper = torch.zeros(len(self._weight_rates(0.0)), device=self._device)
         self._score_hyper = torch.zeros(len(self._score_rates(0.0)), device=self._device)
         self._private = _private_optimizer([p for p in network.parameters() if id(p) not in shared], config)
-        self._weights = _runner(weights_pass, compiled)
-        self._picks = _runner(picks_pass, compiled)
+        self._weights = runner(weights_pass, compiled)
+        self._picks = runner(picks_pass, compiled)
 
     @property
     def learns_picks(self) -> bool:
@@ -155,6 +135,25 @@ class TaskOptimizer:
         for group in self._private.param_groups:
             group["lr"] = self._hyper[0] if self._device.type == "cuda" else lr
 
+    def backward(self, loss: Tensor) -> None:
+        """The backward pass, in which a shared layer moves as soon as its gradient is complete; `update` does the rest.
+
+        So one of these gradients lives at a time. Whatever reads a layer's weight in a backward pass adds to its
+        gradient too, so all of that is done by then. Scores of whole channels need every gradient: they wait.
+        """
+        moving = self.slots.values() if self._channels is None else []
+        hooks = [
+            slot.parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                lambda _, slot=slot: self._move(slot)
+            )
+            for slot in moving
+        ]
+        try:
+            torch.autograd.backward(loss)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     @torch.no_grad()
     def update(self) -> None:
         """Move by the rates that were set, from the gradients of the backward pass, which are dropped."""
@@ -162,22 +161,26 @@ class TaskOptimizer:
         self._private.step()
         self._private.zero_grad()
         for slot in self.slots.values():
-            grad = slot.parameter.grad
-            if grad is None:
-                continue
-            slot.parameter.grad = None
-            if grad.stride() != slot.parameter.stride():
-                grad = torch.empty_like(slot.parameter).copy_(grad)
-            if slot.score is None or self._scores is None:
-                buffers = (slot.fixed_values, slot.exp_avg, slot.exp_avg_sq)
-                self._weights(self._rule, slot.value, flat(grad), *buffers, self._hyper)
-            else:
-                scored = (slot.fixed_values, slot.score, slot.exp_avg, slot.exp_avg_sq)
-                rates = self._hyper, self._score_hyper
-                self._picks(self._rule, slot.value, flat(grad), *scored, *rates, self._scores.move)
+            self._move(slot)
         if self._channels is not None and straight is not None:
             picked = self._channels.move(straight, self._score_hyper)
             self._channels.leave_out({name: slot.parameter.data for name, slot in self.slots.items()}, picked)
+
+    @torch.no_grad()
+    def _move(self, slot: Slot) -> None:
+        """Move a layer that has a gradient, and drop the gradient."""
+        grad, slot.parameter.grad = slot.parameter.grad, None
+        if grad is None:
+            return
+        if grad.stride() != slot.parameter.stride():
+            grad = torch.empty_like(slot.parameter).copy_(grad)
+        if slot.score is None or self._scores is None:
+            buffers = (slot.fixed_values, slot.exp_avg, slot.exp_avg_sq)
+            self._weights(self._rule, slot.value, flat(grad), *buffers, self._hyper)
+        else:
+            scored = (slot.fixed_values, slot.score, slot.exp_avg, slot.exp_avg_sq)
+            rates = self._hyper, self._score_hyper
+            self._picks(self._rule, slot.value, flat(grad), *scored, *rates, self._scores.move)
 
     def _channel_gradient(self) -> Tensor | None:
         """Of the scores of whole channels, from the gradients of the backward pass."""
@@ -272,20 +275,3 @@ def _private_optimizer(parameters: list[nn.Parameter], config: Optimizer) -> tor
         return torch.optim.SGD(parameters, lr=0.0, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
     capturable, betas = parameters[0].is_cuda, (config.momentum, BETA2)
     return torch.optim.AdamW(parameters, lr=0.0, betas=betas, weight_decay=0.0, fused=True, capturable=capturable)
-
-
-def _runner(kernel: Callable[..., None], compiled: bool) -> Callable[..., None]:
-    """The pass as one compiled kernel for every layer size, or eagerly in chunks that fit the cache."""
-    if compiled:
-        return torch.compile(kernel, dynamic=True, fullgraph=True)
-
-    def in_chunks(rule: Rule, value: Tensor, *args: object) -> None:
-        if value.is_cuda or len(value) <= EAGER_CHUNK:
-            kernel(rule, value, *args)
-            return
-        for start in range(0, len(value), EAGER_CHUNK):
-            piece = slice(start, start + EAGER_CHUNK)
-            rest = (arg[piece] if isinstance(arg, Tensor) and len(arg) == len(value) else arg for arg in args)
-            kernel(rule, value[piece], *rest)
-
-    return in_chunks

@@ -62,6 +62,8 @@ class TrainStep:
         alone = penalty is no_penalty and teacher is None and ranks is SINGLE_PROCESS
         recordable = self._device.type == "cuda" and alone
         self._full_batch = full_batch if (recordable if static is None else static) else 0
+        # Ranks average gradients once all are there. On a GPU a step is recorded as it was measured there.
+        self._layer_by_layer = ranks is SINGLE_PROCESS and self._device.type == "cpu"
         self._batch: tuple[Tensor, Tensor] | None = None
         self._recorded: tuple[bool, Captured] | None = None
 
@@ -113,7 +115,11 @@ class TrainStep:
         else:
             loss = self._teacher.loss(outputs, images)
         penalty = self._penalty(self._network, images, done)
-        torch.autograd.backward(self._ranks.scale_loss(loss, len(labels), in_batch) + penalty)
+        total = self._ranks.scale_loss(loss, len(labels), in_batch) + penalty
+        if self._layer_by_layer:
+            self._optimizer.backward(total)
+        else:
+            torch.autograd.backward(total)
         self._optimizer.update()
         loss_of_batch, tally_of_batch = self._ranks.all_reduce(
             loss.detach() * len(labels), objective.tally(outputs.detach(), labels)

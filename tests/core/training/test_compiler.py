@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from cpg_core.errors import CpgError
-from cpg_core.training.compiler import compile_error
-from cpg_core.training.optimizer import COMPILE_FROM, compiles
+from cpg_core.training.compiler import COMPILE_FROM, compile_error, compiles
 
 CPU = torch.device("cpu")
 

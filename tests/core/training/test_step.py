@@ -13,9 +13,9 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.training.captured import Captured
 from cpg_core.training.evaluation import Evaluator, accuracy
-from cpg_core.training.optimizer import TaskOptimizer
+from cpg_core.training.optimizer import Slot, TaskOptimizer
 from cpg_core.training.score_rules import adam_scores
-from cpg_core.training.step import TrainStep
+from cpg_core.training.step import Penalty, TrainStep, no_penalty
 
 BATCH, BATCHES = 8, 7
 
@@ -50,11 +50,15 @@ def prune(net: Network, optimizer: TaskOptimizer, done: int) -> None:
 
 
 def learn(
-    kind: str, *, static: bool, hook: Callable[[Network, TaskOptimizer, int], None] = prune
+    kind: str,
+    *,
+    static: bool,
+    hook: Callable[[Network, TaskOptimizer, int], None] = prune,
+    penalty: Penalty = no_penalty,
 ) -> tuple[Layers, object]:
     net = network()
     optimizer = optimizer_of(net, kind)
-    step = TrainStep(net, optimizer, full_batch=BATCH, static=static)
+    step = TrainStep(net, optimizer, penalty, full_batch=BATCH, static=static)
     step.start_sums(0.0, ())
     net.train()
     for done, (images, labels) in enumerate(batches()):
@@ -95,6 +99,29 @@ def test_what_a_recording_would_read_stays_where_it_is(kind: str) -> None:
     now = addresses()
     assert now == {name: before[name] for name in now}
     assert not any(name.endswith("score") for name in now), "frozen picks have no score"
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_layers_that_move_in_the_backward_pass_move_as_after_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a penalty too, whose own backward pass reads the weights that move."""
+    move, alive = TaskOptimizer._move, set[int]()
+
+    def watched(self: TaskOptimizer, slot: Slot) -> None:
+        alive.add(sum(slot.parameter.grad is not None for slot in self.slots.values()))
+        move(self, slot)
+
+    monkeypatch.setattr(TaskOptimizer, "_move", watched)
+    layer_by_layer = learn(kind, static=False, penalty=product_of_weights)
+    assert alive == {0, 1}, "one gradient at a time, and none is left for the update"
+    monkeypatch.setattr(TaskOptimizer, "backward", lambda _self, loss: loss.backward())
+    after = learn(kind, static=False, penalty=product_of_weights)
+    assert max(alive) > 1, "the control"
+    assert bits(layer_by_layer[0]) == bits(after[0])
+    assert layer_by_layer[1] == after[1]
+
+
+def product_of_weights(net: Network, images: Tensor, step: int) -> Tensor:  # noqa: ARG001
+    return torch.stack([value.square().sum() for value in shared_parameters(net).values()]).prod() * 1e-3
 
 
 def test_an_evaluator_on_static_buffers_sees_each_batch_and_the_network_as_it_stands() -> None:
