@@ -74,7 +74,7 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
 
     if "val" in listings:
         everything = np.arange(len(rows))
-        held = HeldOut(everything, everything[:0], "", (f"validated on {listings['val'].where}",))
+        held = HeldOut(everything, everything[:0], "", (_validated_on(spec, listings["val"]),))
     else:
         held = held_out(
             spec.validation, listings["train"], rows, labels, val_fraction, derive(seed, "validation", spec.name)
@@ -95,6 +95,13 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
         parts=parts,
         notes=(*(f"{spec.name}: {line}" for line in held.lines), *spec.source.unused()),
     )
+
+
+def _validated_on(spec: TaskSpec, val: Listing) -> str:
+    """What the accuracies of a task mean whose source has a validation split of its own."""
+    if spec.source.imitates:
+        return "accuracy is the share of images, not trained on, that get the unpruned network's answer"
+    return f"validated on {val.where}"
 
 
 def _without_remarks(split: Split) -> Split:

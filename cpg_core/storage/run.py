@@ -165,9 +165,9 @@ class Run:
         return 1 + names.index(task)
 
     def least(self, task: str) -> float:
-        """The accuracy that meets a task's goal: the goal, less the task's tolerance."""
+        """The accuracy that meets a task's goal, in [0, 1]: the goal, less the task's tolerance."""
         index = self._index(task)
-        return self.spec.goals[task] - self.settings(index).check.tolerance
+        return max(0.0, self.spec.goals[task] - self.settings(index).check.tolerance)
 
     def label(self, index: int) -> str:
         """The folder name of a task: `002-fish`."""

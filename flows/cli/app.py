@@ -170,8 +170,9 @@ def audit(name: options.RunName, root: options.ReadRoot = HERE) -> None:
     from cpg_core.recall.audit import audit as check
 
     findings = check(opened(root, name))
+    width = max([20, *(len(finding.task) for finding in findings)])
     for finding in findings:
-        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<20} {finding.check:<9} {finding.detail}")
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.task:<{width}} {finding.check:<9} {finding.detail}")
     bad = sum(not finding.ok for finding in findings)
     typer.echo(f"{len(findings)} checks, {bad or 'none'} failed")
     if bad:

@@ -97,7 +97,9 @@ def import_network(
     with reading_bar() as bar:
         made = imported(request, root, lambda done, total: bar(backbone, done, total))
     given = {"sequence": backbone, "run": run, "method": method, "profile": request.profile, "seed": seed}
-    end_of_learning(learn("sequence", made, given, root, plain=plain, track=not no_track))
+    unrecorded = learn("sequence", made, given, root, plain=plain, track=not no_track)
+    typer.echo(f"next: cpg add {run} TASK.YAML")
+    end_of_learning(unrecorded)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ import pytest
 from core.tiny import ROOT, frozen_bytes
 from waiting import HANG
 
+from cpg_core.recall.audit import Finding
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.console.signals import ACKNOWLEDGED
@@ -104,6 +105,13 @@ def test_audit_fails_on_a_damaged_file(copied: Run) -> None:
     result = cpg("audit", "tiny", "--root", copied.root)
     assert result.exit_code == 1
     assert "FAIL  001-zero-one" in result.stdout
+
+
+def test_columns_of_an_audit_are_as_wide_as_the_longest_task(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Finding(task, "files", True, "as written") for task in ("001-a", "002-efficientnet_lite0")]
+    monkeypatch.setattr("cpg_core.recall.audit.audit", lambda run: found)  # noqa: ARG005
+    lines = cpg("audit", "tiny", "--root", copied.root).stdout.splitlines()
+    assert len({line.index(" files") for line in lines[:2]}) == 1
 
 
 @pytest.mark.usefixtures("prefect_server")

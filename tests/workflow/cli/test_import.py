@@ -30,6 +30,7 @@ from cpg_core.training.reporter import Silent
 from flows.cli.import_request import ImportRequest, imported
 from flows.reproduce.result import result_of
 from flows.request import SequenceRequest, begun
+from workflow.asking import cpg
 
 WIDTH = 0.05
 OVERRIDES = ("batch_size=16", f"base_width={WIDTH}", "grow.max_x=1.0", "prune.epochs=1", "prune.prune_epochs=1",
@@ -110,6 +111,22 @@ def test_without_images_all_weights_are_kept(request_of: Callable[..., Run]) -> 
     assert [stage.stage for stage in record.stages] == ["import", "check", "freeze"]
     assert (record.test_accuracy, record.sparsity, record.released) == (1.0, 0.0, 0)
     assert all(finding.ok for finding in audit(run))
+
+
+def test_what_its_accuracies_mean_is_told_and_what_comes_next(
+    request_of: Callable[..., Run], weights: Path, tmp_path: Path
+) -> None:
+    run = request_of(overrides=(*OVERRIDES, "check.tolerance=0.01"))
+    assert run.least("resnet18") == 0.0  # it has no goal, which no tolerance takes below nothing
+    assert run.data(1).summary.lines()[1:] == [
+        "resnet18: accuracy is the share of images, not trained on, that get the unpruned network's answer"
+    ]
+    words = [part for override in WITHOUT_TARGETS for part in ("--set", override)]
+    words += ["--size", "32", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--profile", "digits", "--plain"]
+    given = ["import", "resnet18", "--weights", weights, "--keep", "1", "--run", "base", "--no-track", *words]
+    result = cpg(*given, "--root", tmp_path / "root")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.endswith("\nnext: cpg add base TASK.YAML\n")
 
 
 def test_a_share_is_kept_by_whatever_method_or_refused(request_of: Callable[..., Run]) -> None:
