@@ -84,6 +84,8 @@ def matrix(run: Run) -> pd.DataFrame:
 def summary(run: Run) -> dict[str, float]:
     """The figures of a run as it stands; accuracies in [0, 1].
 
+    `average_accuracy` leaves out a pretrained network that was imported without its own images, since its accuracy is
+    agreement with the unpruned one; of a run of that task alone it is this agreement.
     `backward_transfer` is the mean over earlier tasks of final minus freeze accuracy, `forgetting` the mean of best
     minus final (Lopez-Paz and Ranzato, 2017; Chaudhry et al., 2018). `model_mb` is everything that recall needs.
     `seconds` leaves out tasks whose seconds are lost.
@@ -101,7 +103,7 @@ def summary(run: Run) -> dict[str, float]:
     last = records[-1]
     return {
         "tasks": len(records),
-        "average_accuracy": float(final.mean()),
+        "average_accuracy": float(final[_with_labels(run) or list(final.index)].mean()),
         "backward_transfer": float((final - at_freeze)[earlier].mean()) if earlier else 0.0,
         "forgetting": float((accuracies.max() - final)[earlier].mean()) if earlier else 0.0,
         "expansion_x": last.expansion_x,
@@ -110,6 +112,11 @@ def summary(run: Run) -> dict[str, float]:
         "goals_met": sum(record.goal_met for record in records),
         "seconds": sum(seconds(run, record.index) or 0.0 for record in records),
     }
+
+
+def _with_labels(run: Run) -> list[str]:
+    """The frozen tasks whose accuracy is by labels."""
+    return [task.name for task in run.spec.tasks[: run.frozen()] if not task.source.imitates]
 
 
 def _bytes(run: Run, record: TaskRecord) -> int:

@@ -21,6 +21,7 @@ from cpg_core.data.sources.imitation import unlabelled
 from cpg_core.errors import CpgError
 from cpg_core.model.network import build
 from cpg_core.recall.audit import audit
+from cpg_core.recall.metrics import summary
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.import_weights import network_tensors
 from cpg_core.storage.run import Run
@@ -92,6 +93,9 @@ def test_it_is_pruned_to_the_share_judged_by_agreement_and_picked_from(request_o
     learn_sequence(second, Silent())
     assert second.record(2).picked is not None
     assert all(finding.ok for finding in audit(second))
+    agreement, accuracy = (second.record(index).test_accuracy for index in (1, 2))
+    assert agreement != accuracy  # or the next line cannot fail
+    assert (summary(run)["average_accuracy"], summary(second)["average_accuracy"]) == (agreement, accuracy)
 
 
 def test_what_recovers_is_no_worse_than_pruning_alone(request_of: Callable[..., Run], weights: Path) -> None:
