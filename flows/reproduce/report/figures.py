@@ -42,7 +42,7 @@ def figure_2(results: Mapping[str, RunResult]) -> Figure:
     drawn.supxlabel("tasks learned", fontsize=8)
     drawn.supylabel("test accuracy, %", fontsize=8)
     handles, labels = drawn.axes[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    drawn.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     return drawn
 
 

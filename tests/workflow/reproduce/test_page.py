@@ -7,12 +7,14 @@ from base64 import b64decode
 
 import pytest
 from core.tiny import ROOT
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from tiny_results import tiny_plan
 
 from flows.reproduce.claims import claims
 from flows.reproduce.frames import frames
 from flows.reproduce.report.bytes_by_task import bytes_by_task
-from flows.reproduce.report.figures import accuracy_and_size
+from flows.reproduce.report.figures import accuracy_and_size, figure_2
 from flows.reproduce.report.page import page, sections
 from flows.reproduce.report.prune_curves import curve
 from flows.reproduce.report.triangles import accuracy_matrix
@@ -181,3 +183,14 @@ def test_bytes_by_task_are_those_of_the_deltas_as_a_mean_over_seeds(results: dic
     assert list(cpg.get_ydata()) == pytest.approx([task.delta_bytes / 2**20 + 1 for task in first.tasks])
     assert list(drawn.axes[1].lines[1].get_ydata()) == pytest.approx([100 * t.final_accuracy for t in first.tasks])
     assert bytes_by_task({key: result for key, result in results.items() if key != "scratch"}) is None
+
+
+def test_the_legend_of_figure_2_lies_on_no_other_words(results: dict[str, RunResult]) -> None:
+    drawn = figure_2(results)
+    painter = FigureCanvasAgg(drawn)
+    painter.draw()
+    legend = drawn.legends[0].get_window_extent()
+    words = {text.get_text(): text.get_window_extent(painter.get_renderer()) for text in drawn.findobj(Text)}
+    named = {name: words[name] for name in ("tasks learned", "test accuracy, %", "task 1")}
+    assert [name for name, box in named.items() if box.overlaps(legend)] == []
+    assert words["in place"].overlaps(legend)  # the control: its own words do
