@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,11 @@ from cpg_core.recall.export.network import PlainNetwork
 
 WIDTH = {"efficientnet_lite0": 0.25, "digits_cnn": 1.0}
 DEAD = 0.25
+SHIFT = 1.0
+"""Of norms, so that most activations pass. At 0 a deep random network makes a rounding error 300 times as large, which
+instruction sets make differently."""
+NOTHING = 1e-6
+"""The variance of a dead channel is below."""
 OF_OTHERS = ("torchvision/mobilenet_v3_small", "torchvision/densenet121", "torchvision/shufflenet_v2_x0_5")
 FILES = {
     "vgg16_bn": "task.onnx",
@@ -57,11 +63,17 @@ def made(name: str) -> tuple[PlainNetwork, tuple[int, ...]]:
     for norm in norms:
         norm.momentum = 1.0
         nn.init.zeros_(norm.bias)
-    with torch.no_grad():
-        plain.train()(pixels(shape))
+    for shift in (0.0, SHIFT):
+        for norm in norms:
+            assert norm.running_var is not None
+            norm.bias.data[norm.running_var > NOTHING] = shift  # a dead one stays so
+        with torch.no_grad():
+            plain.train()(pixels(shape))
     for norm in norms:
         assert norm.running_var is not None
-        norm.running_var[norm.running_var < 1e-6] = 1.0  # what is nothing but rounding errors is not to be made large
+        norm.running_var[norm.running_var < NOTHING] = (
+            1.0  # what is nothing but rounding errors is not to be made large
+        )
     return plain.requires_grad_(requires_grad=False).eval(), shape
 
 
@@ -70,10 +82,11 @@ def test_without_its_dead_filters_it_computes_the_same(name: str) -> None:
     plain, shape = made(name)
     small = without_unused(plain, shape)
     with torch.inference_mode():
-        whole, less = plain(pixels(shape)), small(pixels(shape))
+        # In float64, since processors round differently; what is constant was folded in float32.
+        whole, less = deepcopy(plain).double()(pixels(shape)), deepcopy(small).double()(pixels(shape))
     scale = whole.abs().max()
     assert (whole.std(dim=0) / scale).max() > 1e-2
-    assert (less - whole).abs().max() / scale < 1e-5
+    assert (less - whole).abs().max() / scale < 1e-6
     (channels, multiply_adds), (fewer, less_work) = counted(plain, shape), counted(small, shape)
     assert fewer < 0.95 * channels
     assert less_work < 0.9 * multiply_adds
