@@ -63,7 +63,7 @@ class TaskOptimizer:
     """Trains what a task may change, and keeps what it must not.
 
     A step is `set_rates`, which sends numbers to the device, and `update`, which reads nothing but static tensors
-    there: so it can be captured once and replayed. `step` does both. Between them, `backward` may move layers already.
+    there: so it can be captured once and replayed. Between them, `backward` may move layers already.
 
     Args:
         network: its shared parameters hold the effective weights, and keep holding them after every step.
@@ -121,11 +121,6 @@ class TaskOptimizer:
             exp_avg_sq=torch.zeros_like(value) if adaptive else None,
             score=torch.full_like(value, self._scores.init) if self._scores is not None and scored else None,
         )
-
-    def step(self, lr: float, score_lr: float = 0.0) -> None:
-        """Move by these rates, from the gradients that the backward pass left; the gradients are dropped."""
-        self.set_rates(lr, score_lr)
-        self.update()
 
     def set_rates(self, lr: float, score_lr: float = 0.0) -> None:
         """Count a step and send its rates to where `update` reads them."""

@@ -23,7 +23,9 @@ class Trainer(Protocol):
 
     def set_fixed(self, name: str, positions: Tensor, value: float) -> None: ...
 
-    def step(self, lr: float, score_lr: float = 0.0) -> None: ...
+    def set_rates(self, lr: float, score_lr: float = 0.0) -> None: ...
+
+    def update(self) -> None: ...
 
 
 def network() -> Network:
@@ -58,7 +60,10 @@ class ZeroedGradients:
         self.fixed[name] = positions
         shared_parameters(self.net)[name].data[positions] = value
 
-    def step(self, lr: float, score_lr: float = 0.0) -> None:  # noqa: ARG002  (the interface of the law)
+    def set_rates(self, lr: float, score_lr: float = 0.0) -> None:
+        """The rate is fixed."""
+
+    def update(self) -> None:
         for name, positions in self.fixed.items():
             gradient = shared_parameters(self.net)[name].grad
             assert gradient is not None
@@ -71,7 +76,8 @@ def step(net: Network, trainer: Trainer, number: int) -> None:
     for parameter in net.parameters():
         generator = torch.Generator().manual_seed(number)
         parameter.grad = torch.randn(parameter.shape, generator=generator)
-    trainer.step(0.01, 0.001)
+    trainer.set_rates(0.01, 0.001)
+    trainer.update()
 
 
 def values(net: Network) -> Layers:

@@ -66,7 +66,8 @@ def test_the_score_of_a_channel_that_is_all_older_moves_as_a_gate_of_its_output_
     values = {name: weight.detach().clone() for name, weight in weights.items()}
     config = settings().optimizer
     optimizer = TaskOptimizer(net, own, values, config, scores=rule, channels=picks, compiled=False)
-    optimizer.step(lr=0.1, score_lr=1.0)
+    optimizer.set_rates(lr=0.1, score_lr=1.0)
+    optimizer.update()
     moved = 1.0 - picks.score
     assert torch.allclose(moved[used], expected[used], rtol=1e-3, atol=1e-6)
     by_filters = units.total({name: product.flatten(1).sum(dim=1) for name, product in filters.items()})

@@ -48,7 +48,8 @@ def step(net: Network, optimizer: TaskOptimizer, number: int) -> Layers:
         parameter.grad = gradients[name].clone()
     for parameter in net.parameters():
         parameter.grad = parameter.grad if parameter.grad is not None else torch.ones_like(parameter)
-    optimizer.step(LR, SCORE_LR)
+    optimizer.set_rates(LR, SCORE_LR)
+    optimizer.update()
     return gradients
 
 
@@ -131,7 +132,8 @@ def test_private_parameters_are_trained_without_decay() -> None:
     before = net.head.weight.detach().clone()
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step(LR)
+    optimizer.set_rates(LR)
+    optimizer.update()
     assert torch.equal(net.head.weight, before)
     assert not torch.equal(shared_parameters(net)["0.weight"], values(network())["0.weight"]), "decay moves shared ones"
 
@@ -153,5 +155,6 @@ def test_one_compiled_pass_serves_the_layers_of_every_width_and_stage() -> None:
         )
         before = network.backbone[0].weight.detach().clone()
         network(torch.randn(4, 1, 8, 8)).sum().backward()
-        optimizer.step(0.1)
+        optimizer.set_rates(0.1)
+        optimizer.update()
         assert not torch.equal(network.backbone[0].weight, before)

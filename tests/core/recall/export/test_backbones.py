@@ -71,9 +71,7 @@ def made(name: str) -> tuple[PlainNetwork, tuple[int, ...]]:
             plain.train()(pixels(shape))
     for norm in norms:
         assert norm.running_var is not None
-        norm.running_var[norm.running_var < NOTHING] = (
-            1.0  # what is nothing but rounding errors is not to be made large
-        )
+        norm.running_var[norm.running_var < NOTHING] = 1.0  # rounding errors are not to be made large
     return plain.requires_grad_(requires_grad=False).eval(), shape
 
 
