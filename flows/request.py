@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from cpg_core import backbones
 from cpg_core.backbones.parts.imagenet import MEAN, STD
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.goals import resolve as resolve_goals
@@ -96,10 +97,12 @@ def with_weights(backbone: BackboneSpec, settings: Settings, first: TaskSpec) ->
         CpgError: the file does not fit, or task 1 does not say how its images were normalised.
     """
     if backbone.weights is not None and not isinstance(first.normalise, MeanStd):
+        head = backbones.find(backbone.name).head
+        of_classes = head is None or head.kind == "classification"
+        imagenet = f"; those of ImageNet are mostly {{mean: {list(MEAN)}, std: {list(STD)}}}" if of_classes else ""
         raise CpgError(
             f"task '{first.name}': it is a pretrained network, which expects images as those it was trained on: "
-            "normalise: {mean: [...], std: [...]} of its weights; those of ImageNet are mostly "
-            f"{{mean: {list(MEAN)}, std: {list(STD)}}}"
+            f"normalise: {{mean: [...], std: [...]}} of its weights{imagenet}"
         )
     return checked(backbone, settings.base_width, first)
 

@@ -33,7 +33,7 @@ class NoPruning:
 class GradualPruning(NoPruning):
     """To the highest target that still meets the goal (section 3; Zhu and Gupta, 2018), or to `prune.share`.
 
-    A share that a person chose is pruned to once and kept, whether the goal is met or missed.
+    A share that a person chose is pruned to once and kept, whether the goal is met or missed, whatever is reserved.
 
     With the goal missed at the largest budget it goes on to the sparsity that leaves later tasks an equal share, as
     far as the training-accuracy gate holds. `prune.min_sparsity` and `grow.reserve_x` ask for a least sparsity
@@ -42,9 +42,10 @@ class GradualPruning(NoPruning):
 
     def next_target(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> float | None:
         """The next of `prune.targets`, as long as the gate, the misses allowed and the room ask for one."""
-        prune, least = rules.settings.prune, least_sparsity(check, rules)
+        prune = rules.settings.prune
         if prune.share is not None:
-            return None if pruned else max(prune.share, least)
+            return None if pruned else prune.share
+        least = least_sparsity(check, rules)
         targets = sorted({*prune.targets, least} - {0.0})
         reached = (pruned[-1].target or 0.0) if pruned else 0.0
         coming = next_target(targets, reached)

@@ -32,6 +32,8 @@ OPTIMIZER, LR = {"kind": "adamw", "momentum": 0.9, "weight_decay": 0.0}, 1.0e-4
 """Of the recovery, unless the command says others: at the rates of a task that learns, a network is lost."""
 PUBLISHED_WIDTH = "base_width=1.0"
 """That of weight files, unless the command says another."""
+RESERVE = "grow.reserve_x=1.0"
+"""Of what the pretrained network releases, each task that is added leaves half: nobody knows yet how many follow."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
         )
     prune = _pruning(request)
     home, method = definitions(root), find_method(request.method)
-    overrides = (PUBLISHED_WIDTH, *request.overrides)
+    overrides = (PUBLISHED_WIDTH, *((RESERVE,) if request.keep < ALL else ()), *request.overrides)
     settings = load_settings(home / PARAMS, request.profile, overrides, method.name)
     if (least := settings.prune.min_sparsity) > ALL - request.keep:
         raise CpgError(

@@ -98,6 +98,19 @@ def test_it_is_pruned_to_the_share_judged_by_agreement_and_picked_from(request_o
     assert (summary(run)["average_accuracy"], summary(second)["average_accuracy"]) == (agreement, accuracy)
 
 
+@pytest.mark.parametrize(("overrides", "left"), [((), 0.375), (("grow.reserve_x=0",), 0.0)])
+def test_a_task_that_misses_its_goal_leaves_half_of_what_was_released(
+    request_of: Callable[..., Run], overrides: tuple[str, ...], left: float
+) -> None:
+    run = request_of(overrides=(*WITHOUT_TARGETS, "prune.targets=[]", *overrides))
+    learn_sequence(run, Silent())
+    added = extend(run, spec(tasks="2").tasks[0], 1.0)
+    learn_sequence(added, Silent())
+    record = added.record(2)
+    assert record.test_accuracy is not None and record.test_accuracy < 1.0
+    assert record.redundancy_x == pytest.approx(left, abs=0.005)
+
+
 def test_what_recovers_is_no_worse_than_pruning_alone(request_of: Callable[..., Run], weights: Path) -> None:
     """At a rate that ruins it, it is left pruned and not trained: with the values of the file."""
     run = request_of(keep=0.95, overrides=(*OVERRIDES, "prune.lr=0.3"))

@@ -52,5 +52,17 @@ def test_its_file_is_compared_with_the_task_before_anything_begins(sequence: Pat
         resolve(SequenceRequest(str(sequence)), ROOT)
 
 
+@pytest.mark.parametrize(("backbone", "imagenet"), [("sphereface20", False), ("resnet18", True)])
+def test_how_its_images_were_normalised_must_be_told(sequence: Path, backbone: str, imagenet: bool) -> None:
+    """ImageNet's numbers are proposed to a network of ImageNet alone."""
+    told = json.loads(sequence.read_text())
+    told["backbone"] |= {"name": backbone, "size": 32}
+    del told["normalise"]
+    sequence.write_text(json.dumps(told))
+    with pytest.raises(CpgError, match="task 'verification': it is a pretrained network") as refused:
+        resolve(SequenceRequest(str(sequence)), ROOT)
+    assert ("those of ImageNet" in str(refused.value)) is imagenet
+
+
 def test_its_images_can_be_prepared(sequence: Path) -> None:
     assert manifest(str(sequence), ROOT / "data")["verification"]["classes"] == PEOPLE
