@@ -1,7 +1,7 @@
 """Is a task under channel pruning fast, and as accurate as a dense network? Exported to ONNX, on one thread.
 
-    python benchmarks/channels.py --width 0.25 --seeds 1 2 3     two tasks of CIFAR-100, about 20 minutes a seed
-    python benchmarks/channels.py --sequence NAME --profile NAME other images
+    python benchmarks/channels.py --width 0.25 --seeds 1 2 3     two tasks of CIFAR-100, about 7 minutes a seed
+    python benchmarks/channels.py --sequence benchmarks/photos.yaml --width 0.5 --seeds 1 2 3    two of photos
     python benchmarks/channels.py --quick                        digits, a minute
 
 A seed learns the tasks densely, each in a network of its own (method scratch), and then by CPG with `prune.unit:
@@ -33,10 +33,9 @@ SETTINGS = (
     "prune.unit=channel",
     "prune.targets=[0.6, 0.7, 0.8]",
     "prune.min_sparsity=0.6",
-    "pick_train.picks={kind: t_statistic, least: 2.0}",
 )
 """Of every pool at most 0.4 of its free units are held, so that a task that picks two thirds of the older ones runs on
-about two thirds of the channels; picks by their t-statistic, which leaves out what surely hurts and tries it again."""
+about half of the channels, and a quarter of the multiply-adds."""
 RECOVER = ("prune.epochs=8", "prune.prune_epochs=4")
 """Whole channels take more to recover from than weights do."""
 POINT, FASTER, TURNS = 0.01, 2.0, 3
@@ -52,7 +51,7 @@ def learned(given: argparse.Namespace, seed: int, method: str, goal: str, settin
         given.profile,
         tasks=f"1-{given.tasks}",
         seed=seed,
-        run=f"channels-{given.sequence}-{given.width or 'profile'}-{method}-s{seed}",
+        run=f"channels-{Path(given.sequence).stem}-{given.width or 'profile'}-{method}-s{seed}",
         overrides=(*widths, *settings),
     )
     run = begun(request, given.root)
@@ -63,7 +62,7 @@ def learned(given: argparse.Namespace, seed: int, method: str, goal: str, settin
 def rows_of(given: argparse.Namespace, seed: int) -> list[dict[str, object]]:
     """A row a task after the first."""
     dense = learned(given, seed, "scratch", "0.01", ("compute.threads=1",))
-    goals = given.root / f"channels-{given.sequence}-s{seed}.json"
+    goals = given.root / f"channels-{Path(given.sequence).stem}-s{seed}.json"
     least = {record.name: max(0.01, record.accuracy - POINT) for record in dense.records()}
     goals.write_text(json.dumps(least))
     run = learned(given, seed, "cpg", str(goals.resolve()), (*SETTINGS, *(() if given.quick else RECOVER)))

@@ -119,12 +119,16 @@ def begun(request: SequenceRequest, root: Path) -> Run:
 def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
     """A run with one more task at its end, the same again if that task is there but not learned yet. As `begun`.
 
+    Unless it says otherwise, its images are normalised as those that a pretrained network was trained on.
+
     Raises:
         CpgError: there is no such run or task file, the run is not finished or not all on this disk, or the goal is
             out of range.
     """
     require_here(root, name)
     run, read = open_run(root, name), load_task(task_file)
+    if run.spec.backbone.weights is not None and run.spec.tasks and "normalise" not in read.model_fields_set:
+        read = read.model_copy(update={"normalise": run.spec.tasks[0].normalise})
     task = resolved_task(read, run.spec.settings, (), str(task_file))
     own = run.spec.settings.goal if read.goal is None else read.goal
     wanted = own if goal is None else goal

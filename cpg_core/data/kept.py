@@ -127,6 +127,7 @@ class Block:
     def leave(self, keep: Keep, room: int) -> None:
         """Have it kept, if it is whole and reading it again would take long; decoded images in `room` bytes alone."""
         if not self.key or self.read < len(self.places):
+            self._drop_decoded()
             return
         fits = 0 < self.cached_bytes <= room
         if not fits:

@@ -15,11 +15,14 @@ from cpg_core.data.fields import Place
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.pair_files import Pair, read_pairs
 from cpg_core.data.shards import some
+from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
 from cpg_core.objectives.pairs import Pairs, folds_in_order
 
 FOLDS = 10
 FAR = 0.001
+ANY = 0.5
+"""The false-accept rate where none is told: two pairs of different people suffice."""
 
 
 class PairsSource(Strict):
@@ -40,8 +43,8 @@ class PairsSource(Strict):
         return tuple(place for place in (self.file, self.images, self.different) if place is not None)
 
 
-def pairs_in(folder: Path, source: PairsSource) -> PairsSource:
-    """The pairs of another folder, in which their images lie too; the rates are told as of `source`.
+def pairs_in(folder: Path) -> PairsSource:
+    """The pairs of another folder, in which their images lie too.
 
     Raises:
         CpgError: there is no file of pairs in it.
@@ -50,7 +53,7 @@ def pairs_in(folder: Path, source: PairsSource) -> PairsSource:
     files = [folder / name for name in ("pairs.txt", "pairs.csv") if (folder / name).is_file()]
     if not files:
         raise CpgError(f"{folder}: expected pairs.txt or pairs.csv in it, beside the images that are compared")
-    return PairsSource(file=files[0], images=folder, far=source.far)
+    return PairsSource(file=files[0], images=folder, far=ANY)
 
 
 class PairList(NamedTuple):
@@ -98,7 +101,10 @@ def list_pairs(source: PairsSource) -> PairList:
     def read(rows: Rows) -> Iterator[Item]:
         return (Item(str(images[place]), images[place]) for place in rows)
 
-    listing = Listing(str(source.file), (), np.arange(len(images)), read, tuple(images))
+    def version(rows: Rows) -> str:
+        return stamps([images[place] for place in rows], source.images)
+
+    listing = Listing(str(source.file), (), np.arange(len(images)), read, tuple(images), version=version)
     of = Pairs(
         left=np.array([row[files[pair.left]] for pair in pairs]),
         right=np.array([row[files[pair.right]] for pair in pairs]),

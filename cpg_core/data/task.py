@@ -147,6 +147,7 @@ def load_eval_split(
     channels: int,
     progress: Progress = silent,
     resize: Resize = "crop",
+    subfolders: bool = False,
 ) -> Split:
     """Read the images of `folder/test/CLASS/*`, or of `folder/CLASS/*` if there is no `test`, to evaluate a task on.
 
@@ -154,7 +155,7 @@ def load_eval_split(
     """
     folder = folder.expanduser()
     inner = folder / "test"
-    listing = list_classes(inner if inner.is_dir() and "test" not in classes else folder)
+    listing = list_classes(inner if inner.is_dir() and "test" not in classes else folder, subfolders=subfolders)
     for name in listing.names:
         if name not in classes:
             hint = did_you_mean(name, classes)

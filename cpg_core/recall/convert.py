@@ -17,7 +17,7 @@ from cpg_core.machine import deterministic, device_at_hand, machine
 from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
 from cpg_core.stages.frozen_tasks import recall_content, recheck, tested
-from cpg_core.stages.stored_delta import write_delta
+from cpg_core.stages.stored_delta import rounds, write_delta
 from cpg_core.stages.task_record import format_of
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import state_of
@@ -38,7 +38,7 @@ def convert(run: Run, name: str, store: Store, progress: Progress = silent) -> l
     """Make the run `name` of the frozen tasks of a run, stored as `store` says; it is there once all of it is.
 
     Its tasks have their places, picks and histories; their values are rounded, later ones compute with rounded earlier
-    ones, and the accuracies of each record are those of the rounded model. A task that met its goal and would miss it
+    ones, and the accuracies of each record are those of the converted model. A task that met its goal and would miss it
     is stored exactly.
 
     Raises:
@@ -74,7 +74,18 @@ def _task(
     least = record.goal - run.settings(record.index).check.tolerance
     before = new.before(shared[1], record)
     with deterministic(record.machine.threads):
-        written = write_delta(folder / DELTA, new, before, state, index, data, record.accuracy, least, progress)
+        written = write_delta(
+            folder / DELTA,
+            new,
+            before,
+            state,
+            index,
+            data,
+            record.accuracy,
+            least,
+            progress,
+            measured=index == 1 or not rounds(new.run.spec.settings.store),
+        )
         test_accuracy, figures, drawn = tested(run, written.network, data, progress)
         earlier = recheck(new, written.after, index - 1, lambda _: progress)
         changed: dict[str, Any] = {

@@ -101,6 +101,10 @@ def _require_own(run: Run, index: int) -> None:
         CpgError: naming the runs, and what to do first.
     """
     name, label = run.spec.name, run.label(index)
+    if run.folder.is_symlink():
+        raise CpgError(
+            f"{run.folder} is a link to another folder, whose files would stay; put the folder itself in its place"
+        )
     if (home := run.task_folder(index).parent) != run.folder:
         raise CpgError(
             f"{label} lies in run {home.name}, which {name} was branched from; make {name} a run of its own first: "

@@ -15,7 +15,7 @@ from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import Unreadable, decode, is_image
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.resize import Resize, fit
-from cpg_core.data.sources.folder import OF_THE_SYSTEM
+from cpg_core.data.sources.folder import is_hidden
 from cpg_core.errors import CpgError
 from cpg_core.recall.predictor import Serving
 
@@ -38,7 +38,12 @@ def find(places: Iterable[Path]) -> Found:
     """The files that are named, and of each folder the images in it at any depth, by their paths; none hidden."""
     files, problems = list[Path](), list[CpgError]()
     for place in places:
-        if not place.is_dir():
+        try:
+            is_folder = place.is_dir()
+        except OSError as error:
+            problems.append(CpgError(f"{place}: cannot be read ({error.strerror})"))
+            continue
+        if not is_folder:
             files.append(place)
             continue
         inside, wrong = _inside(place)
@@ -96,8 +101,8 @@ def _inside(folder: Path) -> tuple[list[Path], list[CpgError]]:
         problems.append(CpgError(f"{error.filename}: cannot be read ({error.strerror}); change its rights"))
 
     for home, folders, names in os.walk(folder, onerror=cannot):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in OF_THE_SYSTEM)
-        files += [Path(home, name) for name in sorted(names) if not name.startswith(".") and _taken(Path(home, name))]
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        files += [Path(home, name) for name in sorted(names) if not is_hidden(name) and _taken(Path(home, name))]
     return files, problems
 
 

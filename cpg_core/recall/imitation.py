@@ -15,7 +15,8 @@ from cpg_core.data.batches import eval_batches
 from cpg_core.data.fields import MeanStd
 from cpg_core.data.listing import Listing
 from cpg_core.data.reading import Progress, Wanted, read_rows, silent
-from cpg_core.data.sources.imitation import Answers, ImitationSource, unlabelled
+from cpg_core.data.resize import Resize
+from cpg_core.data.sources.imitation import Answers, ImitationSource, names_in, unlabelled
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
@@ -57,17 +58,20 @@ def with_answers(
             f"task '{task.name}': it imitates a pretrained network; give the backbone its `weights`, and the task "
             "their normalise: {mean: [...], std: [...]}"
         )
-    images, file = (
-        unlabelled(source.images),
-        (folder / f"answers-{_digest(task, spec, base_width, seed)}.json").resolve(),
-    )
-    version = images.version(np.arange(len(images.labels)))
-    if not version or version != _version_of(file):
+    images = unlabelled(source.images)
+    names, version = names_in(images, source.images), images.version(np.arange(len(images.labels)))
+    file = (folder / f"answers-{_digest(task, spec, base_width, seed)}.json").resolve()
+    known = _known(file)
+    if known and known.names and known.names != names:  # another run may rest on those
+        file = file.with_stem(f"{file.stem}-{_short(names)}")
+        known = _known(file)
+    if not version or known is None or known.version != version:
         tensors = network_tensors(spec, base_width)
         classes = task.classes or class_names(spec, len(tensors["head.weight"]))
-        found = answers_of(spec, base_width, tensors, images, classes, task.normalise, seed, progress)
+        how = task.normalise, task.augment.resize
+        found = answers_of(spec, base_width, tensors, images, classes, *how, seed, progress)
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, found.model_copy(update={"version": version}).model_dump_json().encode())
+        write_bytes(file, found.model_copy(update={"names": names, "version": version}).model_dump_json().encode())
     return task.model_copy(update={"source": source.model_copy(update={"answers": file})})
 
 
@@ -86,6 +90,7 @@ def answers_of(
     images: Listing,
     classes: tuple[str, ...],
     normalise: MeanStd,
+    resize: Resize,
     seed: int,
     progress: Progress = silent,
 ) -> Answers:
@@ -99,6 +104,7 @@ def answers_of(
         images: without labels.
         classes: the network's outputs.
         normalise: how the network's images were.
+        resize: how they become square, as the task's will.
         seed: draws the halves.
         progress: told as images are read.
 
@@ -112,7 +118,7 @@ def answers_of(
     network = build(spec, base_width, len(classes))
     network.load_state_dict(tensors)
     network.place(torch.device("cpu"), "float32")
-    wanted = Wanted(takes.channels, takes.size, progress=progress)
+    wanted = Wanted(takes.channels, takes.size, progress=progress, resize=resize)
     none = np.zeros(count, dtype=np.int64)
     split = read_rows(images, "train", np.arange(count), none, wanted, streams=False).split
     mean, std = torch.tensor(normalise.mean), torch.tensor(normalise.std)
@@ -134,13 +140,17 @@ def answers_of(
 def _digest(task: TaskSpec, spec: BackboneSpec, base_width: float, seed: int) -> str:
     """Of all that the answers to the same images depend on."""
     said = task.model_dump(mode="json", include={"source", "normalise", "classes"})
-    content = [said, spec.model_dump(mode="json"), base_width, seed]
+    squashed = [] if task.augment.resize == "crop" else [task.augment.resize]
+    return _short([said, spec.model_dump(mode="json"), base_width, seed, *squashed])
+
+
+def _short(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:SHORT]
 
 
-def _version_of(file: Path) -> str | None:
-    """Of the images that were answered to; None where there are no answers."""
+def _known(file: Path) -> Answers | None:
+    """None where there are no answers."""
     try:
-        return Answers.model_validate(json.loads(file.read_text())).version
+        return Answers.model_validate(json.loads(file.read_text()))
     except (OSError, ValueError):
         return None

@@ -12,6 +12,7 @@ from torch import Tensor
 from cpg_core.data.identities import load_pairs_split
 from cpg_core.data.pairs import pairs_in
 from cpg_core.data.reading import Progress, silent
+from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
@@ -87,9 +88,10 @@ def evaluated(run: Run, task: str, folder: Path | None = None, progress: Progres
     split = None
     if folder is not None:
         spec = run.spec.tasks[record.index - 1]
-        load = partial(load_eval_split, folder, record.classes)
+        below = isinstance(spec.source, FolderSource) and spec.source.subfolders
+        load = partial(load_eval_split, folder, record.classes, subfolders=below)
         if spec.pairs is not None:
-            load = partial(load_pairs_split, pairs_in(folder, spec.pairs))
+            load = partial(load_pairs_split, pairs_in(folder))
         size, channels = run.input.size, run.input.channels
         split = load(image_size=size, channels=channels, progress=progress, resize=spec.augment.resize)
     with deterministic(record.machine.threads):

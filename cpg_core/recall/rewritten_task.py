@@ -107,9 +107,9 @@ def _with_exact_values(codec: Codec) -> Codec:
 
 def _format_of(codec: Codec, record: TaskRecord) -> dict[str, Any]:
     """The fields of the record that say how the delta is stored."""
-    if codec.name is None:
-        return {"format": 1, "stored": None}
     missed = record.stored.missed if record.stored else None
+    if codec.name is None:
+        return {"format": 1, "stored": None if missed is None else record.stored}
     return {"format": 2, "stored": HowStored(**_store(codec).model_dump(), missed=missed)}
 
 

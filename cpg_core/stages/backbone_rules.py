@@ -35,7 +35,7 @@ def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
         )
     problems += _of_its_features(network, takes)
     if settings.prune.unit == "channel" and not problems:
-        channel_units(spec.name, width(settings.base_width, 1.0), 2, takes.channels, takes.size)
+        channel_units(spec, width(settings.base_width, 1.0), 2)
     if problems:
         raise CpgError("\n".join(f"backbone {spec}: {problem}" for problem in problems))
 

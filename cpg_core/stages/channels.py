@@ -17,9 +17,9 @@ def units_of(context: TaskContext, budget_x: float) -> Units | None:
     """The units of the network at a budget, on the CPU; None where single weights are pruned and picked."""
     if context.settings.prune.unit == "weight":
         return None
-    spec, takes = context.run.spec, context.run.input
+    spec = context.run.spec
     at = width(spec.settings.base_width, budget_x)
-    return channel_units(spec.backbone.name, at, len(context.data.classes), takes.channels, takes.size)
+    return channel_units(spec.backbone, at, len(context.data.classes))
 
 
 def channel_picks(context: TaskContext, budget_x: float, rule: ScoreRule, trainable: Layers) -> ChannelPicks | None:

@@ -190,7 +190,8 @@ class TaskContext:
         left = len(self.run.spec.tasks) - self.index
         base = sum(shape.numel() for shape in self.run.shapes(1.0).values())
         owned_x = count(self.older(self.before)) / base
-        imports = self.index == 1 and self.run.spec.backbone.weights is not None
+        spec = self.run.spec
+        imports = self.index == 1 and spec.backbone.weights is not None and not spec.forgotten
         return Rules(self.settings, self.index, left, self.before.budget_x, owned_x, imports)
 
     @cached_property

@@ -117,7 +117,7 @@ def _most_bytes(context: TaskContext, budget_x: float, index: int) -> int:
     classes = len(spec.tasks[index - 1].classes or context.data.classes)
     with torch.device("meta"):
         at = width(spec.settings.base_width, budget_x)
-        network = build(spec.backbone.name, at, classes, objective=context.objective)
+        network = build(spec.backbone, at, classes, objective=context.objective)
     private, layers = private_tensors(network).values(), context.run.shapes(budget_x)
     weights = _weights(context, budget_x)
     values = 4 * weights if method.independent or method.overwrites else 0

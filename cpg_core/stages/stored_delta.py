@@ -51,6 +51,8 @@ def write_delta(
     exact: float,
     least: float,
     progress: Progress,
+    *,
+    measured: bool = True,
 ) -> Written:
     """Write the delta of a state as the run's settings ask; exactly where the rounded model misses the goal.
 
@@ -61,9 +63,10 @@ def write_delta(
         state: of the task.
         index: its place in the run, from 1.
         data: its images.
-        exact: the accuracy of the state on the split that decides.
+        exact: the accuracy of the state on the split that decides, as it was before anything was rounded.
         least: the accuracy that meets the goal.
         progress: told as images are read.
+        measured: `exact` is that of this very network: no earlier task that it picks from was rounded since.
     """
     settings = assembly.run.spec.settings
 
@@ -76,7 +79,7 @@ def write_delta(
         sha256, accuracy = deltas.write(path, delta), exact
         if not deltas.same(delta, deltas.read(path, sha256)):
             raise Damaged(f"{path}: what is read back is not what was written; give the same command again")
-        if _rounds(store):
+        if rounds(store) or not measured:
             decides = data.deciding(settings.goal_split)
             accuracy = split_accuracy(assembly.run, network, decides, data.mean, data.std, progress)
         return Written(delta, sha256, after, network, accuracy, Stored(**store.model_dump(), missed=None))
@@ -88,5 +91,6 @@ def write_delta(
     return found
 
 
-def _rounds(store: Store) -> bool:
+def rounds(store: Store) -> bool:
+    """Whether what is read back is another model."""
     return (store.values, store.private) != ("float32", "float32")

@@ -82,4 +82,6 @@ def task_record(context: TaskContext, learned: Learned, stages: list[StageRecord
 
 def format_of(written: Written) -> dict[str, Any]:
     """The fields of a record that say how its delta is stored."""
-    return {} if written.delta.codec.name is None else {"format": 2, "stored": written.stored}
+    if written.delta.codec.name is None:
+        return {} if written.stored.missed is None else {"stored": written.stored}
+    return {"format": 2, "stored": written.stored}

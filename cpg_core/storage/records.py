@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.schema import Strict
@@ -77,7 +77,7 @@ FORMATS = (1, 2)
 
 
 class Stored(Store):
-    """How a task is stored in format 2.
+    """How a task is stored: in format 2, and in format 1 where rounding was tried in vain.
 
     Attributes:
         missed: the accuracy of the rounded model, which missed the goal that the exact one met: so the task is stored
@@ -119,7 +119,7 @@ class TaskRecord(Strict):
         probe_sha256: digest of the logits on the probe batch, on `machine`.
         parent_sha256: of the previous task's record; the chain names the whole model.
         format: of `delta.safetensors`; left out of the file at 1, as it is in older records.
-        stored: how the task is stored; None, and left out, in format 1.
+        stored: how the task is stored; None, and left out, where the settings ask for nothing but format 1.
     """
 
     index: int
@@ -153,8 +153,8 @@ class TaskRecord(Strict):
     probe_sha256: str
     parent_sha256: str | None
     machine: Machine
-    format: int = 1
-    stored: Stored | None = None
+    format: int = Field(default=1, exclude_if=lambda format: format == 1)
+    stored: Stored | None = Field(default=None, exclude_if=lambda stored: stored is None)
 
     @model_validator(mode="before")
     @classmethod
@@ -163,14 +163,6 @@ class TaskRecord(Strict):
         found = content.get("format", 1) if isinstance(content, dict) else 1
         if found not in FORMATS:
             raise ValueError(f"format {found!r}: written by a newer version, which is needed to read it")
-        return content
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, serialized: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Records of format 1 have the keys that they always had, so that they keep their bytes."""
-        content: dict[str, object] = serialized(self)
-        if self.format == 1:
-            del content["format"], content["stored"]
         return content
 
     @property

@@ -47,6 +47,8 @@ def export(
         raise CpgError(f"--format {form}: expected {' or '.join(end.removeprefix('.') for end in FORMATS)}")
     run = opened(root, name)
     files = {task: to} if task is not None else {record.name: to / f"{record.name}.{form}" for record in run.records()}
+    if not files:
+        raise CpgError(f"run {name}: no task is frozen yet, so there is nothing to export")
     done, problems = list["Exported"](), list[CpgError]()
     with reading_bar() as bar:
         for each, file in files.items():

@@ -36,7 +36,7 @@ def forget(
 
     run = opened(root, name)
     known = {known.name for known in run.spec.tasks}
-    before = [gone for gone in run.spec.forgotten if gone.name == task]
+    before = [gone for gone in run.spec.forgotten if task is not None and gone.name == task]
     if task is not None and (task in known or not before):
         _forget(name, task, root, yes=yes, erase_name=erase_name)
     elif not run.spec.forgotten:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cpg_core import backbones
 from cpg_core.config.backbone import BackboneSpec, is_file
 from cpg_core.config.method_settings import READ_BY
+from cpg_core.config.schema import check
 from cpg_core.config.settings import load_settings
 from cpg_core.data.fields import MeanStd
 from cpg_core.data.reading import Progress
@@ -27,7 +28,7 @@ from flows.parameters import ANSWERS, IMPORT_PROFILE, PARAMS
 from flows.request import definitions, resolved_task
 from flows.versioning.dvc_pointers import begin_here
 
-LEAST, ALL = 0.05, 1.0
+LEAST, ALL, DECIMALS = 0.05, 1.0, 6
 OPTIMIZER, LR = {"kind": "adamw", "momentum": 0.9, "weight_decay": 0.0}, 1.0e-4
 """Of the recovery, unless the command says others: at the rates of a task that learns, a network is lost."""
 PUBLISHED_WIDTH = "base_width=1.0"
@@ -73,6 +74,7 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
     Raises:
         CpgError: something asked for does not exist or is out of range, or the weights do not fit.
     """
+    request = replace(request, keep=round(request.keep, DECIMALS))
     if not LEAST <= request.keep <= ALL:
         raise CpgError(f"--keep {request.keep:g}: expected a share of the weights from {LEAST:g} to {ALL:g}")
     if request.images is None and request.keep < ALL:
@@ -89,8 +91,14 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
             f"task (prune.min_sparsity); keep {ALL - least:g} at most, take another --profile, or --set "
             "prune.min_sparsity=0"
         )
+    if request.keep == ALL and settings.grow.reserve_x > 0:
+        raise CpgError(
+            f"--keep 1: every task leaves weights to later ones (grow.reserve_x is {settings.grow.reserve_x:g}); keep "
+            "less, or --set grow.reserve_x=0"
+        )
     weights = str(Path(request.weights).expanduser().resolve()) if is_file(request.weights) else request.weights
-    spec = BackboneSpec(name=request.backbone, size=request.size, weights=weights)
+    said = {"name": request.backbone, "size": request.size, "weights": weights}
+    spec = check(said, BackboneSpec, "cpg import")
     _need_classes_to_imitate(spec)
     require_fit(method, spec, settings)
     spec = checked(spec, settings.base_width)
@@ -101,7 +109,7 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
         name=request.backbone.rpartition("/")[2],
         source=ImitationSource(kind="imitation", images=images),
         classes=None if request.classes is None else _named(request.classes, outputs),
-        normalise=MeanStd(mean=mean, std=std),
+        normalise=check({"mean": mean, "std": std}, MeanStd, "cpg import"),
         settings=prune,
     )
     task = with_answers(task, spec, settings.base_width, request.seed, root / ANSWERS, progress)
@@ -148,7 +156,7 @@ def _pruning(request: ImportRequest) -> dict[str, Any]:
     if request.keep < ALL:
         if not isinstance(pruning, GradualPruning):
             raise CpgError(f"--keep {request.keep:g}: method {request.method} prunes nothing; expected --keep 1")
-        share = round(ALL - request.keep, 6)
+        share = round(ALL - request.keep, DECIMALS)
         pruned = {"one_shot": {"sparsity": share, "lr": LR}} if at_once else {"prune": {"share": share, "lr": LR}}
         return {"optimizer": OPTIMIZER, **pruned}
     if at_once:

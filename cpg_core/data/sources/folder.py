@@ -73,7 +73,12 @@ class FolderSource(Source):
         """The folders in it that a person made."""
         with naming(self.folder):
             names = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
-        return [name for name in names if not name.startswith(".") and name not in OF_THE_SYSTEM]
+        return [name for name in names if not is_hidden(name)]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name was made by no person."""
+    return name.startswith(".") or name in OF_THE_SYSTEM
 
 
 def list_classes(folder: Path, *, subfolders: bool = False) -> Listing:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from cpg_core.data.fields import Part, Place
 from cpg_core.data.labels import read_labels
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.sources import Source
+from cpg_core.data.sources.folder import is_hidden
 from cpg_core.data.sources.parquet import need_column, opened, read_images
 from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
@@ -35,12 +35,15 @@ class Answers(Strict):
         classes: all that the network tells apart; not each of them needs an image.
         rows: of each part, places among the images in the order of their names, ascending.
         labels: of each part, places in `classes`.
+        names: of all images in that order, inside the folder; of parquet files, each with its number of rows; (): of
+            noise, or not known.
         version: of the images that were answered to, as a `Listing` has it; "": not known.
     """
 
     classes: tuple[str, ...]
     rows: dict[Part, tuple[int, ...]]
     labels: dict[Part, tuple[int, ...]]
+    names: tuple[str, ...] = ()
     version: str = ""
 
 
@@ -82,8 +85,13 @@ class ImitationSource(Source):
             ) from error
 
     def list_part(self, part: Part) -> Listing:
-        """The images of a part."""
-        known, there = self.known(), unlabelled(self.images)
+        """The images of a part, whatever has come to lie beside them since.
+
+        Raises:
+            CpgError: there are no answers, or images that were answered to are gone.
+        """
+        known = self.known()
+        there = self._answered(known)
         rows = np.array(known.rows[part], dtype=np.int64)
         if len(rows) and rows[-1] >= len(there.labels):
             raise CpgError(f"{self.images}: there were more images when {self.answers} was written; bring them back")
@@ -97,6 +105,23 @@ class ImitationSource(Source):
         labels = np.array(known.labels[part], dtype=np.int64)
         files = tuple(there.files[row] for row in rows) if there.files else ()
         return Listing(f"{self.images}, {part}", known.classes, labels, read, files, version=version, sparse=True)
+
+    def _answered(self, known: Answers) -> Listing:
+        """The images that were answered to, in that order."""
+        if self.images is None or not known.names:
+            return unlabelled(self.images)
+        if _tables(self.images):
+            there = unlabelled(self.images)
+            if names_in(there, self.images) != known.names:
+                raise CpgError(f"{self.images}: its parquet files are not those that {self.answers} is of")
+            return there
+        files = [self.images / name for name in known.names]
+        if gone := [file for file in files if not file.is_file()]:
+            raise CpgError(
+                f"{gone[0]}: there is no such file; the pretrained network was judged by it, and {len(gone)} such "
+                "image(s) are gone: bring them back"
+            )
+        return _of_files(self.images, files)
 
     @property
     def has_val(self) -> bool:
@@ -128,6 +153,8 @@ class ImitationSource(Source):
                 f"{self.images}: column {self.label} tells {len(names)} classes apart and the network "
                 f"{len(known.classes)}; leave label out"
             )
+        if all(name.isdecimal() for name in names):  # numbers are in order as numbers
+            labels = np.argsort(np.argsort([int(name) for name in names]))[labels]
         found: Rows = labels[np.array(known.rows[part], dtype=np.int64)]
         return found
 
@@ -147,23 +174,57 @@ def unlabelled(folder: Path | None) -> Listing:
     if not folder.is_dir():
         raise CpgError(f"{folder}: there is no such folder; expected one with images")
     tables = _tables(folder)
-    files = [] if tables else [path for path in sorted(folder.rglob("*")) if path.is_file() and is_image(path)]
-    if not tables and not files:
-        raise CpgError(f"{folder}: there are no images in it")
-    count = sum(pq.read_metadata(table).num_rows for table in tables) or len(files)
-
-    def read(rows: Rows) -> Iterator[Item]:
-        return read_images(tables, COLUMN, rows) if tables else (Item(str(files[row]), files[row]) for row in rows)
+    if not tables:
+        files = [path for path in _below(folder, "*") if path.is_file() and is_image(path)]
+        if not files:
+            raise CpgError(f"{folder}: there are no images in it")
+        return _of_files(folder, files)
+    count = sum(_rows_of(table) for table in tables)
 
     def version(rows: Rows) -> str:
-        found = stamps(tables or [files[row] for row in rows], folder)
+        found = stamps(tables, folder)
         return found and f"{found}\n{rows.tolist()}"
 
-    return Listing(str(folder), (), np.full(count, -1), read, tuple(files), version=version)
+    return Listing(
+        str(folder), (), np.full(count, -1), lambda rows: read_images(tables, COLUMN, rows), (), version=version
+    )
+
+
+def names_in(images: Listing, folder: Path | None) -> tuple[str, ...]:
+    """What `Answers` call all images of a folder that `unlabelled` listed."""
+    if folder is None:
+        return ()
+    if images.files:
+        return tuple(file.relative_to(folder).as_posix() for file in images.files)
+    return tuple(f"{table.relative_to(folder).as_posix()}: {_rows_of(table)}" for table in _tables(folder))
+
+
+def _of_files(folder: Path, files: list[Path]) -> Listing:
+    """These images of a folder, none of which has a class."""
+
+    def read(rows: Rows) -> Iterator[Item]:
+        return (Item(str(files[row]), files[row]) for row in rows)
+
+    def version(rows: Rows) -> str:
+        found = stamps([files[row] for row in rows], folder)
+        return found and f"{found}\n{rows.tolist()}"
+
+    return Listing(str(folder), (), np.full(len(files), -1), read, tuple(files), version=version)
 
 
 def _tables(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.parquet"))
+    return _below(folder, "*.parquet")
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    """At any depth, but for what is hidden or of the file system."""
+    found = sorted(folder.rglob(pattern))
+    return [path for path in found if not any(map(is_hidden, path.relative_to(folder).parts))]
+
+
+def _rows_of(table: Path) -> int:
+    with opened(table) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
 def _noise() -> Listing:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cpg_core import backbones
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.errors import CpgError
 from cpg_core.model.channels.flow import Flow
 from cpg_core.model.channels.follow import followed
@@ -105,24 +106,25 @@ class Units:
 
 
 @lru_cache(maxsize=4)
-def channel_units(backbone: str, width: float, classes: int, channels: int, size: int) -> Units:
-    """The units of a backbone with a head of so many classes, for images `[channels, size, size]`.
+def channel_units(backbone: BackboneSpec, width: float, classes: int) -> Units:
+    """The units of a backbone with a head of so many classes, for images of its size.
 
     Raises:
         CpgError: what the backbone computes depends on the image in other ways than by layers, so none can be told.
     """
     with seeded("channels"):
-        body = backbones.find(backbone).build(width)
+        body = backbones.build(backbone, width)
         head = nn.Linear(int(body.out_features), classes)  # type: ignore[arg-type]
     whole = nn.Sequential(OrderedDict(backbone=body, head=head)).eval()
-    flow = followed(whole, (channels, size, size))
+    takes = backbones.input_of(backbone)
+    shape = takes.channels, takes.size, takes.size
+    flow = followed(whole, shape)
     if flow is None:
         raise CpgError(
             f"backbone {backbone}: its channels cannot be followed from layer to layer, as prune.unit: channel needs; "
             "set prune.unit: weight"
         )
-    places = _places(whole, (channels, size, size))
-    return _units(whole, flow, places)
+    return _units(whole, flow, _places(whole, shape))
 
 
 def _units(whole: nn.Sequential, flow: Flow, places: dict[str, int]) -> Units:

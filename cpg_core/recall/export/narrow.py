@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cpg_core.model.channels.flow import Channels, Layer
 from cpg_core.model.channels.follow import followed
-from cpg_core.recall.export.unused import unused
+from cpg_core.recall.export.unused import rounded, unused
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -19,15 +19,16 @@ OF_CHANNELS = ("weight", "bias", "running_mean", "running_var")
 """Tensors of a norm or PReLU that hold a number a channel."""
 
 
-def without_unused(network: M, shape: tuple[int, ...]) -> M:
+def without_unused(network: M, shape: tuple[int, ...], multiple: int = 1) -> M:
     """A network in evaluation mode without the channels that its outputs do not depend on; itself where there are none.
 
     Args:
         network: takes images; stays as it is.
         shape: of an image, `(C, H, W)`.
+        multiple: of channels that each layer keeps, if not all.
     """
     flow = followed(network, shape)
-    if flow is None or not bool((left_out := unused(flow)).any()):
+    if flow is None or not bool((left_out := rounded(flow, unused(flow), multiple)).any()):
         return network
     return narrowed(network, flow.layers, left_out)
 

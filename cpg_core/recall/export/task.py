@@ -81,7 +81,7 @@ def export(run: Run, task: str, path: Path, progress: Progress = silent) -> Expo
     reference = network.place(torch.device("cpu"), "float32")
     shape = (run.input.channels, run.input.size, run.input.size)
     dense = plain_network(reference, record)
-    narrow = without_unused(dense, shape)
+    narrow = without_unused(dense, shape, form.multiple)
     output = "embeddings" if reference.objective.compares_pairs else "logits"
     metadata = metadata_of(run, record, output)
 

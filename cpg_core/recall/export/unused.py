@@ -26,6 +26,26 @@ def unused(flow: Flow) -> Tensor:
             fixed[layer.outputs.groups[0]] = FIXED
 
 
+def rounded(flow: Flow, left_out: Tensor, multiple: int) -> Tensor:
+    """The same with some fewer, so that each layer keeps a multiple of channels, or all of them.
+
+    What stays for that is read by no weight, or constant, so it does not matter what its own channels lack.
+
+    Args:
+        flow: of the network.
+        left_out: bool `[groups]`, those that nothing needs.
+        multiple: of channels.
+    """
+    fewer = left_out.clone()
+    for layer in flow.layers:
+        of_layer = torch.zeros_like(fewer)
+        of_layer[layer.outputs.groups] = True
+        gone = (of_layer & fewer).nonzero().squeeze(1)
+        stays = int(of_layer.sum()) - len(gone)
+        fewer[gone[: -stays % multiple]] = False
+    return fewer
+
+
 def _unused(flow: Flow, fixed: Tensor) -> Tensor:
     """The same, with some that must stay. What is left out grows until no more can be."""
     dense = [(layer, layer.uses, _foldable(layer)) for layer in reversed(flow.layers) if layer.dense]

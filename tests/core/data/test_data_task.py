@@ -171,6 +171,10 @@ def test_eval_split_of_a_folder(write_folder: Write, inner: str, tells: Tells) -
     folder = write_folder({f"{inner}dog": 2, f"{inner}cat": 1}, root="mine")
     split = load_eval_split(folder, ("dog", "emu", "cat"), image_size=12, channels=3)
     assert split.labels.tolist() == [2, 0, 0], "a class may be absent"
+    below = write_folder({f"{inner}dog/deeper": 3}, root="mine").rglob("deeper/*")
+    assert len(list(below)) == 3
+    deeper = load_eval_split(folder, ("dog", "emu", "cat"), image_size=12, channels=3, subfolders=True)
+    assert (len(split), len(deeper)) == (3, 6)
     with tells("folder 'dog'", "did you mean 'dogs'"):
         load_eval_split(folder, ("dogs", "cat"), image_size=12, channels=3)
     with tells("gone", "no such folder"):

@@ -21,7 +21,7 @@ DIGITS = 16 * 9 * 64 + 32 * 16 * 9 * 16 + 64 * 128 + 64 * 2
 
 
 def test_the_cost_of_a_chain() -> None:
-    units = channel_units("digits_cnn", 1.0, 2, 1, 8)
+    units = channel_units(BackboneSpec(name="digits_cnn"), 1.0, 2)
     every = torch.ones(len(units), dtype=torch.bool)
     assert (units.channels(every), units.multiply_adds(every)) == (16 + 32 + 64, DIGITS)
     less = every.clone()
@@ -59,7 +59,7 @@ def given(monkeypatch: pytest.MonkeyPatch, network: type[nn.Module]) -> None:
 
 def test_what_goes_into_and_out_of_an_unknown_operation_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, Grouped)
-    units = channel_units("grouped", 1.0, 2, 1, 8)
+    units = channel_units(BackboneSpec(name="grouped"), 1.0, 2)
     stays = {name: bool((~units.removable[places]).all()) for name, places in units.outputs.items()}
     kept = {name: bool(units.removable[places].all()) for name, places in units.outputs.items()}
     layers = [f"layers.{place}.weight" for place in range(4)]
@@ -78,11 +78,11 @@ def test_a_network_that_cannot_be_followed_is_refused(monkeypatch: pytest.Monkey
 
 
 def test_channels_of_a_sum_and_of_a_depthwise_convolution_are_one_unit_with_their_batch_norm() -> None:
-    resnet = channel_units("resnet18_32", 0.06, 2, 3, 32)
+    resnet = channel_units(BackboneSpec(name="resnet18_32"), 0.06, 2)
     assert torch.equal(resnet.outputs["conv1.weight"], resnet.outputs["layer1.1.conv2.weight"])
     assert torch.equal(resnet.outputs["layer2.0.downsample.0.weight"], resnet.outputs["layer2.1.conv2.weight"])
     assert torch.equal(resnet.private["backbone.layer2.1.bn2.bias"], resnet.outputs["layer2.1.conv2.weight"])
     assert not torch.isin(resnet.outputs["layer1.0.conv1.weight"], resnet.outputs["conv1.weight"]).any()
-    lite0 = channel_units("efficientnet_lite0", 0.1, 2, 3, 32)
+    lite0 = channel_units(BackboneSpec(name="efficientnet_lite0", size=32), 0.1, 2)
     inner = (lite0.outputs[f"_blocks.1._{part}_conv.weight"] for part in ("expand", "depthwise"))
     assert torch.equal(*inner)

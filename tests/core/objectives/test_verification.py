@@ -170,6 +170,9 @@ def test_it_is_recalled_told_and_evaluated_on_other_pairs(run: Run, root: Path, 
         (tmp_path / person.name).symlink_to(person)
     (tmp_path / "pairs.txt").write_text((root / "pairs.txt").read_text())
     assert evaluate(run, "faces", tmp_path) == record.test_accuracy
+    strict = face_task(root).model_copy(update={"pairs": face_task(root).pairs.model_copy(update={"far": 1e-6})})
+    rare = Run(run.root, run.spec.model_copy(update={"tasks": (strict,)}))
+    assert evaluate(rare, "faces", tmp_path) == record.test_accuracy  # a rate that is not told needs no pairs
     with pytest.raises(CpgError, match=r"expected pairs\.txt or pairs\.csv"):
         evaluate(run, "faces", root / "test")
 

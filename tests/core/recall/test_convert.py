@@ -19,9 +19,11 @@ from cpg_core.recall.recall import evaluate
 from cpg_core.recall.sizes import KIND_OF_GROUP, by_kind, by_setting
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.stored_delta import write_delta
+from cpg_core.stages.task_record import format_of
 from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.delta import entries, state_of
 from cpg_core.storage.files import read_json, write_json
+from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Silent
@@ -69,13 +71,15 @@ def test_a_lossless_conversion_and_back_are_the_bytes_of_before(damageable: Call
     assert one == other
 
 
+@pytest.mark.parametrize("masks", ["entropy", "zlib"])
 @pytest.mark.parametrize("exact, least, kept", [(2.0, 1.5, "float32"), (2.0, 0.0, "int8"), (1.0, 1.5, "int8")])
 def test_a_goal_that_rounding_would_miss_keeps_the_task_exact(
-    damageable: Callable[..., Run], exact: float, least: float, kept: str
+    damageable: Callable[..., Run], exact: float, least: float, kept: str, masks: str
 ) -> None:
     """No rounded model reaches 1.5. Where the exact one misses the goal too, or both meet it, it is rounded."""
     run = damageable()
-    spec = run.spec.model_copy(update={"settings": run.spec.settings.model_copy(update={"store": SMALL})})
+    store = SMALL.model_copy(update={"masks": masks})
+    spec = run.spec.model_copy(update={"settings": run.spec.settings.model_copy(update={"store": store})})
     assembly = assembly_of(Run(run.root, spec))
     before = assembly.before(assembly.rebuild(0), run.record(1))
     state = state_of(before, run.delta(1), 1, overwrites=False)
@@ -86,6 +90,11 @@ def test_a_goal_that_rounding_would_miss_keeps_the_task_exact(
     assert found.accuracy == exact if kept == "float32" else found.accuracy <= 1
     same = all(torch.equal(found.after.weight[name], value) for name, value in state.value.items())
     assert same == (kept == "float32")
+    again = write_delta(path, assembly, before, state, 1, run.data(1), exact, least, silent, measured=False)
+    assert again.accuracy <= 1  # of what it is now, not what was measured before others were rounded
+    told = run.record(1).model_copy(update=format_of(found)).model_dump(mode="json")
+    assert (told["stored"]["values"], told.get("format", 1)) == (kept, 1 if (kept, masks) == ("float32", "zlib") else 2)
+    assert TaskRecord.model_validate(told).stored == found.stored
 
 
 def test_a_task_is_frozen_as_the_settings_say(new_run: Callable[..., Run]) -> None:

@@ -207,6 +207,16 @@ def test_a_file_of_a_task_that_is_back_fails_the_audit(damageable: Callable[...,
     assert (bad.check, "002-two-three" in bad.detail) == ("forgotten", True)
 
 
+def test_a_folder_that_is_a_link_is_refused(damageable: Callable[..., Run]) -> None:
+    """What it leads to would stay."""
+    run = damageable()
+    real = run.root / "elsewhere"
+    run.folder.rename(real)
+    run.folder.symlink_to(real)
+    with pytest.raises(CpgError, match="tiny is a link to another folder"):
+        plan(run, "two-three")
+
+
 def test_copies_of_the_run_are_named(damageable: Callable[..., Run]) -> None:
     run = damageable()
     shutil.copytree(run.folder, run.folder.with_name("copy"))
@@ -225,4 +235,6 @@ def test_a_branch_keeps_what_it_rests_on_and_forgets_what_is_its_own(damageable:
     with pytest.raises(CpgError, match="002-two-three lies in run tiny"):
         plan(twig, "two-three")
     assert answers(forget(run, "four-five")) == others(before[0], "four-five")
-    assert answers(forget(twig, "four-five")) == others(before[1], "four-five")
+    after = forget(twig, "four-five")
+    assert answers(after) == others(before[1], "four-five")
+    assert after.spec.forgotten and not branch(after, "two-three", "leaf").spec.forgotten

@@ -41,6 +41,11 @@ def test_every_method_but_den_learns_with_a_residual_network(method: str) -> Non
     assert problems(method, BackboneSpec(name="resnet18_32"), "grow.max_x=2") == []
 
 
+def test_channels_are_followed_at_the_size_that_is_asked_for() -> None:
+    small = BackboneSpec(name="sphereface20", size=16)
+    assert problems("cpg", small, "base_width=0.05", "prune.unit=channel", "grow.max_x=1") == []
+
+
 @pytest.mark.parametrize("name", sorted({*backbones.names()} - {"digits_cnn", "vgg16_bn"}))
 def test_den_needs_a_chain(name: str) -> None:
     (said,) = problems("den", BackboneSpec(name=name))

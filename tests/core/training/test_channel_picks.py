@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.tiny import settings
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.model.channels.units import Units, channel_units
 from cpg_core.model.network import build, shared_parameters
 from cpg_core.training.channel_picks import ChannelPicks, picked_units
@@ -38,7 +39,7 @@ def test_the_gradient_of_a_score_is_that_of_a_gate_before_all_older_weights_of_i
 
 def test_the_score_of_a_channel_that_is_all_older_moves_as_a_gate_of_its_output_behind_the_norm() -> None:
     net = build("digits_cnn", 0.3, 2, "gates").train()
-    units = channel_units("digits_cnn", 0.3, 2, 1, 8)
+    units = channel_units(BackboneSpec(name="digits_cnn"), 0.3, 2)
     weights = shared_parameters(net)
     for name in units.affine:  # as of an earlier task: not 1 and 0
         torch.nn.init.uniform_(net.get_parameter(name), 0.5, 1.5)

@@ -21,6 +21,7 @@ from cpg_core.data.sources.imitation import unlabelled
 from cpg_core.errors import CpgError
 from cpg_core.model.network import build
 from cpg_core.recall.audit import audit
+from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.metrics import summary
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.import_weights import network_tensors
@@ -30,7 +31,7 @@ from cpg_core.storage.weight_files import read_weights
 from cpg_core.training.reporter import Silent
 from flows.cli.import_request import ImportRequest, imported
 from flows.reproduce.result import result_of
-from flows.request import SequenceRequest, begun
+from flows.request import SequenceRequest, added, begun
 from workflow.asking import cpg
 
 WIDTH = 0.05
@@ -111,6 +112,28 @@ def test_a_task_that_misses_its_goal_leaves_half_of_what_was_released(
     assert record.redundancy_x == pytest.approx(left, abs=0.005)
 
 
+def test_an_added_task_is_normalised_as_the_network_was_trained(request_of: Callable[..., Run], tmp_path: Path) -> None:
+    run = request_of(images=None, keep=1.0, overrides=WITHOUT_TARGETS)
+    learn_sequence(run, Silent())
+    task = {"name": "more", "source": {"kind": "digits"}, "classes": ["2", "3"]}
+    file = tmp_path / "more.yaml"
+    for told, expected in ({}, run.spec.tasks[0].normalise), ({"normalise": "per_task"}, "per_task"):
+        file.write_text(json.dumps(task | told))
+        assert added(run.root, run.spec.name, file, 0.5).spec.tasks[1].normalise == expected
+
+
+def test_once_it_is_forgotten_the_next_task_is_learned_and_not_imported(
+    request_of: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = request_of(images=None, keep=1.0, overrides=WITHOUT_TARGETS)
+    learn_sequence(run, Silent())
+    file = tmp_path / "more.yaml"
+    file.write_text(json.dumps({"name": "more", "source": {"kind": "digits"}, "classes": ["2", "3"]}))
+    after = added(run.root, carry_out(plan(run, "resnet18")).spec.name, file, 0.5)
+    learn_sequence(after, Silent())
+    assert after.record(1).stages[0].stage == "pick_train"
+
+
 def test_what_recovers_is_no_worse_than_pruning_alone(request_of: Callable[..., Run], weights: Path) -> None:
     """At a rate that ruins it, it is left pruned and not trained: with the values of the file."""
     run = request_of(keep=0.95, overrides=(*OVERRIDES, "prune.lr=0.3"))
@@ -122,7 +145,7 @@ def test_what_recovers_is_no_worse_than_pruning_alone(request_of: Callable[..., 
 
 
 def test_without_images_all_weights_are_kept(request_of: Callable[..., Run]) -> None:
-    run = request_of(images=None, keep=1.0, overrides=WITHOUT_TARGETS)
+    run = request_of(images=None, keep=0.9999999, overrides=WITHOUT_TARGETS)
     learn_sequence(run, Silent())
     record = run.record(1)
     assert [stage.stage for stage in record.stages] == ["import", "check", "freeze"]
@@ -217,6 +240,9 @@ def test_the_answers_are_of_images_in_three_parts(request_of: Callable[..., Run]
         ({"keep": 1.5}, "--keep 1.5: expected a share"),
         ({"images": None}, "--keep 0.5: the weights that are kept recover on images"),
         ({"mean": (0.5,)}, "--mean: expected 3 numbers"),
+        ({"std": (0.5, 0.0, 0.5)}, "^cpg import: std: .*greater than 0"),
+        ({"size": 0}, "^cpg import: size: .*greater than or equal to 1"),
+        ({"keep": 1.0, "overrides": ("grow.reserve_x=0.5",)}, r"--keep 1: every task leaves .*reserve_x is 0\.5"),
         ({"classes": ROOT / "Makefile"}, "the network has 7 outputs"),
         ({"overrides": (*OVERRIDES, "prune.min_sparsity=0.6")}, "--keep 0.5: profile digits releases at least 0.6"),
         ({"images": ROOT / "cpg_core/errors"}, "no such folder"),

@@ -94,14 +94,16 @@ def test_csv_and_paths_on_standard_input(unbroken: Run, images: Path) -> None:
 
 def test_a_table_and_exit_code_1_for_what_cannot_be_read(unbroken: Run, images: Path) -> None:
     (images / "none").mkdir()
-    result = predict(unbroken, images / "[b]0.png", images / "notes.txt", images / "gone.png", images / "none")
+    long = images / ("x" * 300 + ".png")  # longer than a name may be
+    result = predict(unbroken, images / "[b]0.png", images / "notes.txt", images / "gone.png", images / "none", long)
     assert result.exit_code == 1
     head, row = result.stdout.splitlines()
     assert head.split() == ["image", "class", "probability", "%"]
     assert row.startswith(str(images / "[b]0.png")) and row.split()[-2] in LABELS
     said = result.stderr.splitlines()
-    assert len(said) == 3 and all(line.startswith("error: ") for line in said)
-    assert [name in "".join(said) for name in ("notes.txt", "gone.png", "none: there are no images")] == [True] * 3
+    assert len(said) == 4 and all(line.startswith("error: ") for line in said)
+    for name in ("notes.txt", "gone.png", "none: there are no images", "xxx.png: cannot be read"):
+        assert name in "".join(said)
 
 
 @pytest.mark.parametrize(

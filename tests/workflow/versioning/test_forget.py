@@ -53,6 +53,17 @@ def test_files_are_gone_from_the_cache_and_on_demand_from_the_remote(copied: Run
     assert "finished, 1 forgotten" in cpg(root, "list").output
 
 
+def test_once_all_are_forgotten_no_name_is_told_and_nothing_can_be_exported(copied: Run, tmp_path: Path) -> None:
+    root = copied.root
+    for task in ("two-three", "zero-one"):
+        done = cpg(root, "forget", "tiny", "--task", task, "--yes", "--erase-name", "--remote")
+        assert done.exit_code == 0, done.output
+    again = cpg(root, "forget", "tiny")
+    assert (again.exit_code, "None" in again.output) == (0, False)
+    exported = cpg(root, "export", "tiny", "--all", "--to", str(tmp_path / "tasks"))
+    assert (exported.exit_code, "no task is frozen yet" in exported.output) == (2, True)
+
+
 def test_what_another_run_uses_stays_and_is_named(copied: Run) -> None:
     root = copied.root
     shutil.copytree(copied.folder, copied.folder.with_name("other"))

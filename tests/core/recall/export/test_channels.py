@@ -85,9 +85,9 @@ def outputs(made: nn.Module) -> Tensor:
         return made(torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(2)))
 
 
-def narrow(made: nn.Sequential) -> nn.Sequential:
+def narrow(made: nn.Sequential, multiple: int = 1) -> nn.Sequential:
     """The network without what it does not need, which answers as the whole one does."""
-    small = without_unused(made, SHAPE)
+    small = without_unused(made, SHAPE, multiple)
     assert outputs(made).std(dim=0).min() > 1e-4
     torch.testing.assert_close(outputs(small), outputs(made), rtol=1e-5, atol=1e-6)
     return small
@@ -168,6 +168,18 @@ def test_a_channel_goes_with_its_depthwise_filter() -> None:
     small = narrow(made)
     assert widths(small) == [(2, 3), (1, 3), (3, 4), (4, 3)]
     assert small[2][0].groups == 3
+
+
+@pytest.mark.parametrize(("multiple", "left"), [(1, (4, 5)), (2, (4, 6)), (3, (6, 6)), (4, (4, 8)), (8, (8, 8))])
+def test_of_each_layer_a_multiple_of_channels_stays_or_all(multiple: int, left: tuple[int, int]) -> None:
+    """Of what stays for that a part has lost what it reads: the second layer, of which channels 0 to 2 are not read."""
+    first, second = left
+    made = network(block(2, 8, 1), nn.ReLU(), block(8, 8, groups=8), conv(8, 8, 1), *end(8))
+    kill(made[0], [1, 4])
+    kill(made[2], [1, 4])
+    made[3].weight[3:, 6:] = 0  # channels 6 and 7 are read by those alone
+    made[-1].weight[:, :3] = 0
+    assert widths(narrow(made, multiple)) == [(2, first), (1, first), (first, second), (second, 3)]
 
 
 def test_what_a_factor_multiplies_goes_with_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from core.tiny import learn
 from cpg_core.errors import CpgError
 from cpg_core.model.channels.flow import Flow
 from cpg_core.recall.export import narrow
+from cpg_core.recall.export.formats import FORMATS
 from cpg_core.recall.export.task import Exported, export
-from cpg_core.recall.export.unused import unused
+from cpg_core.recall.export.unused import rounded
 from cpg_core.recall.predictor import Serving
 from cpg_core.storage.run import Run
 
@@ -36,7 +38,9 @@ def run(learned: Callable[..., Run]) -> Run:
 @pytest.fixture(scope="module")
 def in_onnx(learned: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Exported:
     run = learned(tasks="1-2", overrides=SPARSE)
-    return export(run, TASK, tmp_path_factory.mktemp("onnx") / "new" / "task.onnx")
+    with pytest.MonkeyPatch.context() as patch:  # no layer of so small a network is wider than a block
+        patch.setitem(FORMATS, ".onnx", replace(FORMATS[".onnx"], multiple=1))
+        return export(run, TASK, tmp_path_factory.mktemp("onnx") / "new" / "task.onnx")
 
 
 def test_onnxruntime_alone_gives_the_answers_of_recall(run: Run, in_onnx: Exported) -> None:
@@ -76,12 +80,12 @@ def test_torch_alone_gives_the_answers_of_recall(run: Run, tmp_path: Path) -> No
 def one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A channel that is needed is left out too."""
 
-    def wrong(flow: Flow) -> Tensor:
-        left_out = unused(flow)
-        left_out[(~left_out & ~flow.fixed).nonzero()[0]] = True
-        return left_out
+    def wrong(flow: Flow, left_out: Tensor, multiple: int) -> Tensor:
+        more = rounded(flow, left_out, multiple)
+        more[(~left_out & ~flow.fixed).nonzero()[0]] = True
+        return more
 
-    monkeypatch.setattr(narrow, "unused", wrong)
+    monkeypatch.setattr(narrow, "rounded", wrong)
 
 
 @pytest.mark.usefixtures("one_too_many")

@@ -1,0 +1,151 @@
+"""What a pretrained network answers to images: of which ones, how they are made square, and what may lie beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from cpg_core.config.backbone import BackboneSpec
+from cpg_core.data.augment import normalise
+from cpg_core.data.decode import decode
+from cpg_core.data.fields import MeanStd
+from cpg_core.data.resize import Resize, fit
+from cpg_core.data.sources.imitation import ImitationSource, unlabelled
+from cpg_core.data.spec import TaskSpec
+from cpg_core.errors import CpgError
+from cpg_core.model.network import build
+from cpg_core.recall.imitation import with_answers
+from cpg_core.training.evaluation import eval_mode
+
+WIDTH, CLASSES, SIDE, COUNT = 0.05, 7, 32, 24
+HALF = MeanStd(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+Answered = Callable[..., ImitationSource]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Twice as wide as high, so that it matters how they become square."""
+    drawn = np.random.default_rng(1).integers(0, 255, (COUNT, SIDE, 2 * SIDE, 3), dtype=np.uint8)
+    folder = tmp_path / "images"
+    (folder / "part").mkdir(parents=True)
+    for number, pixels in enumerate(drawn):
+        Image.fromarray(pixels).save(folder / "part" / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture
+def answered(tmp_path: Path, images: Path) -> Answered:
+    """The source of a task, once its network has answered."""
+    network = build("resnet18", WIDTH, CLASSES, 7).eval()
+    with torch.no_grad():  # without this it answers one class to whatever it is shown
+        network.head.bias.sub_(network(2 * torch.rand(64, 3, SIDE, SIDE) - 1).mean(dim=0))
+    named = {name.removeprefix("backbone.").replace("head.", "fc."): v for name, v in network.state_dict().items()}
+    torch.save(named, tmp_path / "weights.pth")
+
+    def made(resize: Resize = "crop", folder: Path = images) -> ImitationSource:
+        task = TaskSpec.model_validate(
+            {
+                "name": "base",
+                "source": {"kind": "imitation", "images": folder},
+                "normalise": HALF,
+                "augment": {"resize": resize},
+            }
+        )
+        spec = BackboneSpec(name="resnet18", size=SIDE, weights=str(tmp_path / "weights.pth"))
+        source = with_answers(task, spec, WIDTH, 1, tmp_path / "answers").source
+        assert isinstance(source, ImitationSource)
+        return source
+
+    return made
+
+
+def told(source: ImitationSource) -> list[tuple[Path, str]]:
+    """The test images, and what the network answered to them."""
+    listing = source.list_part("test")
+    return [(file, listing.names[label]) for file, label in zip(listing.files, listing.labels, strict=True)]
+
+
+def test_an_image_that_comes_later_changes_no_answer(answered: Answered, images: Path) -> None:
+    source = answered()
+    before = told(source)
+    Image.new("RGB", (SIDE, SIDE)).save(images / "first.png")
+    (images / "part/00.png").rename(images / "first.png")
+    with pytest.raises(CpgError, match=r"part/00\.png: there is no such file; the pretrained network"):
+        source.list_part("test")
+    (images / "first.png").rename(images / "part/00.png")
+    Image.new("RGB", (SIDE, SIDE)).save(images / "before_all.png")
+    assert told(source) == before
+
+
+def test_answers_to_other_images_are_another_file(answered: Answered, images: Path) -> None:
+    first = answered()
+    assert first.answers is not None and answered().answers == first.answers
+    content = first.answers.read_bytes()
+    Image.new("RGB", (SIDE, SIDE)).save(images / "before_all.png")
+    second = answered()
+    assert second.answers != first.answers and first.answers.read_bytes() == content
+    assert answered().answers == second.answers
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+def test_the_network_sees_an_image_as_the_task_will(answered: Answered, tmp_path: Path, resize: Resize) -> None:
+    other: Resize = "squash" if resize == "crop" else "crop"
+    source = answered(resize)
+    named = torch.load(tmp_path / "weights.pth", weights_only=True)
+    network = build("resnet18", WIDTH, CLASSES)
+    network.load_state_dict({name.replace("fc.", "head.", 1) if name.startswith("fc.") else f"backbone.{name}": value
+                             for name, value in named.items()})  # fmt: skip
+    agree = dict.fromkeys((resize, other), 0)
+    for file, answer in told(source):
+        pixels = torch.from_numpy(decode(file, 3, str(file))).permute(2, 0, 1)
+        for how in agree:
+            with eval_mode(network), torch.no_grad():
+                image = normalise(fit(pixels, SIDE, how)[None], torch.tensor(HALF.mean), torch.tensor(HALF.std))
+                agree[how] += str(int(network(image).argmax())) == answer
+    assert agree[resize] == len(told(source)) > agree[other]
+
+
+def test_what_the_file_system_made_is_no_image(answered: Answered, images: Path) -> None:
+    for place in ("__MACOSX/00.png", ".hidden/00.png", "part/._00.png"):
+        (images / place).parent.mkdir(exist_ok=True)
+        (images / place).write_bytes(b"nothing")
+    assert len(unlabelled(images).files) == COUNT and told(answered())
+
+
+def parquet(folder: Path, images: Path, **columns: list[object]) -> Path:
+    folder.mkdir()
+    encoded = [{"bytes": file.read_bytes()} for file in sorted(images.rglob("*.png"))]
+    pq.write_table(pa.table({"image": encoded, **columns}), folder / "b.parquet")
+    return folder / "b.parquet"
+
+
+def test_parquet_files_are_those_of_before_or_refused(answered: Answered, images: Path, tmp_path: Path) -> None:
+    table = parquet(tmp_path / "tables", images)
+    source = answered(folder=table.parent)
+    assert len(source.list_part("test").labels) == COUNT // 4
+    table.with_name("a.parquet").write_bytes(table.read_bytes())
+    with pytest.raises(CpgError, match="its parquet files are not those"):
+        source.list_part("test")
+    table.with_name("a.parquet").write_bytes(table.read_bytes()[:100])
+    with pytest.raises(CpgError, match=r"a\.parquet: cannot read this parquet file"):
+        unlabelled(table.parent)
+
+
+def test_numbers_that_label_images_are_in_order_as_numbers(images: Path, tmp_path: Path) -> None:
+    """Of eleven classes 10 would come before 2 as text."""
+    numbers: list[object] = [number % 11 for number in range(COUNT)]
+    table = parquet(tmp_path / "tables", images, what=numbers)
+    rows = {"train": [], "val": [], "test": list(range(COUNT))}
+    known = {"classes": [f"class {k}" for k in range(11)], "rows": rows, "labels": rows}
+    (tmp_path / "answers.json").write_text(json.dumps(known))
+    source = ImitationSource(kind="imitation", images=table.parent, answers=tmp_path / "answers.json", label="what")
+    found = source.true_labels("test")
+    assert found is not None and found.tolist() == numbers
