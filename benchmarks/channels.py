@@ -33,9 +33,10 @@ SETTINGS = (
     "prune.unit=channel",
     "prune.targets=[0.6, 0.7, 0.8]",
     "prune.min_sparsity=0.6",
+    "pick_train.picks={kind: t_statistic, least: 0.1}",
 )
-"""Of every pool at most 0.4 of its free units are held, so that a task that picks two thirds of the older ones runs on
-about half of the channels, and a quarter of the multiply-adds."""
+"""Of every pool at most 0.4 of its free units are held, and an older one is left out where the loss falls without it,
+surely or not."""
 RECOVER = ("prune.epochs=8", "prune.prune_epochs=4")
 """Whole channels take more to recover from than weights do."""
 POINT, FASTER, TURNS = 0.01, 2.0, 3

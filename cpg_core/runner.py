@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
+from cpg_core.config.settings import Settings
 from cpg_core.distributed.rank_worker import start_ranks
 from cpg_core.machine import deterministic, device_of, device_seconds
 from cpg_core.methods import find
@@ -49,6 +50,12 @@ def learn_task(context: TaskContext, execute: Execute = execute) -> None:
         done.append(execute(context, request))
 
 
+def _of_another_unit(run: Run, left: Iterable[int]) -> list[Settings]:
+    """The settings of tasks that prune channels where the run prunes weights, or the other way round."""
+    settings = [run.settings(index) for index in left]
+    return [own for own in settings if own.prune.unit != run.spec.settings.prune.unit][:1]
+
+
 def learn_sequence(
     run: Run,
     reporter: Reporter,
@@ -68,7 +75,8 @@ def learn_sequence(
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         if left:
             device_of(run.spec.settings.compute.device)
-            require_fit(method, run.spec.backbone, run.spec.settings)
+            for settings in (run.spec.settings, *_of_another_unit(run, left)):
+                require_fit(method, run.spec.backbone, settings)
         with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
             told, first = set[str](), FirstBatches(reporter, clock)
             for index in left:

@@ -117,7 +117,7 @@ def begun(request: SequenceRequest, root: Path) -> Run:
 
 
 def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
-    """A run with one more task at its end, the same again if that task is there but not learned yet. As `begun`.
+    """A run with one more task at its end, the same again if that task is there already. As `begun`.
 
     Unless it says otherwise, its images are normalised as those that a pretrained network was trained on.
 
@@ -134,8 +134,8 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     wanted = own if goal is None else goal
     least = resolve_goals(_goal(wanted, root, run.spec.profile), [task.name])[task.name]
     spec = run.spec
-    waiting = run.frozen() == len(spec.tasks) - 1
-    if waiting and spec.tasks[-1] == task and spec.goals[task.name] == least:
+    others_frozen = run.frozen() >= len(spec.tasks) - 1
+    if others_frozen and spec.tasks[-1:] == (task,) and spec.goals[task.name] == least:
         return run
     return extend(run, task, least)
 

@@ -16,6 +16,8 @@ READ_BY = {
     "den": "den",
 }
 """The method that reads a group; a group that is not named here is read by all."""
+KNOWN = frozenset(("cpg", "pae", "piggyback", "scratch", "sequential", *READ_BY.values()))
+"""The methods that read no other of these groups; one of somebody's own may read any."""
 
 OF_SPEED = {"compute": {"cache_bytes"}}
 """Settings that decide how fast a run is and nothing else."""
@@ -27,5 +29,7 @@ def settings_of(method: str, settings: Settings) -> dict[str, Any]:
     Without the groups that only other methods read, without newer settings at the value that was in effect before, and
     without what changes no bit of it.
     """
-    others = {group: True for group, reader in READ_BY.items() if reader != method}
-    return told(settings.model_dump(mode="json", exclude={**others, **OF_SPEED}))
+    others = {group: True for group, reader in READ_BY.items() if reader != method and method in KNOWN}
+    said = settings.model_dump(mode="json", exclude={**others, **OF_SPEED})
+    said["compute"]["workers"] = 0  # threads that decode ahead, in order; older keys have it
+    return told(said)

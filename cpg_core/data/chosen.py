@@ -64,6 +64,10 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
     names: tuple[PartName, ...] = ("train", "test", "val") if spec.source.has_val else ("train", "test")
     listings = {name: spec.source.list_part(name) for name in names}
     classes = spec.classes or _classes_of(listings)
+    if len(classes) < 2:
+        raise CpgError(
+            f"{listings['train'].where}: a task needs two classes or more, and there is {list(classes)} alone"
+        )
     found = {name: choose(listing, classes) for name, listing in listings.items()}
     parts = tuple(part_of(listing, classes) for listing in listings.values())
     rows, labels = found["train"]

@@ -177,7 +177,7 @@ class Select:
         if done <= self.steps:
             head = cast(nn.Linear, network.head).weight.data
             head.copy_(softshrink(head, self.strength * lr))
-        if done == self.steps:
+        if done == max(self.steps, 1):
             for name, positions in selected(network).items():
                 optimizer.set_trainable(name, positions)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cpg_core.errors import CpgError
 from cpg_core.machine import device_of
 from cpg_core.methods import sequential
 from cpg_core.model.layers import Layers
@@ -40,6 +41,11 @@ def earlier_tasks(context: TaskContext) -> Iterator[tuple[Layers, Layers]]:
         shared = assembly.add(shared, record, added)
         network = network_of(assembly, shared, record, added).to(device)
         data = run.data(index, reading_progress(context.reporter, record.name))
+        if data.digest != record.data_sha256:
+            raise CpgError(
+                f"task '{record.name}': its images are others than those that were learned; bring them back: ewc "
+                "computes the Fisher information on them"
+            )
         seed = derive(run.spec.seed, "fisher", record.name)
         information = fisher(network, data.train, data.mean, data.std, images, seed)
         yield {name: weight.detach() for name, weight in shared_parameters(network).items()}, information

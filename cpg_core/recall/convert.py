@@ -71,7 +71,7 @@ def _task(
     if data.digest != record.data_sha256:
         raise CpgError(f"task {record.name}: its images are others than those that were learned")
     state = state_of(old.before(shared[0], record), delta, index, overwrites=old.overwrites)
-    least = record.goal - run.settings(record.index).check.tolerance
+    least = run.least(record.name)
     before = new.before(shared[1], record)
     with deterministic(record.machine.threads):
         written = write_delta(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from cpg_core.config.schema import check
 from cpg_core.errors import CpgError
@@ -41,7 +41,11 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> Damaged:
+    return Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}")
 
 
 def write_json(path: Path, content: dict[str, Any], *, sync: bool = True) -> None:
@@ -106,17 +110,24 @@ def write_by(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def read_tensors(path: Path, expected_sha256: str) -> Layers:
-    """The tensors in a safetensors file.
+    """The tensors in a safetensors file, in the order in which they lie there.
 
     Raises:
         Damaged: the file is not there, or its bytes are not those that were written.
     """
-    found = sha256(path)
+    try:
+        content = path.read_bytes()  # once: another process may put another file in its place meanwhile
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    found = hashlib.sha256(content).hexdigest()
     if found != expected_sha256:
         raise Damaged(
             f"{path}: damaged: its SHA-256 is {found[:12]}..., the record says {expected_sha256[:12]}...; {RESTORE}"
         )
-    return load_file(path)
+    tensors = load(content)
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    return {name: tensors[name] for name in sorted(tensors, key=lambda name: (header[name]["data_offsets"], name))}
 
 
 def sweep(folder: Path) -> None:

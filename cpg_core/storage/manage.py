@@ -29,8 +29,10 @@ def rename(root: Path, old: str, new: str) -> None:
         raise none_of(root, old)
     if is_run(source[0]) and target[0].exists():
         raise CpgError(f"run {old!r} cannot be named {new!r}: {target[0]} is there already")
-    with locked(source[1]), disk_errors(target[0]):
+    with locked(source[1]), locked(target[1]), disk_errors(target[0]):  # a run of that name may be about to begin
         if source[0].exists():
+            if target[0].exists():
+                raise CpgError(f"run {old!r} cannot be named {new!r}: {target[0]} is there by now")
             source[0].rename(target[0])
         shutil.rmtree(target[1], ignore_errors=True)  # of no run: there was none of that name
         source[1].rename(target[1])

@@ -151,9 +151,18 @@ def write_spec(run: Run) -> RunSpec | None:
         frozen = [task.name for task in there.spec.tasks[: there.frozen()]]
         if frozen != [task.name for task in run.spec.tasks[: len(frozen)]]:
             raise CpgError(f"run {run.spec.name}: another process has changed its tasks; give the same command again")
+        if frozen and _learned_by(there.spec) != _learned_by(run.spec):
+            raise CpgError(
+                f"run {run.spec.name}: another process has made another run of that name; give the same command again"
+            )
     if there is None or there.spec != run.spec:
         write_json(run.folder / RUN, run.spec.stored(run.root))
     return None if there is None else there.spec
+
+
+def _learned_by(spec: RunSpec) -> tuple[object, ...]:
+    """What all frozen tasks of a run have in common, whatever is learned later."""
+    return spec.sequence, spec.method, spec.backbone, spec.seed, spec.settings
 
 
 def _run_file(folder: Path) -> Path:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cpg_core.config.schedules import STEADY, Keep, Schedule
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
@@ -150,7 +151,7 @@ def train(
         shares = train_batches(data, plan.batch_size, seed, network.device, position.batch, ranks.share)
         for batch, (images, labels) in enumerate(shares, position.batch):
             if ranks.stop(reporter.stop_requested()):
-                save(position.model_copy(update=_sums(step, batch, seen)))
+                save(position.model_copy(update=_sums(step, batch, seen, partial(_finite, plan=plan, epoch=epoch))))
                 raise Interrupted
             steps_done = epoch * batches + batch
             if plan.before_step is not None:
@@ -190,9 +191,9 @@ def _training_mode(network: Network, plan: Plan) -> None:
         hold_statistics(network)
 
 
-def _sums(step: TrainStep, batch: int, seen: int) -> dict[str, object]:
+def _sums(step: TrainStep, batch: int, seen: int, finite: Callable[[float], float]) -> dict[str, object]:
     loss_sum, tally = step.sums()
-    return {"batch": batch, "loss_sum": loss_sum, "tally": tuple(tally), "seen": seen}
+    return {"batch": batch, "loss_sum": finite(loss_sum), "tally": tuple(tally), "seen": seen}
 
 
 def _out_of_patience(scores: Sequence[float], patience: int | None, better: Better) -> bool:

@@ -115,7 +115,7 @@ class TrainStep:
         else:
             loss = self._teacher.loss(outputs, images)
         penalty = self._penalty(self._network, images, done)
-        total = self._ranks.scale_loss(loss, len(labels), in_batch) + penalty
+        total = self._ranks.scale_loss(loss + penalty, len(labels), in_batch)
         if self._layer_by_layer:
             self._optimizer.backward(total)
         else:

@@ -72,7 +72,7 @@ def _learn_in_flow(
 ) -> bool:
     """The same as a Prefect flow; whether a server was there for it."""
     with server(root / ".prefect", starting_server) as wait:
-        from flows.orchestration.outage import run_despite_outage
+        from flows.orchestration.outage import despite_outage
         from flows.orchestration.run_log import terminal_and_log
         from flows.orchestration.sequence import add_flow, sequence_flow
         from flows.tracking.sync import open_store
@@ -86,7 +86,7 @@ def _learn_in_flow(
             typer.echo(f"note: {error}; learning goes on without it", err=True)
             return False
         make = sequence_flow if what == "sequence" else add_flow
-        with run_despite_outage(run, typer.echo):
+        with despite_outage(lambda: run.frozen() == len(run.spec.tasks), typer.echo):
             make(terminal_and_log(listen), run, persist)(**parameters, root=str(root), track=track)
     return True
 
@@ -142,6 +142,7 @@ def _compare_in_flow(
     """The same as a Prefect flow; None if no server was there for it."""
     with server(root / ".prefect", starting_server) as wait:
         from flows.orchestration.compare import compare_flow
+        from flows.orchestration.outage import despite_outage
 
         quiet()
         try:
@@ -151,5 +152,6 @@ def _compare_in_flow(
             return None
         ended: list[Results] = []
         flow = compare_flow(typer.echo, planned, ended.append)
-        flow(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)
+        with despite_outage(lambda: bool(ended), typer.echo):
+            flow(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)
     return ended[0]

@@ -15,7 +15,6 @@ from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL
 
 from cpg_core.errors import CpgError, one_line
-from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Interrupted
 from flows.orchestration.api_address import answers
 
@@ -85,8 +84,8 @@ def server_answers() -> bool:
 
 
 @contextmanager
-def run_despite_outage(run: Run, note: Note) -> Iterator[None]:
-    """Run the flow of a run inside the block: it may have learned everything though Prefect cannot tell its end.
+def despite_outage(ended: Callable[[], bool], note: Note) -> Iterator[None]:
+    """Run a flow inside the block: it may have `ended` though Prefect cannot tell its end.
 
     Raises:
         CpgError: learning failed for something that the user can mend.
@@ -97,9 +96,9 @@ def run_despite_outage(run: Run, note: Note) -> Iterator[None]:
     except Exception as error:
         if (raised := _from_learning(error)) is not None:
             raise raised from None
-        if server_answers() or run.frozen() < len(run.spec.tasks):
+        if server_answers() or not ended():
             raise
-        note("note: Prefect does not know that this run has ended, since its server is away")
+        note("note: Prefect does not know that this has ended, since its server is away")
     finally:
         if not server_answers():
             _drop_unsent()

@@ -130,7 +130,8 @@ def accuracy_table(layout: Layout, results: Mapping[str, RunResult], published: 
         published: the folder with the paper's tables.
         base: shared weights of the base network.
     """
-    by_method = {name: [r for r in results.values() if r.method == name] for name in layout.methods}
+    in_order = [result for result in results.values() if result.ordering == "0"]
+    by_method = {name: [result for result in in_order if result.method == name] for name in layout.methods}
     rows: dict[str, dict[str, float | None]] = {}
     for name, title in layout.tasks.items():
         rows[title] = {method: _accuracy(runs, name) for method, runs in by_method.items()}

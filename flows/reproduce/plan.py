@@ -81,6 +81,16 @@ class Plan(Strict):
     runs: dict[str, Item]
     conversions: dict[str, Conversion] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _rows_of_equal_tasks(self) -> Self:
+        rows: dict[tuple[str, ...], tuple[str, int | None]] = {}
+        for key, item in {**self.baselines, **self.runs}.items():
+            row = item.method, str(item.goal), str(item.ordering), item.variant
+            first, tasks = rows.setdefault(row, (key, item.first_tasks))
+            if tasks != item.first_tasks:
+                raise ValueError(f"{first} and {key} are one row of the tables; give both the same first_tasks")
+        return self
+
     @property
     def folder(self) -> Path:
         """Where results go, below the root."""

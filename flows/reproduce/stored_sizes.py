@@ -76,9 +76,12 @@ def stored_rows(stored: Iterable[Converted], base: Network, full: Network) -> li
 
 
 def name_of(result: RunResult) -> str:
-    """A run by method, goal and what its values are stored as: `CPG avg, int8`."""
-    masks = ", zlib" if result.store.masks == "zlib" else ""
-    return f"{result.method.upper()} {result.goal}, {result.store.values}{masks}"
+    """A run by method, goal and what its values are stored as: `CPG avg, int8`; what else is unusual is told too."""
+    store = result.store
+    masks = ", zlib" if store.masks == "zlib" else ""
+    usual = "float32" if store.values == "float32" else "bfloat16"
+    private = "" if store.private == usual else f", private {store.private}"
+    return f"{result.method.upper()} {result.goal}, {store.values}{private}{masks}"
 
 
 def change(one: Converted) -> float:

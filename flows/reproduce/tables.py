@@ -98,7 +98,7 @@ def _row(method: str, chosen: Sequence[RunResult], combine: Combine) -> dict[str
         **tasks,
         "average": round(float(combined.mean()), 1),
         **figures,
-        "sd": _rounded(sd(averages(chosen))),
+        "sd": None if combine is _max else _rounded(sd(averages(chosen))),
         "n": len(chosen),
     }
 
@@ -116,6 +116,9 @@ def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
         if sorted(pair["source"]) == ["paper", "reproduced"]:
             numbers = pair.set_index("source").drop(columns=["method", "sd", "n"], errors="ignore").astype(float)
             difference = (numbers.loc["reproduced"] - numbers.loc["paper"]).round(2)
+            figures = [name for name in FIGURES if name in numbers]
+            if difference.drop(figures).isna().any():
+                difference.loc[figures] = np.nan  # they are of other tasks
             parts.append(pd.DataFrame([{"method": pair["method"].iloc[0], "source": "difference", **difference}]))
     tasks = [name for name in frame if str(name).isdecimal()]
     return pd.concat(parts, ignore_index=True)[[*frame.columns.difference(tasks, sort=False), *tasks]]
@@ -158,7 +161,7 @@ def _costs(key: tuple[str, ...], group: list[RunResult], alone: dict[str, float]
         **dict(zip(("method", "goal", "ordering", "variant"), key, strict=True)),
         "n": len(group),
         "tasks": len(group[0].tasks),
-        f"average_after_{common}": round(100 * float(np.mean([result.matrix[common - 1] for result in group])), 1),
+        f"average_after_{common}": round(100 * float(np.mean([_average_after(common, result) for result in group])), 1),
         "average": round(float(np.mean(found)), 1),
         "sd": _rounded(sd(found)),
         "backward_transfer": mean("backward_transfer", 100),
@@ -171,6 +174,12 @@ def _costs(key: tuple[str, ...], group: list[RunResult], alone: dict[str, float]
         "mb": mean("model_mb"),
         "seconds": round(mean("seconds")),
     }
+
+
+def _average_after(count: int, result: RunResult) -> float:
+    """Of the tasks whose accuracies are no agreement, once so many were learned."""
+    pairs = zip(result.tasks, result.matrix[count - 1], strict=False)
+    return float(np.mean([accuracy for task, accuracy in pairs if not task.agreement]))
 
 
 def _rounded(value: float | None) -> float | None:

@@ -84,6 +84,16 @@ def test_a_missed_goal_leaves_every_later_task_an_equal_share(
     assert run.record(3).sparsity == 0, "nobody comes after the last task, so it keeps all that it has"
 
 
+@pytest.mark.parametrize(("goal", "tolerance", "reached"), [(0.035, 0.005, 0.03), (0.896552, 0.0, 26 / 29)])
+def test_an_accuracy_that_equals_the_goal_meets_it_however_numbers_are_rounded(
+    new_run: Callable[..., Run], goal: float, tolerance: float, reached: float
+) -> None:
+    run = new_run(tasks="1", overrides=(f"check.tolerance={tolerance}",))
+    asked = Run(run.root, run.spec.model_copy(update={"goals": {"zero-one": goal}}))
+    assert asked.least("zero-one") <= reached < goal - tolerance
+    assert asked.least("zero-one") > reached - 2e-6
+
+
 def test_room_is_not_made_where_the_settings_say_so(learned: Callable[..., Run]) -> None:
     run = learned(tasks="1-2", overrides=(*FAILS, "prune.leave_room=false"))
     assert run.record(1).sparsity == 0

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cpg_core.recall.metrics import MEGABYTE
 from flows.reproduce.report.drawing import figure, look
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, averages
 
 
 def bytes_by_task(results: Mapping[str, RunResult]) -> Figure | None:
@@ -33,7 +33,7 @@ def bytes_by_task(results: Mapping[str, RunResult]) -> Figure | None:
         style = {"color": seen.colour, "marker": seen.mark, "markersize": 3.5, "linewidth": 1.2}
         whole = np.mean([run.summary["model_mb"] for run in runs])
         sizes.plot(tasks, megabytes, label=f"{seen.label}: {whole:.1f} MB in all", **style)
-        accuracies.plot(tasks, accuracy, label=f"{seen.label}: mean {np.mean(accuracy):.1f} %", **style)
+        accuracies.plot(tasks, accuracy, label=f"{seen.label}: mean {np.mean(averages(runs)):.1f} %", **style)
     sizes.set(ylabel="MB that a task adds", ylim=(0, None))
     accuracies.set(ylabel="test accuracy, %", xlabel="task")
     accuracies.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -10,9 +10,10 @@ import pytest
 
 from core import tiny
 from cpg_core.config.defaults import OMITTED, SINCE, completed
-from cpg_core.config.method_settings import READ_BY, settings_of
+from cpg_core.config.method_settings import KNOWN, READ_BY, settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.errors import CpgError
+from cpg_core.methods import names
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import read_json, write_json
@@ -115,6 +116,18 @@ def test_how_much_is_kept_decoded_makes_no_other_run() -> None:
     told = settings_of("cpg", tiny.settings("compute.cache_bytes=1"))
     assert told == settings_of("cpg", tiny.settings("compute.cache_bytes=0"))
     assert "cache_bytes" not in told["compute"]
+
+
+def test_how_many_threads_decode_ahead_makes_no_other_run() -> None:
+    told = settings_of("cpg", tiny.settings("compute.workers=3"))
+    assert told == settings_of("cpg", tiny.settings("compute.workers=0")) and told["compute"]["workers"] == 0
+
+
+def test_a_method_of_ones_own_depends_on_all_settings() -> None:
+    one, other = (settings_of("ewc_online", tiny.settings(f"ewc.strength={value}")) for value in (1, 100))
+    assert one != other
+    assert settings_of("cpg", tiny.settings("ewc.strength=1")) == settings_of("cpg", tiny.settings("ewc.strength=100"))
+    assert sorted(KNOWN) == names()
 
 
 def test_settings_that_were_always_told_are_told_still() -> None:

@@ -158,6 +158,12 @@ def test_animations_and_16_bit_files_are_told(write_folder: Write, size: int) ->
     assert "1 are grey pictures of 16 bits, scaled from 0..65535" in told
 
 
+def test_one_class_alone_is_no_task(write_folder: Write, tells: Tells) -> None:
+    folder = write_folder({"train/cat": 4, "test/cat": 2})
+    with tells("a task needs two classes or more", "['cat']"):
+        _load(folder)
+
+
 def test_an_evaluation_stops_too(write_folder: Write, tells: Tells) -> None:
     folder = write_folder({"cat": 1}, root="mine")
     _files(folder / "cat", {"a.txt": "x", "b.txt": "x"})

@@ -63,6 +63,13 @@ def test_the_head_is_shrunk_until_the_selection_and_not_after_it() -> None:
         assert freed == list(shared_parameters(network))
 
 
+def test_with_no_step_for_the_head_alone_it_selects_after_the_first() -> None:
+    freed: list[str] = []
+    optimizer = cast(TaskOptimizer, SimpleNamespace(set_trainable=lambda name, _: freed.append(name)))
+    den.Select(steps=0, strength=0.1)(build("digits_cnn", 0.5, 2, "den"), optimizer, 1, 0.5)
+    assert freed
+
+
 def test_a_backbone_that_is_no_chain_is_told() -> None:
     network = build("digits_cnn", 0.5, 2, "den")
     network.head = torch.nn.Linear(7, 2)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core import tiny
+from cpg_core import runner
 from cpg_core.methods import find
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
@@ -49,7 +50,17 @@ def test_a_run_learns_by_them_and_its_file_says_so(new_run: Callable[..., Run]) 
     assert [stage.target for stage in second.stages if stage.stage == "prune"] == [0.3]
     assert second.sparsity == pytest.approx(0.3, abs=0.01)
     assert all(finding.ok for finding in audit(open_run(run.root, run.spec.name)))
-    assert open_run(run.root, run.spec.name).least(second.name) == pytest.approx(second.goal - 0.1)
+    assert open_run(run.root, run.spec.name).least(second.name) == pytest.approx(second.goal - 0.1, abs=2e-6)
+
+
+def test_a_unit_that_a_later_task_prunes_is_looked_at_before_anything_is_learned(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = given(new_run(tasks="1-2"), settings={"prune": {"unit": "channel"}})
+    units: list[str] = []
+    monkeypatch.setattr(runner, "require_fit", lambda _method, _backbone, settings: units.append(settings.prune.unit))
+    learn_sequence(run, Silent())
+    assert units == ["weight", "channel"]
 
 
 def test_a_share_that_misses_the_goal_is_kept_and_told_as_missed(new_run: Callable[..., Run]) -> None:

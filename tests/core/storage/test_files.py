@@ -162,6 +162,21 @@ def test_what_is_missing_or_changed_is_damaged(tmp_path: Path) -> None:
         read_tensors(tmp_path / "x", found)
 
 
+def test_what_is_returned_is_what_was_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process puts another file in its place in between."""
+    path = tmp_path / "x"
+    found = write_tensors(path, TENSORS)
+    hashed = files.hashlib.sha256
+
+    def then_replaced(content: bytes) -> object:
+        write_tensors(path, {name: tensor + 1 for name, tensor in TENSORS.items()}, sync=False)
+        return hashed(content)
+
+    monkeypatch.setattr(files.hashlib, "sha256", then_replaced)
+    read = read_tensors(path, found)
+    assert all(torch.equal(read[name], tensor) for name, tensor in TENSORS.items())
+
+
 def test_a_number_that_json_does_not_know_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "record.json", {"loss": float("nan")})

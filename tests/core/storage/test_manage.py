@@ -12,6 +12,7 @@ from core.tiny import frozen_bytes
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import alone
+from cpg_core.storage.lock import locked
 from cpg_core.storage.manage import remove, rename
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import names, open_run
@@ -135,6 +136,13 @@ def test_a_run_that_is_being_learned_is_left_alone(run: Run) -> None:
         for change in (lambda: remove(run.root, "tiny"), lambda: rename(run.root, "tiny", "small")):
             with pytest.raises(CpgError, match="another process is learning it"):
                 change()
+    assert names(run.root) == ["tiny"]
+
+
+def test_a_name_that_a_process_is_about_to_take_is_not_given(run: Run) -> None:
+    with locked(run.root / "work" / "small"), pytest.raises(CpgError, match="run small: another process is learning"):
+        rename(run.root, "tiny", "small")
+    assert (run.root / "work" / "small" / "lock").exists() and (run.work / "003-more").is_dir()
     assert names(run.root) == ["tiny"]
 
 

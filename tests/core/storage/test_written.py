@@ -105,6 +105,15 @@ def test_a_run_that_another_process_learns_is_not_begun(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_another_run_that_has_got_the_name_since_is_not_written_over(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    before = (run.folder / RUN).read_bytes()
+    other = Run(run.root, run.spec.model_copy(update={"seed": 2}))
+    with pytest.raises(CpgError, match="another process has made another run of that name"):
+        write_spec(other)
+    assert (run.folder / RUN).read_bytes() == before
+
+
 def test_a_task_that_was_frozen_since_is_not_written_over(damageable: Callable[..., Run]) -> None:
     run, task = damageable(tasks="1-2"), spec(tasks="3").tasks[0]
     late = extend(run, task.model_copy(update={"name": "late"}), 0.6)

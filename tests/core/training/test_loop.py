@@ -13,6 +13,7 @@ import torch
 from core.tiny import bits, settings, spec
 from cpg_core.config.schedules import STEADY, Plateau
 from cpg_core.data.task import TaskData, load_task_data
+from cpg_core.errors import CpgError
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.storage.records import Epoch
 from cpg_core.storage.snapshot import Snapshots
@@ -91,6 +92,11 @@ def test_it_ends_when_patience_does_and_goes_back_to_the_best_epoch(data: TaskDa
     assert first_best < RUIN_AT_EPOCH
     assert len(epochs) == first_best + 1 + 2
     assert decide_accuracy(network, data, "val", 250) == best > 0.9
+
+
+def test_a_stop_in_an_epoch_that_diverges_says_so(data: TaskData, tmp_path: Path) -> None:
+    with pytest.raises(CpgError, match="the loss is not a finite number"):
+        learn(data, tmp_path, StopsOnceAt(5), None, lambda *_: None, lr=1e30)
 
 
 def test_without_patience_it_runs_to_the_end_and_keeps_what_came_last(data: TaskData, tmp_path: Path) -> None:

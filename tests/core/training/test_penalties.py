@@ -8,13 +8,18 @@ import pytest
 import torch
 
 from core import tiny
+from core.tiny import spec
 from core.witness import Witness
 from cpg_core.data.batches import eval_batches
+from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of, ewc, find
 from cpg_core.model.network import Network, shared_parameters
+from cpg_core.runner import learn_sequence
 from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.stages.open_task import open_task
-from cpg_core.storage.run import Run
+from cpg_core.storage.files import read_json, write_json
+from cpg_core.storage.run import RECORD, Run
+from cpg_core.storage.runs import extend
 from cpg_core.training.penalties.ewc import ewc_penalty, fisher
 from cpg_core.training.penalties.lwf import distillation_loss
 from cpg_core.training.reporter import Silent
@@ -77,6 +82,14 @@ def test_a_weight_that_no_answer_depends_on_has_no_fisher_information(learned: C
     found = fisher(network, data.train, data.mean, data.std, 20, 5)[last]
     assert float(found[0].sum()) == 0
     assert float(found[1:].sum()) > 0
+
+
+def test_ewc_needs_the_images_that_were_learned(damageable: Callable[..., Run]) -> None:
+    run = damageable(method="ewc", tasks="1")
+    file = run.task_folder(1) / RECORD
+    write_json(file, {**read_json(file), "data_sha256": "0" * 64})
+    with pytest.raises(CpgError, match="task 'zero-one': its images are others"):
+        learn_sequence(extend(run, spec(tasks="2").tasks[0], 0.0), Silent())
 
 
 def test_the_ewc_penalty_is_0_where_a_task_was_frozen_and_pulls_back_to_there(learned: Callable[..., Run]) -> None:

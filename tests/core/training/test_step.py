@@ -14,6 +14,7 @@ from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.training.captured import Captured
 from cpg_core.training.evaluation import Evaluator, accuracy
 from cpg_core.training.optimizer import Slot, TaskOptimizer
+from cpg_core.training.ranks import SINGLE_PROCESS, SingleProcess
 from cpg_core.training.score_rules import adam_scores
 from cpg_core.training.step import Penalty, TrainStep, no_penalty
 
@@ -75,6 +76,32 @@ def test_static_buffers_change_no_bit_over_pruning_and_the_freeze_of_picks(kind:
     assert sums == expected_sums
     unpruned, _ = learn(kind, static=True, hook=lambda *_: None)
     assert bits(unpruned) != bits(expected), "the control: without the hook it goes elsewhere"
+
+
+class Twice(SingleProcess):
+    """A rank that has twice the mean share of a batch."""
+
+    def scale_loss(self, loss: Tensor, images: int, in_batch: int) -> Tensor:  # noqa: ARG002
+        """Twice the loss."""
+        return 2 * loss
+
+
+def test_a_penalty_counts_as_much_as_the_loss_whatever_share_of_a_batch_a_rank_has() -> None:
+    """LwF's is a mean over the rank's own images, as the loss is."""
+    heads = []
+    for ranks in (SINGLE_PROCESS, Twice()):
+        net = network()
+        step = TrainStep(
+            net, optimizer_of(net, "sgd"), lambda net, *_: net.head.bias.sum(), full_batch=BATCH, static=False,
+            ranks=ranks,
+        )  # fmt: skip
+        images, labels = next(iter(batches()))
+        before = net.head.bias.detach().clone()
+        step.start_sums(0.0, ())
+        net.train()
+        step(images, labels, in_batch=len(labels), done=0, lr=0.01, score_lr=0.004)
+        heads.append(net.head.bias.detach() - before)
+    assert torch.allclose(heads[1], 2 * heads[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted, Reporter
 from flows.console.reporters import Listen
 from flows.console.signals import Stop
-from flows.request import begun
 from workflow.asking import parameters, tiny_request
 from workflow.conftest import learned
 from workflow.listeners import Keeping
@@ -132,19 +131,32 @@ def test_a_server_that_goes_away_and_comes_back_is_shown_what_it_missed(line: Li
 
 
 def test_a_server_that_stays_away_leaves_a_run_that_is_learned(line: Line, tmp_path: Path, unbroken: Run) -> None:
-    from flows.orchestration.outage import run_despite_outage
+    from flows.orchestration.outage import despite_outage
     from flows.orchestration.sequence import sequence_flow
 
     acting, told = Acting({("zero-one", "prune"): line.cut}), []
-    with run_despite_outage(unbroken, told.append):
+    with despite_outage(lambda: unbroken.frozen() == len(unbroken.spec.tasks), told.append):
         sequence_flow(acting.listen())(**parameters(tiny_request(), tmp_path))
     line.mend()
     assert frozen_bytes(open_run(tmp_path, "tiny")) == frozen_bytes(unbroken)
-    assert told == ["note: Prefect does not know that this run has ended, since its server is away"]
+    assert told == ["note: Prefect does not know that this has ended, since its server is away"]
+
+
+@pytest.mark.parametrize(("ended", "away", "raises"), [(True, True, False), (False, True, True), (True, False, True)])
+def test_an_error_of_prefect_counts_unless_all_is_done_and_the_server_is_away(
+    monkeypatch: pytest.MonkeyPatch, ended: bool, away: bool, raises: bool
+) -> None:
+    from flows.orchestration import outage
+
+    monkeypatch.setattr(outage, "server_answers", lambda: not away)
+    told: list[str] = []
+    with pytest.raises(RuntimeError) if raises else nullcontext(), outage.despite_outage(lambda: ended, told.append):
+        raise RuntimeError("Prefect")
+    assert bool(told) != raises
 
 
 def test_a_wish_to_stop_is_heard_without_the_server(line: Line, tmp_path: Path) -> None:
-    from flows.orchestration.outage import run_despite_outage
+    from flows.orchestration.outage import despite_outage
     from flows.orchestration.sequence import sequence_flow
 
     def cut_and_stop() -> None:
@@ -153,7 +165,7 @@ def test_a_wish_to_stop_is_heard_without_the_server(line: Line, tmp_path: Path) 
 
     acting = Acting({("zero-one", "prune"): cut_and_stop})
     given = parameters(tiny_request(), tmp_path)
-    with pytest.raises(Interrupted), run_despite_outage(begun(tiny_request(), tmp_path), acting.note):
+    with pytest.raises(Interrupted), despite_outage(lambda: False, acting.note):
         sequence_flow(acting.listen())(**given)
     line.mend()
     assert open_run(tmp_path, "tiny").frozen() == 0

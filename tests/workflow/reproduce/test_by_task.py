@@ -43,6 +43,7 @@ def test_a_cell_is_the_mean_over_seeds_beside_the_papers(result: RunResult, tmp_
     (tmp_path / "mine.csv").write_text("task,source,packnet,cpg\nFirst,paper,70.5,80.0\n")
     rest = [0.0] * (len(result.tasks) - 1)
     runs = {str(seed): with_accuracies(result, value, *rest) for seed, value in enumerate((0.5, 0.75))}
+    runs["other order"] = with_accuracies(result, 0.0, *rest).model_copy(update={"ordering": "1"})
     found = accuracy_table(layout(result), runs, tmp_path, base=10)
     assert found.iloc[0].to_dict() == {"task": "First", "source": "paper", "packnet": 70.5, "cpg": 80.0}
     assert found.iloc[1][["task", "source", "packnet"]].tolist() == ["First", "reproduced", 62.5]

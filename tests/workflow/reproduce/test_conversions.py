@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from flows.reproduce.tables import as_text
 
 PUBLISHED = ROOT / "results" / "published"
 INT8 = Store(values="int8", private="bfloat16", masks="entropy")
+EXACT_PRIVATE = INT8.model_copy(update={"private": "float32"})
 BASE, FULL = Network(weights=2**18, width=0.25), Network(weights=2**22, width=1.0)
 MB = 2**20
 
@@ -126,6 +128,9 @@ def test_table_3_has_the_bytes_of_what_was_stored_otherwise_over_those_of_one_ne
     calculated = frame.loc["CPG avg, int8", "calculated, width 1"]
     assert calculated["mb_on_disk"] == (2 + 1) * 16 + 0.5 * 4 + 0.25
     assert calculated["networks"] == round(50.25 / 16, 2)
+    exact = [replace(pair, after=pair.after.model_copy(update={"store": EXACT_PRIVATE})) for pair in twice[:1]]
+    apart = table_3(ours, PUBLISHED, BASE, [*twice, *exact], FULL).set_index(["method", "source"])
+    assert apart.loc["CPG avg, int8, private float32", "reproduced"]["n"] == 1
     assert frame.loc["CPG avg", "paper"]["networks"] == 2.17
     assert frame.loc["VGG16-BN", "reproduced"]["networks"] == 1.0
     assert "difference" in set(as_text(frame.reset_index())["source"])  # only where a paper's row stands above

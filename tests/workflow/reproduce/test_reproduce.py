@@ -89,6 +89,7 @@ def test_a_row_is_in_percent_and_beside_the_published_one() -> None:
     assert (average["1"], average["2"], average["average"], average["n"]) == (75.0, 75.0, 75.0, 2)
     assert (best["1"], best["2"], best["average"]) == (80.0, 90.0, 85.0)
     assert average["sd"] == pytest.approx(7.1)  # of 70 and 80
+    assert pd.isna(best["sd"])  # it is one number of all runs
     assert row(frame, "fine-Avg", "paper")["average"] == 78.6
     assert "CPG avg" not in set(frame[frame["source"] == "reproduced"]["method"])
 
@@ -125,6 +126,13 @@ def test_the_difference_is_reproduced_minus_paper() -> None:
     assert row(frame, "PAE", "difference")["average"] == pytest.approx(67.2 - 77.1)
     assert list(frame[frame["method"] == "PAE"]["source"]) == ["paper", "reproduced", "difference"]
     assert list(frame.columns[:5]) == ["method", "source", "average", "expansion", "redundancy"]
+
+
+def test_averages_of_other_tasks_have_no_difference() -> None:
+    frame = with_differences(table("table1", {"pae": made("pae", [0.672] * 6)}, PUBLISHED))
+    found = row(frame, "PAE", "difference")
+    assert found["1"] == pytest.approx(0.0)
+    assert all(pd.isna(found[name]) for name in ("20", "average", "expansion", "redundancy"))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -168,6 +176,9 @@ def test_runs_of_different_lengths_are_compared_where_all_have_been() -> None:
     frame = comparison(results).set_index("method")
     assert frame["tasks"].to_dict() == {"cpg": 3, "den": 2}
     assert frame["average_after_2"].to_dict() == {"cpg": 70.0, "den": 40.0}
+    first, *others = results["cpg"].tasks
+    imported = results["cpg"].model_copy(update={"tasks": (first.model_copy(update={"agreement": True}), *others)})
+    assert comparison({**results, "cpg": imported}).set_index("method")["average_after_2"]["cpg"] == 60.0
 
 
 def test_a_result_holds_what_the_run_found(unbroken: Run) -> None:
@@ -256,6 +267,10 @@ def test_a_run_may_have_settings_of_its_own(project: Path) -> None:
         ({"runs": {"cpg": {"method": "cpg", "gaol": "avg"}}}, ["runs > cpg > gaol", "goal"]),
         ({"runs": {"cpg": {"method": "cpg", "goal": "average"}}}, ["runs > cpg > goal", "average"]),
         ({"baselines": None}, ["baselines"]),
+        (
+            {"runs": {"one": {"method": "cpg", "first_tasks": 2}, "two": {"method": "cpg", "seed": 2}}},
+            ["one and two", "first_tasks"],
+        ),
         ({"reproduce": None}, ["reproduce.sequences"]),
         ({"reproduce": {"sequences": {"smoke": "digits-5"}, "plans": [1]}}, ["plans"]),
         ({"reproduce": {"sequences": {"smoke": "digits-5"}, "plans": {"smoke": {"run": {}}}}}, ["plans.smoke", "run"]),
