@@ -53,10 +53,10 @@ def test_weights_that_became_no_numbers_in_the_last_step_are_never_frozen(
 def test_a_later_task_that_diverges_leaves_the_earlier_ones_sound(damageable: Callable[..., Run]) -> None:
     run = with_third_task(damageable)
     before = frozen_bytes(run)
-    wild = run.spec.settings.pick_train.model_copy(update={"lr": 1e30})
-    settings = run.spec.settings.model_copy(update={"pick_train": wild})
+    *others, last = run.spec.tasks
+    wild = last.model_copy(update={"settings": {"pick_train": {"lr": 1e30}}})
     with pytest.raises(CpgError, match="four-five, stage pick_train"):
-        learn_sequence(Run(run.root, run.spec.model_copy(update={"settings": settings})), Silent())
+        learn_sequence(Run(run.root, run.spec.model_copy(update={"tasks": (*others, wild)})), Silent())
     assert frozen_bytes(run) == before
     assert two_are_sound(run)
     learn_sequence(run, Silent())

@@ -100,16 +100,14 @@ def test_it_is_pruned_to_the_share_judged_by_agreement_and_picked_from(request_o
 
 
 @pytest.mark.parametrize(("overrides", "left"), [((), 0.375), (("grow.reserve_x=0",), 0.0)])
-def test_a_task_that_misses_its_goal_leaves_half_of_what_was_released(
+def test_a_task_that_is_added_leaves_half_of_what_was_released(
     request_of: Callable[..., Run], overrides: tuple[str, ...], left: float
 ) -> None:
     run = request_of(overrides=(*WITHOUT_TARGETS, "prune.targets=[]", *overrides))
     learn_sequence(run, Silent())
     added = extend(run, spec(tasks="2").tasks[0], 1.0)
     learn_sequence(added, Silent())
-    record = added.record(2)
-    assert record.test_accuracy is not None and record.test_accuracy < 1.0
-    assert record.redundancy_x == pytest.approx(left, abs=0.005)
+    assert added.record(2).redundancy_x == pytest.approx(left, abs=0.005)
 
 
 def test_an_added_task_is_normalised_as_the_network_was_trained(request_of: Callable[..., Run], tmp_path: Path) -> None:
