@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cpg_core.errors import one_line
+from cpg_core.storage.files import sweep
 from cpg_core.storage.forgotten import Forgotten, Left
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run
@@ -30,6 +31,7 @@ def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
         What could not be erased, and why, a line each.
     """
     with locked(run.work):
+        sweep(run.folder)  # of a process that was killed as it wrote what is left
         Persist(run.root, track=False)(run, say)  # new pointers first: they tell what is still used
         erasure = _Erasure(run, say, pushed)
         entries = tuple(erasure.erased(entry) for entry in run.spec.forgotten)

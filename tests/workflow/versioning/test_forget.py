@@ -58,7 +58,9 @@ def test_once_all_are_forgotten_no_name_is_told_and_nothing_can_be_exported(copi
     for task in ("two-three", "zero-one"):
         done = cpg(root, "forget", "tiny", "--task", task, "--yes", "--erase-name", "--remote")
         assert done.exit_code == 0, done.output
+    (copied.folder / ".run.json.1234567.part").write_text("{")  # of a process that was killed as it wrote
     again = cpg(root, "forget", "tiny")
+    assert [path.name for path in copied.folder.iterdir()] == ["run.json"]
     assert (again.exit_code, "None" in again.output) == (0, False)
     exported = cpg(root, "export", "tiny", "--all", "--to", str(tmp_path / "tasks"))
     assert (exported.exit_code, "no task is frozen yet" in exported.output) == (2, True)
