@@ -181,13 +181,13 @@ def unlabelled(folder: Path | None) -> Listing:
         return _of_files(folder, files)
     count = sum(_rows_of(table) for table in tables)
 
-    def version(rows: Rows) -> str:
-        found = stamps(tables, folder)
-        return found and f"{found}\n{rows.tolist()}"
+    def read(rows: Rows) -> Iterator[Item]:
+        return read_images(tables, COLUMN, rows)
 
-    return Listing(
-        str(folder), (), np.full(count, -1), lambda rows: read_images(tables, COLUMN, rows), (), version=version
-    )
+    def version(rows: Rows) -> str:
+        return _stamped(tables, folder, rows)
+
+    return Listing(str(folder), (), np.full(count, -1), read, version=version)
 
 
 def names_in(images: Listing, folder: Path | None) -> tuple[str, ...]:
@@ -206,10 +206,15 @@ def _of_files(folder: Path, files: list[Path]) -> Listing:
         return (Item(str(files[row]), files[row]) for row in rows)
 
     def version(rows: Rows) -> str:
-        found = stamps([files[row] for row in rows], folder)
-        return found and f"{found}\n{rows.tolist()}"
+        return _stamped([files[row] for row in rows], folder, rows)
 
     return Listing(str(folder), (), np.full(len(files), -1), read, tuple(files), version=version)
+
+
+def _stamped(files: list[Path], folder: Path, rows: Rows) -> str:
+    """The version of rows that lie in these files of a folder."""
+    found = stamps(files, folder)
+    return found and f"{found}\n{rows.tolist()}"
 
 
 def _tables(folder: Path) -> list[Path]:
