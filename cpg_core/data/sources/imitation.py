@@ -88,11 +88,11 @@ class ImitationSource(Source):
         """The images of a part, whatever has come to lie beside them since.
 
         Raises:
-            CpgError: there are no answers, or images that were answered to are gone.
+            CpgError: there are no answers, or images of the part that were answered to are gone.
         """
         known = self.known()
-        there = self._answered(known)
         rows = np.array(known.rows[part], dtype=np.int64)
+        there = self._answered(known, rows)
         if len(rows) and rows[-1] >= len(there.labels):
             raise CpgError(f"{self.images}: there were more images when {self.answers} was written; bring them back")
 
@@ -106,8 +106,8 @@ class ImitationSource(Source):
         files = tuple(there.files[row] for row in rows) if there.files else ()
         return Listing(f"{self.images}, {part}", known.classes, labels, read, files, version=version, sparse=True)
 
-    def _answered(self, known: Answers) -> Listing:
-        """The images that were answered to, in that order."""
+    def _answered(self, known: Answers, rows: Rows) -> Listing:
+        """The images that were answered to, in that order; those of `rows` are there."""
         if self.images is None or not known.names:
             return unlabelled(self.images)
         if _tables(self.images):
@@ -116,7 +116,7 @@ class ImitationSource(Source):
                 raise CpgError(f"{self.images}: its parquet files are not those that {self.answers} is of")
             return there
         files = [self.images / name for name in known.names]
-        if gone := [file for file in files if not file.is_file()]:
+        if gone := [files[row] for row in rows if not files[row].is_file()]:
             raise CpgError(
                 f"{gone[0]}: there is no such file; the pretrained network was judged by it, and {len(gone)} such "
                 "image(s) are gone: bring them back"

@@ -76,13 +76,17 @@ def told(source: ImitationSource) -> list[tuple[Path, str]]:
 def test_an_image_that_comes_later_changes_no_answer(answered: Answered, images: Path) -> None:
     source = answered()
     before = told(source)
-    Image.new("RGB", (SIDE, SIDE)).save(images / "first.png")
-    (images / "part/00.png").rename(images / "first.png")
-    with pytest.raises(CpgError, match=r"part/00\.png: there is no such file; the pretrained network"):
-        source.list_part("test")
-    (images / "first.png").rename(images / "part/00.png")
     Image.new("RGB", (SIDE, SIDE)).save(images / "before_all.png")
     assert told(source) == before
+
+
+def test_a_part_needs_its_own_images_alone(answered: Answered, images: Path) -> None:
+    source = answered()
+    before = told(source)
+    source.list_part("train").files[-1].unlink()
+    assert told(source) == before
+    with pytest.raises(CpgError, match=r"\.png: there is no such file; the pretrained network"):
+        source.list_part("train")
 
 
 def test_answers_to_other_images_are_another_file(answered: Answered, images: Path) -> None:
