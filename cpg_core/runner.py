@@ -86,7 +86,9 @@ def learn_sequence(
                     reporter.note(line)
                 told.update(lines)
                 first.measure(partial(_tell_forecast, context))
-                with written(run, index):
+                with written(run, index) as dropped:
+                    for name in dropped:
+                        reporter.note(f"task {name} was not learned to its end; the run has it no longer")
                     learn(context)
         if not left:
             write_spec(run)  # its images may have moved

@@ -22,7 +22,7 @@ from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.import_weights import checked
 from cpg_core.storage.run import Run, RunSpec
-from cpg_core.storage.runs import checked_name, extend, open_run
+from cpg_core.storage.runs import checked_name, extend, open_run, without_unfinished
 from flows.parameters import ANSWERS, PARAMS, expanded
 from flows.versioning.dvc_pointers import begin_here, require_here
 
@@ -119,6 +119,7 @@ def begun(request: SequenceRequest, root: Path) -> Run:
 def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
     """A run with one more task at its end, the same again if that task is there already. As `begun`.
 
+    A task that was added and not learned to its end gives its place to this one, which may be the same, corrected.
     Unless it says otherwise, its images are normalised as those that a pretrained network was trained on.
 
     Raises:
@@ -137,7 +138,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     others_frozen = run.frozen() >= len(spec.tasks) - 1
     if others_frozen and spec.tasks[-1:] == (task,) and spec.goals[task.name] == least:
         return run
-    return extend(run, task, least)
+    return extend(without_unfinished(run), task, least)
 
 
 def resolved_task(task: TaskSpec, settings: Settings, for_all: tuple[str, ...], where: str) -> TaskSpec:

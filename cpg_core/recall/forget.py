@@ -23,7 +23,7 @@ from cpg_core.storage.files import as_bytes, disk_errors, sha256, write_json
 from cpg_core.storage.forgotten import Forgotten, Left
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
-from cpg_core.storage.runs import open_run
+from cpg_core.storage.runs import open_run, without_unfinished
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,10 @@ def plan(run: Run, task: str) -> Plan:
         raise run.unknown_task(task, names)
     index = names.index(task) + 1
     if not run.is_frozen(index):
-        raise CpgError(f"task {task!r} is not learned yet; there is nothing to forget")
+        instead = (
+            "" if task in without_unfinished(run).spec.goals else f"; cpg add {run.spec.name} TASK.yaml replaces it"
+        )
+        raise CpgError(f"task {task!r} is not learned yet; there is nothing to forget{instead}")
     assembly, frozen = assembly_of(run), run.frozen()
     _require_own(run, index)
     if assembly.overwrites:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cpg_core.data.spec import TaskSpec
@@ -105,6 +106,19 @@ def branch(run: Run, after: str, name: str) -> Run:
     return made
 
 
+def without_unfinished(run: Run) -> Run:
+    """The run without its last task, if nothing of that alone is frozen: one that was added may so be corrected.
+
+    Nothing is written. The task that a run begins with stays, and one of which a file is in `checkpoints`.
+    """
+    *others, last = run.spec.tasks or (None,)
+    begins = not others and not run.spec.forgotten
+    if last is None or begins or run.frozen() != len(others) or run.task_folder(len(run.spec.tasks)).exists():
+        return run
+    goals = {name: goal for name, goal in run.spec.goals.items() if name != last.name}
+    return replace(run, spec=run.spec.model_copy(update={"tasks": tuple(others), "goals": goals}))
+
+
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:
     """The run with one more task at its end. Nothing is written before `written`.
 
@@ -116,12 +130,14 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
     if task.name in run.spec.goals:
         raise CpgError(f"run {run.spec.name} has a task {task.name!r} already; name the new one otherwise")
     goals = {**run.spec.goals, task.name: goal}
-    return Run(run.root, run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals}))
+    return replace(run, spec=run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals}))
 
 
 @contextmanager
-def written(run: Run, index: int) -> Iterator[None]:
+def written(run: Run, index: int) -> Iterator[list[str]]:
     """Let `run.json` say what the run is, while its task `index` is learned. The run's lock must be held.
+
+    The block is given the tasks that `run.json` named before and names no longer: none of them was frozen.
 
     It comes after all that can be refused by itself, so that a refused command takes no name and adds no task. Where
     the block fails before any work of the task is kept, `run.json` is as it was before. What was read of its images is
@@ -132,7 +148,7 @@ def written(run: Run, index: int) -> Iterator[None]:
     """
     before = write_spec(run)
     try:
-        yield
+        yield [task.name for task in (before.tasks if before else ()) if task.name not in run.spec.goals]
     except Exception:
         if not run.is_frozen(index) and not any(run.task_work(index).glob("[0-9]*/*")):
             with suppress(CpgError, OSError):  # the disk may be full: then the run stays, with nothing learned

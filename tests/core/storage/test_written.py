@@ -13,7 +13,7 @@ from core.tiny import spec
 from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import RUN, Run
-from cpg_core.storage.runs import begin, extend, names, open_run, write_spec
+from cpg_core.storage.runs import begin, extend, names, open_run, without_unfinished, write_spec
 from cpg_core.training.reporter import Silent
 
 HOLDER = """
@@ -37,6 +37,16 @@ def held(tmp_path: Path) -> Iterator[None]:
         assert other.stdout.readline() == "held\n"
         yield
         other.stdin.close()
+
+
+class Notes(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def refused(run: Run) -> str:
@@ -86,6 +96,32 @@ def test_a_refused_task_is_not_added(damageable: Callable[..., Run]) -> None:
     assert (run.folder / RUN).read_bytes() == before
     learn_sequence(extend(run, task, 0.6), Silent())
     assert open_run(run.root, "tiny").frozen() == 3
+
+
+def test_a_task_that_was_added_and_stopped_gives_its_place_to_another(damageable: Callable[..., Run]) -> None:
+    run, task = damageable(tasks="1-2"), spec(tasks="3").tasks[0]
+    stopped = extend(run, task.model_copy(update={"name": "mistaken"}), 0.9)
+    write_spec(stopped)
+    stage = stopped.task_work(3) / "01-pick_train"
+    stage.mkdir(parents=True)
+    told = Notes()
+    learn_sequence(extend(without_unfinished(open_run(run.root, "tiny")), task, 0.6), told)
+    found = open_run(run.root, "tiny")
+    assert found.spec.goals == dict.fromkeys(("zero-one", "two-three", "four-five"), 0.6)
+    assert (found.frozen(), found.label(3), stage.exists()) == (3, "003-four-five", False)
+    assert "task mistaken was not learned to its end; the run has it no longer" in told.notes
+
+
+def test_only_the_last_task_and_that_alone_gives_its_place(damageable: Callable[..., Run], tmp_path: Path) -> None:
+    run, (three, four) = damageable(tasks="1-2"), spec(tasks="3-4").tasks
+    first = begin(tmp_path / "new", spec(tasks="1"))
+    longer = extend(run, three, 0.6)
+    both = longer.spec.model_copy(update={"tasks": (*longer.spec.tasks, four)})
+    for kept in (run, first, Run(run.root, both)):
+        assert without_unfinished(kept) == kept
+    assert without_unfinished(longer) == run
+    longer.task_folder(3).mkdir()  # a kill as it was frozen, or a record that is lost
+    assert without_unfinished(longer) == longer
 
 
 def test_a_task_that_another_process_learns_stays(

@@ -11,6 +11,7 @@ from core.tiny import ROOT
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import write_spec
 from flows.request import SequenceRequest, added, resolve
 from flows.tracking.by_class import confusion_picture, recall_table
 from workflow.asking import cpg
@@ -65,6 +66,20 @@ def test_an_added_task_may_have_its_own(copied: Run, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({**TASK, "settings": {"check": {"tolerance": 2}}}))
     with pytest.raises(CpgError, match=r"eight.yaml: task 'low': settings: check > tolerance: Input should be less"):
         added(copied.root, "tiny", file, None)
+
+
+def test_an_added_task_that_was_stopped_is_corrected_by_its_file(copied: Run, tmp_path: Path) -> None:
+    file = tmp_path / "low.yaml"
+    file.write_text(yaml.safe_dump({**TASK, "goal": 0.7}))
+    stopped = added(copied.root, "tiny", file, None)
+    write_spec(stopped)
+    assert added(copied.root, "tiny", file, None).spec == stopped.spec, "which goes on"
+    file.write_text(yaml.safe_dump({**TASK, "classes": ["6", "7"]}))
+    corrected = added(copied.root, "tiny", file, 0.5).spec
+    assert corrected.tasks[:2] == copied.spec.tasks and corrected.tasks[2].classes == ("6", "7")
+    assert corrected.goals == {**copied.spec.goals, "low": 0.5}
+    told = cpg("forget", "tiny", "--task", "low", "--root", copied.root)
+    assert "not learned yet; there is nothing to forget; cpg add tiny TASK.yaml replaces it" in told.stderr
 
 
 def test_recall_by_class_is_printed_and_drawn(unbroken: Run, tmp_path: Path) -> None:
