@@ -17,7 +17,7 @@ from cpg_core.recall.handover import Handover, handed_over
 from cpg_core.recall.rewritten_task import rewrite
 from cpg_core.stages.frozen_tasks import network_of, probe_of
 from cpg_core.storage.assembly import Assembly
-from cpg_core.storage.branches import branches
+from cpg_core.storage.branches import every_branch
 from cpg_core.storage.exchange import exchanged
 from cpg_core.storage.files import as_bytes, disk_errors, sha256, write_json
 from cpg_core.storage.forgotten import Forgotten, Left
@@ -113,7 +113,7 @@ def _require_own(run: Run, index: int) -> None:
             f"{label} lies in run {home.name}, which {name} was branched from; make {name} a run of its own first: "
             f"cpg convert {name} --to NEW --masks zlib"
         )
-    opened = {branch: open_run(run.root, branch) for branch in branches(run.root, name)}
+    opened = {branch: open_run(run.root, branch) for branch in every_branch(run.root, name)}
     resting = [
         branch for branch, there in opened.items() if any(b.run == name and b.tasks >= index for b in there.spec.base)
     ]
@@ -139,14 +139,15 @@ def carry_out(plan: Plan, *, cache: Sequence[str] = (), remote: Sequence[str] = 
         The run as it is then. It says what is left to be erased elsewhere.
 
     Raises:
-        CpgError: the run has changed since, a process is learning it, a file of it is damaged, or another task would
-            not be recalled to the bit. Then nothing has changed.
+        CpgError: the run has changed since, another rests on the task by now, a process is learning it, a file of it
+            is damaged, or another task would not be recalled to the bit. Then nothing has changed.
     """
     run = plan.run
     with locked(run.work):
         there = open_run(run.root, run.spec.name)
         if there.spec != run.spec or there.frozen() != run.frozen():
             raise CpgError(f"run {run.spec.name} has changed meanwhile; give the same command again")
+        _require_own(run, plan.index)  # a branch may have been made since it was planned
         spec = _without(plan, Left(cache=tuple(cache), remote=tuple(remote), **_identities(run, plan.index)), keep_name)
         with exchanged(run.folder, run.work) as folder:
             aside = Run(run.root, spec.model_copy(update={"name": folder.name}))

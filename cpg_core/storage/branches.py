@@ -12,8 +12,9 @@ from pathlib import Path
 from cpg_core.config.schema import check
 from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
+from cpg_core.storage.exchange import interrupted, replaced
 from cpg_core.storage.files import RESTORE, Damaged, read_json, sha256
-from cpg_core.storage.run import RECORD, RUN, Base, Run, RunSpec
+from cpg_core.storage.run import RECORD, RUN, Base, Run, RunSpec, is_run
 
 
 def branch_of(run: Run, after: str, name: str) -> Run:
@@ -53,8 +54,24 @@ def resolved(root: Path, spec: RunSpec) -> RunSpec:
 
 
 def branches(root: Path, name: str) -> list[str]:
-    """The runs that have tasks of run `name`, by the names that their bases have now."""
-    return [branch for branch, bases in _all(root) if name in bases]
+    """The runs that have tasks of run `name`, by the names that their bases have now; none that cannot be read."""
+    return [branch for branch, bases in _all(root) if bases is not None and name in bases]
+
+
+def every_branch(root: Path, name: str) -> list[str]:
+    """The same, where it matters that none is missed.
+
+    Raises:
+        Damaged: what a run rests on, which may be a branch, cannot be read.
+    """
+    for branch, bases in _all(root):
+        folder = root / "checkpoints" / branch
+        if bases is None and branch != name and not any(folder.glob("001-*")):  # of which no branch has one of its own
+            raise Damaged(
+                f"{folder / RUN}: cannot be read, and this run may be a branch of {name}; bring it back from a copy "
+                f"(git checkout), or delete {folder}"
+            )
+    return branches(root, name)
 
 
 def bases(folder: Path) -> list[str]:
@@ -69,26 +86,32 @@ def require_no_branches(root: Path, name: str) -> None:
     """Refuse a run whose frozen tasks others rest on.
 
     Raises:
-        CpgError: naming them.
+        CpgError: naming them; or one of them may be a run that cannot be read.
     """
-    if found := branches(root, name):
+    if found := every_branch(root, name):
         raise CpgError(
             f"run {name!r} is the base of {', '.join(found)}, which need it to be recalled; remove those first"
         )
 
 
-def _all(root: Path) -> Iterator[tuple[str, set[str]]]:
-    for file in sorted((root / "checkpoints").glob(f"*/{RUN}")):
-        if file.parent.name.startswith("."):
-            continue
-        try:
-            content = read_json(file)
-            bases = [check(base, Base, str(file)) for base in content.get("base", ())]
-            tasks = [str(task["name"]) for task in content["tasks"]]
-        except (CpgError, KeyError, TypeError):  # what cannot be read is told where that run is opened
-            continue
-        labels = [f"{base.tasks:03d}-{tasks[base.tasks - 1]}" for base in bases if base.tasks <= len(tasks)]
-        yield file.parent.name, {_name_now(root, *pair) for pair in zip(bases, labels, strict=False)}
+def _all(root: Path) -> Iterator[tuple[str, set[str] | None]]:
+    """Of every run by its name, the runs that it rests on; None where that cannot be read."""
+    checkpoints = root / "checkpoints"
+    folders = {path.name: path for path in checkpoints.glob("*") if not path.name.startswith(".") and is_run(path)}
+    folders |= {name: replaced(checkpoints / name) for name in interrupted(checkpoints)}
+    for name, folder in sorted(folders.items()):
+        yield name, _bases_now(root, folder / RUN)
+
+
+def _bases_now(root: Path, file: Path) -> set[str] | None:
+    try:
+        content = read_json(file)
+        bases = [check(base, Base, str(file)) for base in content.get("base", ())]
+        tasks = [str(task["name"]) for task in content["tasks"]]
+    except (CpgError, KeyError, TypeError):
+        return None
+    labels = [f"{base.tasks:03d}-{tasks[base.tasks - 1]}" for base in bases if base.tasks <= len(tasks)]
+    return {_name_now(root, *pair) for pair in zip(bases, labels, strict=False)}
 
 
 def _name_now(root: Path, base: Base, label: str) -> str:

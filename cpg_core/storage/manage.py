@@ -10,8 +10,8 @@ from cpg_core.storage.branches import require_no_branches
 from cpg_core.storage.exchange import settle
 from cpg_core.storage.files import disk_errors, read_record, write_json
 from cpg_core.storage.lock import locked
-from cpg_core.storage.run import RUN, RunSpec
-from cpg_core.storage.runs import checked_name, is_run, none_of
+from cpg_core.storage.run import RUN, RunSpec, is_run
+from cpg_core.storage.runs import checked_name, none_of
 
 
 def rename(root: Path, old: str, new: str) -> None:
@@ -49,11 +49,10 @@ def remove(root: Path, name: str) -> None:
         CpgError: there is no such run, others were branched from it, or a process is learning it.
     """
     checkpoints, work = require_run(root, name)
-    if is_run(checkpoints):
-        require_no_branches(root, checkpoints.name)
     gone = _removed(checkpoints)
     with locked(work), disk_errors(checkpoints):
         if is_run(checkpoints):
+            require_no_branches(root, checkpoints.name)
             if gone.exists():
                 shutil.rmtree(gone)
             checkpoints.rename(gone)

@@ -41,6 +41,11 @@ ROUNDED = 1e-6
 """Goals are written with six digits. No two accuracies lie so close together, unless over a million images."""
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, however damaged: it has a `run.json`, a frozen task, or one that DVC keeps."""
+    return (folder / RUN).exists() or any(folder.glob(f"*/{RECORD}")) or any(folder.glob("*.dvc"))
+
+
 class Base(Strict):
     """Frozen tasks that a run has of another one, which its own tasks are built on.
 

@@ -15,7 +15,7 @@ from cpg_core.storage.differences import goes_on
 from cpg_core.storage.exchange import interrupted, settle
 from cpg_core.storage.files import Damaged, read_record, write_json
 from cpg_core.storage.lock import locked
-from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
+from cpg_core.storage.run import RUN, Run, RunSpec, is_run
 
 
 def checked_name(name: str) -> str:
@@ -36,11 +36,6 @@ def names(root: Path) -> list[str]:
     checkpoints = root / "checkpoints"
     found = (path.name for path in checkpoints.glob("*") if is_run(path))
     return sorted({name for name in found if not name.startswith(".")} | set(interrupted(checkpoints)))
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run's, however damaged: it has a `run.json`, a frozen task, or one that DVC keeps."""
-    return (folder / RUN).exists() or any(folder.glob(f"*/{RECORD}")) or any(folder.glob("*.dvc"))
 
 
 def open_run(root: Path, name: str) -> Run:
@@ -95,15 +90,26 @@ def found(root: Path, spec: RunSpec) -> Run | None:
 def branch(run: Run, after: str, name: str) -> Run:
     """Write a run of the tasks of another up to `after`, which go on to lie where they are, for others to be added.
 
+    The run in whose folder that task lies must not change meanwhile: it could forget the task, or be removed.
+
     Raises:
-        CpgError: there is no such frozen task, or a run of that name.
+        CpgError: there is no such frozen task, a run of that name, or a process is learning the run of that task.
     """
     made = branch_of(run, after, checked_name(name))
-    with locked(made.work):
-        if is_run(made.folder) or made.folder.exists():
-            raise CpgError(f"{made.folder} is there already; give the branch another name")
-        write_spec(made)
-    return made
+    _require_free(made.folder)
+    home = made.spec.base[-1].run
+    with locked(run.root / "work" / home), locked(made.work):
+        _require_free(made.folder)
+        there = branch_of(open_run(run.root, run.spec.name), after, name)
+        if there.spec.base != made.spec.base:
+            raise CpgError(f"run {home} has changed meanwhile; give the same command again")
+        write_spec(there)
+    return there
+
+
+def _require_free(folder: Path) -> None:
+    if folder.exists():
+        raise CpgError(f"{folder} is there already; give the branch another name")
 
 
 def without_unfinished(run: Run) -> Run:

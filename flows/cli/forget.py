@@ -61,10 +61,10 @@ def _forget(name: str, task: str, root: Path, *, yes: bool, erase_name: bool) ->
     planned = plan(opened(root, name), task)
     for line in planned.lines():
         typer.echo(line)
-    others = runs_with_task(planned.run, planned.index)
     if not yes and typer.prompt(f"Type {task} to forget it for good", default="", show_default=False) != task:
         typer.echo(f"{task} is not forgotten", err=True)
         raise typer.Exit(ExitCode.FAILED)
+    others = runs_with_task(planned.run, planned.index)
     copies = copies_of(planned.run, planned.index)
     pushed = copies.hashes if copies.remote else ()
     carry_out(planned, cache=copies.hashes, remote=pushed, keep_name=not erase_name)

@@ -183,6 +183,15 @@ def test_a_damaged_file_or_a_learning_process_refuses_it(damageable: Callable[..
     assert frozen_bytes(run) == before
 
 
+def test_a_branch_that_was_made_since_the_plan_keeps_its_task(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    planned = plan(run, "four-five")
+    twig = branch(run, "four-five", "twig")
+    with pytest.raises(CpgError, match="twig rests on 003-four-five"):
+        carry_out(planned)
+    assert open_run(run.root, "tiny").spec == run.spec and all(finding.ok for finding in audit(twig))
+
+
 @pytest.mark.parametrize("keep_name", [True, False])
 def test_the_run_says_that_a_task_was_forgotten(damageable: Callable[..., Run], keep_name: bool) -> None:
     run = damageable()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +14,16 @@ from cpg_core.config.store import Store
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.recall.convert import convert
+from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
+from cpg_core.storage import manage
 from cpg_core.storage.branches import branches
+from cpg_core.storage.exchange import replaced
 from cpg_core.storage.files import Damaged
+from cpg_core.storage.lock import locked
 from cpg_core.storage.manage import remove, rename
-from cpg_core.storage.run import Run
+from cpg_core.storage.run import RUN, Run
 from cpg_core.storage.runs import branch, extend, open_run
 from cpg_core.training.reporter import Silent
 
@@ -78,6 +84,61 @@ def test_a_base_is_not_removed_before_its_branches(base: Run) -> None:
     remove(base.root, "one")
     remove(base.root, "tiny")
     assert not base.folder.exists()
+
+
+def test_a_branch_that_is_made_as_its_base_is_removed_is_kept(base: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After all that `remove` looks at before it has the lock."""
+
+    @contextmanager
+    def branched_before(work: Path) -> Iterator[None]:
+        branch(base, "two-three", "one")
+        with locked(work):
+            yield
+
+    monkeypatch.setattr(manage, "locked", branched_before)
+    with pytest.raises(CpgError, match="run 'tiny' is the base of one"):
+        remove(base.root, "tiny")
+    assert sound(base) and open_run(base.root, "one").frozen() == 2
+
+
+def test_no_branch_of_a_task_that_was_forgotten_or_is_being_changed(base: Run) -> None:
+    with locked(base.work), pytest.raises(CpgError, match="run tiny: another process"):
+        branch(base, "two-three", "one")
+    one = add(branch(base, "two-three", "one"), 4)
+    with locked(base.work), pytest.raises(CpgError, match="run tiny: another process"):
+        branch(one, "two-three", "twig")
+    carry_out(plan(base, "four-five"))
+    with pytest.raises(CpgError, match="frozen task 'four-five'"):
+        branch(base, "four-five", "twig")
+    carry_out(plan(one, "six-seven"))
+    with pytest.raises(CpgError, match="frozen task 'six-seven'"):
+        branch(one, "six-seven", "twig")
+    assert not (base.root / "checkpoints" / "twig").exists()
+
+
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "cut short": lambda file: file.write_text("{"),
+    "gone": lambda file: file.unlink(),
+}
+
+
+@pytest.mark.parametrize("harm", UNREADABLE)
+def test_a_run_that_may_be_a_branch_keeps_a_base_until_it_can_be_read(base: Run, harm: str) -> None:
+    one = branch(base, "two-three", "one")
+    shutil.copytree(base.task_folder(3), one.folder / base.label(3))
+    UNREADABLE[harm](one.folder / RUN)
+    for change in (lambda: remove(base.root, "tiny"), lambda: plan(base, "four-five")):
+        with pytest.raises(Damaged, match=r"one/run\.json: cannot be read, and this run may be a branch of tiny"):
+            change()
+    (one.folder / base.label(3)).rename(one.folder / "001-zero-one")  # a task that no branch has of its own
+    remove(base.root, "tiny")
+
+
+def test_a_branch_between_two_names_keeps_its_base(base: Run) -> None:
+    one = branch(base, "two-three", "one")
+    one.folder.rename(replaced(one.folder))
+    with pytest.raises(CpgError, match="run 'tiny' is the base of one"):
+        remove(base.root, "tiny")
 
 
 def test_a_base_that_was_renamed_is_found_by_its_hash_and_still_kept(base: Run) -> None:
