@@ -22,7 +22,7 @@ from cpg_core.storage.files import sweep
 from cpg_core.storage.lock import locked
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import write_spec, written
+from cpg_core.storage.runs import require_current, write_spec, written
 from cpg_core.training.first_batches import FirstBatches
 from cpg_core.training.ranks import SINGLE_PROCESS
 from cpg_core.training.reporter import Reporter
@@ -67,10 +67,11 @@ def learn_sequence(
     The first batches are measured by `clock`, and of a long run a note tells how long it takes at the most.
 
     Raises:
-        CpgError: another process is learning this run, its device is not here, its method cannot learn with its
-            backbone, or a rank was lost.
+        CpgError: another process is learning this run or has changed it since it was opened, its device is not here,
+            its method cannot learn with its backbone, or a rank was lost.
     """
     with alone(run), deterministic(run.spec.settings.compute.threads):
+        require_current(run)
         method = find(run.spec.method)
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         if left:

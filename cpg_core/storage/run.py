@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -108,6 +108,8 @@ class Run:
 
     root: Path
     spec: RunSpec
+    known_frozen: int = field(default=0, compare=False)
+    """Tasks that were frozen as it was opened: with fewer, another process has renamed it or forgotten some since."""
 
     @property
     def folder(self) -> Path:

@@ -57,7 +57,8 @@ def open_run(root: Path, name: str) -> Run:
         raise none_of(root, name)
     file = _run_file(folder)
     spec = read_record(file, RunSpec, context={"folder": root})
-    return Run(root, resolved(root, spec if spec.name == name else spec.model_copy(update={"name": name})))
+    run = Run(root, resolved(root, spec if spec.name == name else spec.model_copy(update={"name": name})))
+    return replace(run, known_frozen=sum(run.is_frozen(index) for index in range(1, len(run.spec.tasks) + 1)))
 
 
 def none_of(root: Path, name: str) -> CpgError:
@@ -84,7 +85,7 @@ def found(root: Path, spec: RunSpec) -> Run | None:
         return None
     there = open_run(root, spec.name)
     spec = goes_on(there, spec)
-    return Run(root, spec) if there.frozen() or there.spec.forgotten else None
+    return replace(there, spec=spec) if there.frozen() or there.spec.forgotten else None
 
 
 def branch(run: Run, after: str, name: str) -> Run:
@@ -150,7 +151,7 @@ def written(run: Run, index: int) -> Iterator[list[str]]:
     no such work: it stays, for a second try.
 
     Raises:
-        CpgError: the run on disk has frozen tasks that this one does not know of.
+        CpgError: as `require_current` does.
     """
     before = write_spec(run)
     try:
@@ -166,19 +167,28 @@ def write_spec(run: Run) -> RunSpec | None:
     """Write `run.json`, if it does not say the same already; what it said before. The run's lock must be held.
 
     Raises:
-        CpgError: as `written`.
+        CpgError: as `require_current` does.
+    """
+    before = require_current(run)
+    if before != run.spec:
+        write_json(run.folder / RUN, run.spec.stored(run.root))
+    return before
+
+
+def require_current(run: Run) -> RunSpec | None:
+    """What `run.json` says, None if there is none yet. The run's lock must be held.
+
+    Raises:
+        CpgError: another process has changed the run since it was opened, renamed it, or put another in its place.
     """
     there = open_run(run.root, run.spec.name) if is_run(run.folder) else None
-    if there is not None:
-        frozen = [task.name for task in there.spec.tasks[: there.frozen()]]
-        if frozen != [task.name for task in run.spec.tasks[: len(frozen)]]:
-            raise CpgError(f"run {run.spec.name}: another process has changed its tasks; give the same command again")
-        if frozen and _learned_by(there.spec) != _learned_by(run.spec):
-            raise CpgError(
-                f"run {run.spec.name}: another process has made another run of that name; give the same command again"
-            )
-    if there is None or there.spec != run.spec:
-        write_json(run.folder / RUN, run.spec.stored(run.root))
+    frozen = [] if there is None else [task.name for task in there.spec.tasks[: there.frozen()]]
+    forgotten = () if there is None else there.spec.forgotten
+    renamed, again = len(frozen) < run.known_frozen, "give the same command again"
+    if renamed or forgotten != run.spec.forgotten or frozen != [task.name for task in run.spec.tasks[: len(frozen)]]:
+        raise CpgError(f"run {run.spec.name}: another process has changed its tasks{' or name' * renamed}; {again}")
+    if there is not None and frozen and _learned_by(there.spec) != _learned_by(run.spec):
+        raise CpgError(f"run {run.spec.name}: another process has made another run of that name; {again}")
     return None if there is None else there.spec
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from cpg_core.errors import one_line
-from cpg_core.storage.files import sweep
+from cpg_core.storage.files import sweep, write_json
 from cpg_core.storage.forgotten import Forgotten, Left
 from cpg_core.storage.lock import locked
-from cpg_core.storage.run import Run
-from cpg_core.storage.runs import write_spec
+from cpg_core.storage.run import RUN, Run
+from cpg_core.storage.runs import open_run
 from flows.persist import Persist
 from flows.tracking.address import VARIABLE, tracking_address, without_password
 from flows.versioning.erase import Erased, erase_cached, erase_pushed
@@ -23,7 +24,7 @@ def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
     """Erase what is left of forgotten tasks outside the run's folder; then `run.json` says what is left still.
 
     Args:
-        run: as it is on disk.
+        run: as it was opened.
         say: told what is erased, and what stays since others use it.
         pushed: erase from DVC's remote too.
 
@@ -31,12 +32,14 @@ def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
         What could not be erased, and why, a line each.
     """
     with locked(run.work):
+        run = open_run(run.root, run.spec.name)  # another process may have forgotten or learned a task since
         sweep(run.folder)  # of a process that was killed as it wrote what is left
         Persist(run.root, track=False)(run, say)  # new pointers first: they tell what is still used
         erasure = _Erasure(run, say, pushed)
         entries = tuple(erasure.erased(entry) for entry in run.spec.forgotten)
-        run = Run(run.root, run.spec.model_copy(update={"forgotten": entries}))
-        write_spec(run)
+        if entries != run.spec.forgotten:
+            run = replace(run, spec=run.spec.model_copy(update={"forgotten": entries}))
+            write_json(run.folder / RUN, run.spec.stored(run.root))
         if erasure.deleted:
             Persist(run.root, track=True)(run, say)  # MLflow has the run again, as it is now
     return erasure.problems

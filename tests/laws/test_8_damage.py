@@ -88,7 +88,7 @@ def test_the_last_task_without_its_record_is_learned_again_to_the_same_bytes(dam
     before = frozen_bytes(run)
     (run.folder / TASKS[-1] / "record.json").unlink()
     assert run.frozen() == 2
-    learn_sequence(run, Silent())
+    learn_sequence(open_run(run.root, "tiny"), Silent())
     assert frozen_bytes(run) == before
 
 
@@ -130,7 +130,7 @@ def test_nothing_is_learned_on_top_of_a_damaged_task(
     shutil.rmtree(run.work)
     before = frozen_bytes(run)
     with pytest.raises(Damaged, match=r"002-two-three/delta\.safetensors"):
-        learn_sequence(run, Silent())
+        learn_sequence(open_run(run.root, "tiny"), Silent())
     assert frozen_bytes(run) == before
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core.tiny import spec
+from core.tiny import frozen_bytes, spec
 from cpg_core.errors import CpgError
+from cpg_core.recall.forget import carry_out, plan
 from cpg_core.runner import learn_sequence
+from cpg_core.storage.manage import rename
 from cpg_core.storage.run import RUN, Run
 from cpg_core.storage.runs import begin, extend, names, open_run, without_unfinished, write_spec
 from cpg_core.training.reporter import Silent
@@ -157,3 +159,43 @@ def test_a_task_that_was_frozen_since_is_not_written_over(damageable: Callable[.
     before = (run.folder / RUN).read_bytes()
     assert "another process has changed its tasks" in refused(late)
     assert (run.folder / RUN).read_bytes() == before
+
+
+def by_add(run: Run) -> Run:
+    return extend(run, spec(tasks="3").tasks[0], 0.6)
+
+
+def by_run(run: Run) -> Run:
+    return begin(run.root, run.spec)
+
+
+def forget_last(run: Run) -> Run:
+    return carry_out(plan(run, run.spec.tasks[-1].name))
+
+
+def give_other_name(run: Run) -> Run:
+    rename(run.root, "tiny", "small")
+    return open_run(run.root, "small")
+
+
+SINCE = [
+    *[(opened, change, 2) for opened in (by_add, by_run) for change in (forget_last, give_other_name)],
+    (by_add, forget_last, 1),
+    (by_add, give_other_name, 0),
+]
+"""How a run is opened, what another process does then, and how many of two tasks are not forgotten before."""
+
+
+@pytest.mark.parametrize(("opened", "change", "left"), SINCE)
+def test_what_another_process_did_since_the_run_was_opened_stays(
+    damageable: Callable[..., Run], opened: Callable[[Run], Run], change: Callable[[Run], Run], left: int
+) -> None:
+    run = damageable(tasks="1-2")
+    while len(run.spec.tasks) > left:
+        run = forget_last(run)
+    late = opened(run)
+    changed = change(run)
+    before = frozen_bytes(changed)
+    said = refused(late)
+    assert "another process has changed its tasks" in said and said.endswith("; give the same command again")
+    assert names(run.root) == [changed.spec.name] and frozen_bytes(changed) == before

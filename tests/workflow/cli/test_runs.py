@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from core.tiny import frozen_bytes
 
+from cpg_core.recall.forget import carry_out, plan
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
+from flows.cli.erase import erase_elsewhere
 from workflow.asking import cpg
 
 
@@ -68,6 +70,13 @@ def test_list_has_a_row_for_each_run_even_a_broken_one(root: Path) -> None:
     assert rows["tiny"].split()[-2:] == ["100.0%", "finished"]
     assert float(rows["broken"].split()[2]) > 0, "what it takes of the disk"
     assert "damaged: " in rows["broken"] and "not valid JSON" in result.stdout
+
+
+def test_what_was_forgotten_since_a_run_was_opened_is_not_lost(root: Path) -> None:
+    first = carry_out(plan(open_run(root, "tiny"), "two-three"))
+    carry_out(plan(first, "zero-one"))
+    assert erase_elsewhere(first, lambda _: None, pushed=False) == []
+    assert [gone.name for gone in open_run(root, "tiny").spec.forgotten] == ["two-three", "zero-one"]
 
 
 def test_what_is_wrong_with_a_delta_is_told_without_reading_it(root: Path) -> None:
