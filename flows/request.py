@@ -21,6 +21,7 @@ from cpg_core.methods import find as find_method
 from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.import_weights import checked
+from cpg_core.storage.differences import again
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run, without_unfinished
 from flows.parameters import ANSWERS, PARAMS, expanded
@@ -119,8 +120,9 @@ def begun(request: SequenceRequest, root: Path) -> Run:
 def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
     """A run with one more task at its end, the same again if that task is there already. As `begun`.
 
-    A task that was added and not learned to its end gives its place to this one, which may be the same, corrected.
-    Unless it says otherwise, its images are normalised as those that a pretrained network was trained on.
+    Images of a frozen task may have moved since. A task that was added and not learned to its end gives its place to
+    this one, which may be the same, corrected. Unless it says otherwise, its images are normalised as those that a
+    pretrained network was trained on.
 
     Raises:
         CpgError: there is no such run or task file, the run is not finished or not all on this disk, or the goal is
@@ -138,6 +140,8 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     others_frozen = run.frozen() >= len(spec.tasks) - 1
     if others_frozen and spec.tasks[-1:] == (task,) and spec.goals[task.name] == least:
         return run
+    if task.name in spec.goals and run.frozen() == len(spec.tasks):
+        return again(run, task, least)
     return extend(without_unfinished(run), task, least)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from cpg_core.config.method_settings import settings_of
@@ -47,6 +48,24 @@ def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
             "Give the command that made it, or another name with --run."
         )
     return there.spec.model_copy(update={"tasks": tasks})
+
+
+def again(there: Run, task: TaskSpec, goal: float) -> Run:
+    """The run on disk, asked once more for a frozen task of it by that task's name: its images may have moved.
+
+    Raises:
+        CpgError: it is another task, with what differs.
+    """
+    tasks = tuple(task if known.name == task.name else known for known in there.spec.tasks)
+    wanted = there.spec.model_copy(update={"tasks": tasks, "goals": {**there.spec.goals, task.name: goal}})
+    tasks, lines = _tasks(there, wanted)
+    if lines := [*_goals(there.spec, wanted), *lines]:
+        told = "\n".join(f"  {line}" for line in lines)
+        raise CpgError(
+            f"run {there.spec.name} has a task {task.name!r} already, and this is another:\n{told}\n"
+            "Name the new one otherwise."
+        )
+    return replace(there, spec=there.spec.model_copy(update={"tasks": tasks}))
 
 
 def forgotten_of(there: RunSpec, names: Iterable[str]) -> list[Forgotten]:

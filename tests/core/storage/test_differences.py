@@ -11,9 +11,10 @@ from core.tiny import settings, spec
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence
+from cpg_core.storage.differences import again
 from cpg_core.storage.files import write_json
 from cpg_core.storage.run import Run, RunSpec
-from cpg_core.storage.runs import begin, found, open_run
+from cpg_core.storage.runs import begin, found, open_run, without_unfinished
 from cpg_core.training.reporter import Silent
 
 
@@ -43,9 +44,22 @@ def test_images_that_were_moved_are_the_same_run_at_their_new_place(tmp_path: Pa
     moved = (tmp_path / "images").rename(tmp_path / "photos")
     assert found(tmp_path, photos(moved)) is not None
     learn_sequence(begin(tmp_path, photos(moved)), Silent())
-    again = open_run(tmp_path, "tiny")
-    assert again.spec.tasks == photos(moved).tasks, "for the commands that only read it, too"
-    assert again.data(1).digest == again.record(1).data_sha256
+    read = open_run(tmp_path, "tiny")
+    assert read.spec.tasks == photos(moved).tasks, "for the commands that only read it, too"
+    assert read.data(1).digest == read.record(1).data_sha256
+
+
+def test_a_frozen_task_is_named_again_where_its_images_are_now(with_photos: Run, tmp_path: Path) -> None:
+    """As `cpg add` asks for it, of a run that no sequence tells of."""
+    run = without_unfinished(with_photos)
+    moved = photos((tmp_path / "images").rename(tmp_path / "photos")).tasks[0]
+    learn_sequence(again(run, moved, 0.0), Silent())
+    assert open_run(tmp_path, "tiny").spec.tasks == (moved,)
+    with pytest.raises(CpgError, match=r"has a task 'cats' already, and this is another:\n  goal of cats: 0.0 there"):
+        again(run, moved, 0.5)
+    (tmp_path / "photos/train/one/0.png").write_bytes((tmp_path / "photos/train/two/0.png").read_bytes())
+    with pytest.raises(CpgError, match=r"\(cats\): its images are others than those that were learned\nName the new"):
+        again(run, moved, 0.0)
 
 
 def test_other_images_at_another_place_are_another_run(with_photos: Run, tmp_path: Path) -> None:

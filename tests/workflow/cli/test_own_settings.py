@@ -82,6 +82,15 @@ def test_an_added_task_that_was_stopped_is_corrected_by_its_file(copied: Run, tm
     assert "not learned yet; there is nothing to forget; cpg add tiny TASK.yaml replaces it" in told.stderr
 
 
+def test_a_frozen_task_that_is_named_again_is_found_or_named_with_what_differs(copied: Run, tmp_path: Path) -> None:
+    file, task = tmp_path / "first.yaml", copied.spec.tasks[0].model_dump(mode="json", exclude_none=True)
+    file.write_text(yaml.safe_dump(task))
+    assert added(copied.root, "tiny", file, None).spec == copied.spec
+    file.write_text(yaml.safe_dump({**task, "classes": ["1", "0"]}))
+    with pytest.raises(CpgError, match=r"has a task 'zero-one' already, and this is another:\n  task 1 .*: classes: "):
+        added(copied.root, "tiny", file, None)
+
+
 def test_recall_by_class_is_printed_and_drawn(unbroken: Run, tmp_path: Path) -> None:
     picture = tmp_path / "confusion.png"
     at = ("--root", unbroken.root, "--task", "zero-one")
