@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from cpg_core.errors import CpgError
@@ -73,8 +76,17 @@ def require_run(root: Path, name: str) -> tuple[Path, Path]:
 
 
 def size(folder: Path) -> int:
-    """The bytes of all files in a folder, whatever depth; 0 if it is not there."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """The bytes of all files in a folder, whatever depth; 0 if it is not there.
+
+    Files may come and go meanwhile, as where a process learns: what is gone once it is looked at counts nothing.
+    """
+    total = 0
+    for home, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                found = Path(home, name).stat()
+                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return total
 
 
 def _folders(root: Path, name: str) -> tuple[Path, Path]:

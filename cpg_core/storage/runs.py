@@ -34,8 +34,8 @@ def checked_name(name: str) -> str:
 def names(root: Path) -> list[str]:
     """The runs in `root/checkpoints`, damaged ones too, in alphabetical order."""
     checkpoints = root / "checkpoints"
-    found = (path.name for path in checkpoints.glob("*") if is_run(path))
-    return sorted({name for name in found if not name.startswith(".")} | set(interrupted(checkpoints)))
+    found = {path.name for path in checkpoints.glob("*") if not path.name.startswith(".") and is_run(path)}
+    return sorted(found | set(interrupted(checkpoints)))
 
 
 def open_run(root: Path, name: str) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ from core.tiny import frozen_bytes
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import alone
+from cpg_core.storage import runs
 from cpg_core.storage.lock import locked
-from cpg_core.storage.manage import remove, rename
+from cpg_core.storage.manage import remove, rename, size
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import names, open_run
 
@@ -118,6 +120,44 @@ def test_a_run_that_cannot_be_read_may_be_removed_and_renamed(run: Run) -> None:
     (run.folder / "run.json").write_text("{")
     rename(run.root, "tiny", "broken")
     remove(run.root, "broken")
+    assert names(run.root) == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_size_is_told_of_a_folder_whose_files_go_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """As where a process learns the run; `late`: as soon as the file was looked at once."""
+    (tmp_path / "empty").mkdir()
+    for name in ("stays", "goes"):
+        (tmp_path / name).write_bytes(b"12345")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    (tmp_path / "around").symlink_to(tmp_path)
+    look, scan = Path.stat, os.scandir
+
+    def looked(path: Path, **how: bool) -> os.stat_result:
+        if path.name == "goes" and not late:
+            path.unlink()
+        found = look(path, **how)
+        if path.name == "goes":
+            path.unlink()
+        return found
+
+    def scanned(path: str | Path) -> object:
+        if Path(path).name == "empty":
+            Path(path).rmdir()
+        return scan(path)
+
+    monkeypatch.setattr(Path, "stat", looked)
+    monkeypatch.setattr(os, "scandir", scanned)
+    assert size(tmp_path) == (10 if late else 5)
+    assert size(tmp_path / "nobody") == 0
+
+
+def test_what_is_left_of_a_removed_run_is_not_looked_at(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is being deleted."""
+    run.folder.rename(run.folder.with_name(".tiny.removed"))
+    monkeypatch.setattr(runs, "is_run", lambda folder: pytest.fail(f"{folder} was read"))
     assert names(run.root) == []
 
 
