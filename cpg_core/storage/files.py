@@ -24,6 +24,8 @@ from cpg_core.model.layers import Layers
 M = TypeVar("M", bound=BaseModel)
 SEAL = "sealed_sha256"
 RESTORE = "bring back this file from a copy (dvc pull; run.json: git checkout)"
+RIGHTS, LIMIT = "change its rights, or those of its folder", "allow more open files (ulimit -n), or end other processes"
+INSTEAD_OF_RESTORE = {errno.EACCES: RIGHTS, errno.EPERM: RIGHTS, errno.EMFILE: LIMIT, errno.ENFILE: LIMIT}
 LEFTOVERS = (".*.part", ".tmp??????")
 
 
@@ -45,7 +47,9 @@ def sha256(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> Damaged:
-    return Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}")
+    """Of a file that may be sound all the same, a copy would help nobody."""
+    advice = INSTEAD_OF_RESTORE.get(error.errno or 0, RESTORE)
+    return Damaged(f"{path}: cannot be read: {error.strerror}; {advice}")
 
 
 def write_json(path: Path, content: dict[str, Any], *, sync: bool = True) -> None:
@@ -63,7 +67,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except OSError as error:
-        raise Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}") from error
+        raise _unreadable(path, error) from error
     except ValueError as error:
         raise Damaged(f"{path}: not valid JSON ({error}); {RESTORE}") from error
     if not isinstance(content, dict) or content.pop(SEAL, None) != _seal(content):
@@ -85,10 +89,16 @@ def read_record(path: Path, model: type[M], context: dict[str, object] | None = 
 
 
 def write_tensors(path: Path, tensors: Layers, *, sync: bool = True) -> str:
-    """Write tensors as safetensors (moved to the CPU, standard layout) and return the file's SHA-256."""
+    """Write tensors as safetensors (moved to the CPU, standard layout) and return the SHA-256 of what was written."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _replace(path, lambda aside: save_file(ready, aside), sync)
-    return sha256(path)
+    found = list[str]()
+
+    def write(aside: Path) -> None:
+        save_file(ready, aside)
+        found.append(sha256(aside))  # once it has its name, another process may put another file in its place
+
+    _replace(path, write, sync)
+    return found[0]
 
 
 def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
@@ -205,10 +215,14 @@ def _sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path, depth: int = -1) -> None:
-    """Bring the entries of a folder to disk, and those of the folders in it; with depth 0 its own alone."""
+    """Bring a folder to disk with all that is in it, files and folders; with depth 0 its own entries alone."""
     for inner in folder.iterdir() if depth else ():
-        if inner.is_dir() and not inner.is_symlink():
+        if inner.is_symlink():
+            continue
+        if inner.is_dir():
             sync_tree(inner, depth - 1)
+        elif inner.is_file():
+            _sync(inner)
     _sync(folder)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +25,7 @@ from cpg_core.recall.handover import Handover
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.frozen_tasks import network_of, probe_of
+from cpg_core.storage import files
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import begin, branch, extend, open_run
@@ -190,6 +194,33 @@ def test_a_branch_that_was_made_since_the_plan_keeps_its_task(damageable: Callab
     with pytest.raises(CpgError, match="twig rests on 003-four-five"):
         carry_out(planned)
     assert open_run(run.root, "tiny").spec == run.spec and all(finding.ok for finding in audit(twig))
+
+
+def test_where_files_are_copied_they_are_on_disk_before_the_old_ones_go(
+    damageable: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut loses what is not synced."""
+    run, synced = damageable(tasks="1-2"), set[str]()
+    planned, sync, to_other_name = plan(run, "two-three"), files._sync, Path.rename
+    unsynced = list[str]()
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def noted(path: Path) -> None:
+        synced.add(str(path))
+        sync(path)
+
+    def renamed(path: Path, target: Path) -> Path:
+        unsynced.extend(str(file) for file in path.rglob("*") if "rewritten" in path.name and str(file) not in synced)
+        return to_other_name(path, target)
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(files, "_sync", noted)
+    monkeypatch.setattr(Path, "rename", renamed)
+    carry_out(planned)
+    assert any(name.endswith(".tiny.rewritten/001-zero-one/delta.safetensors") for name in synced)
+    assert unsynced == []
 
 
 @pytest.mark.parametrize("keep_name", [True, False])

@@ -177,6 +177,61 @@ def test_what_is_returned_is_what_was_hashed(tmp_path: Path, monkeypatch: pytest
     assert all(torch.equal(read[name], tensor) for name, tensor in TENSORS.items())
 
 
+def test_the_hash_of_what_is_written_is_of_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process puts another file in its place as soon as it has its name."""
+    expected = write_tensors(tmp_path / "x", TENSORS)
+    replace = Path.replace
+
+    def then_replaced(aside: Path, target: Path) -> Path:
+        made = replace(aside, target)
+        target.write_bytes(b"another file")
+        return made
+
+    monkeypatch.setattr(Path, "replace", then_replaced)
+    assert write_tensors(tmp_path / "x", TENSORS) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.EACCES, "change its rights"),
+        (errno.EPERM, "change its rights"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENFILE, "ulimit -n"),
+        (errno.EIO, files.RESTORE),
+        (errno.ENOENT, files.RESTORE),
+    ],
+)
+def test_a_copy_is_advised_where_it_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    for way in ("open", "read_text", "read_bytes"):
+        monkeypatch.setattr(Path, way, refuse)
+    for read in (sha256, read_json, lambda path: read_tensors(path, "0" * 64)):
+        with pytest.raises(Damaged, match=f"x: cannot be read: {os.strerror(code)}; ") as told:
+            read(tmp_path / "x")
+        assert advice in str(told.value)
+        assert (files.RESTORE in str(told.value)) == (advice == files.RESTORE)
+
+
+def test_a_tree_is_brought_to_disk_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    for path in (tmp_path / "a" / "x", tmp_path / "y"):
+        path.write_text("")
+    (tmp_path / "a" / "link").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # which cannot be opened without waiting
+    synced = list[Path]()
+    monkeypatch.setattr(files, "_sync", synced.append)
+    files.sync_tree(tmp_path)
+    assert set(synced) == {tmp_path, tmp_path / "a", tmp_path / "a" / "x", tmp_path / "y"}
+    synced.clear()
+    files.sync_tree(tmp_path, depth=0)
+    assert synced == [tmp_path]
+
+
 def test_a_number_that_json_does_not_know_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "record.json", {"loss": float("nan")})
