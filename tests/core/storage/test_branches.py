@@ -17,7 +17,7 @@ from cpg_core.recall.convert import convert
 from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
-from cpg_core.storage import manage
+from cpg_core.storage import manage, runs
 from cpg_core.storage.branches import branches
 from cpg_core.storage.exchange import replaced
 from cpg_core.storage.files import Damaged
@@ -101,19 +101,28 @@ def test_a_branch_that_is_made_as_its_base_is_removed_is_kept(base: Run, monkeyp
     assert sound(base) and open_run(base.root, "one").frozen() == 2
 
 
-def test_no_branch_of_a_task_that_was_forgotten_or_is_being_changed(base: Run) -> None:
+def test_no_branch_of_a_task_that_is_forgotten_as_it_is_made(base: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After all that `branch` looks at before it has the lock."""
+
+    @contextmanager
+    def forgotten_before(work: Path) -> Iterator[None]:
+        if work == base.work:
+            carry_out(plan(base, "two-three"))
+        with locked(work):
+            yield
+
+    monkeypatch.setattr(runs, "locked", forgotten_before)
+    with pytest.raises(CpgError, match="frozen task 'two-three'"):
+        branch(base, "two-three", "one")
+    assert not (base.root / "checkpoints" / "one").exists()
+
+
+def test_no_branch_of_a_run_that_is_being_changed(base: Run) -> None:
     with locked(base.work), pytest.raises(CpgError, match="run tiny: another process"):
         branch(base, "two-three", "one")
     one = add(branch(base, "two-three", "one"), 4)
     with locked(base.work), pytest.raises(CpgError, match="run tiny: another process"):
         branch(one, "two-three", "twig")
-    carry_out(plan(base, "four-five"))
-    with pytest.raises(CpgError, match="frozen task 'four-five'"):
-        branch(base, "four-five", "twig")
-    carry_out(plan(one, "six-seven"))
-    with pytest.raises(CpgError, match="frozen task 'six-seven'"):
-        branch(one, "six-seven", "twig")
-    assert not (base.root / "checkpoints" / "twig").exists()
 
 
 UNREADABLE: dict[str, Callable[[Path], object]] = {
