@@ -111,8 +111,6 @@ def load_task_data(
     Raises `CpgError` if anything is missing or unreadable, if more is left out than taken, if a class has no test
     images, or too few to hold one out; `Broken` names all images that cannot be read, those of test included.
     """
-    if not 0 <= val_fraction < 1:
-        raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
     wanted = Wanted(channels, image_size, workers, progress, keep, spec.augment.resize, cache_bytes)
     choice = labelled_images if spec.pairs is None else identities
     chosen = choice(spec, wanted, val_fraction, seed)  # before any image is decoded

@@ -80,7 +80,7 @@ def version_data(root: Path, folders: Iterable[Path], note: Note) -> None:
         note(f"{raw}: not put under DVC ({_why(error)}); the same command again makes it good")
 
 
-def patiently(work: Callable[[], T], seconds: float | None = None) -> T:
+def patiently(work: Callable[[], T]) -> T:
     """Do `work`, again while another process holds DVC's lock, for up to `PATIENCE` seconds.
 
     Raises:
@@ -88,7 +88,7 @@ def patiently(work: Callable[[], T], seconds: float | None = None) -> T:
     """
     from dvc.lock import LockError
 
-    deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return work()

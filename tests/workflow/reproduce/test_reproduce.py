@@ -322,12 +322,12 @@ def test_results_are_read_back(project: Path, unbroken: Run) -> None:
 
 def test_the_manifest_of_a_sequence_changes_with_its_images_alone(project: Path) -> None:
     definition = project / "data" / "digits-5.yaml"
-    before = manifest("digits-5", project / "data")
+    before = manifest("digits-5", project / "data", print)
     assert [len(before), before["zero-one"]["train"], before["zero-one"]["test"]] == [5, 288, 72]
     definition.write_text(definition.read_text().replace("learns in minutes", "learns fast"))
-    assert manifest("digits-5", project / "data") == before
+    assert manifest("digits-5", project / "data", print) == before
     definition.write_text(definition.read_text().replace('["0", "1"]', '["1", "0"]'))
-    after = manifest("digits-5", project / "data")
+    after = manifest("digits-5", project / "data", print)
     assert [task for task in before if before[task] != after[task]] == ["zero-one"]
 
 
