@@ -76,8 +76,7 @@ class Objective:
             the stage, float32, no dimensions, on the device.
         tally: `(outputs, labels [N])` to what the score needs of a batch, int64 `[tally_size]`; sums over batches.
         tally_size: how many numbers a tally holds.
-        score: the summed tally, as a list, to the score in [0, 1].
-        higher_is_better: the direction of the score.
+        score: the summed tally, as a list, to the score in [0, 1], of which more is better.
         measure: how a split is scored, given its pairs; None: by the tally, as training is.
         answer: `(outputs, classes, figures of the record)` to what a served task says of images, for JSON.
         sized: the objective for so many classes, where its tally depends on that; None: it does not.
@@ -91,7 +90,6 @@ class Objective:
     tally: Callable[[Tensor, Tensor], Tensor]
     tally_size: int
     score: Callable[[list[int]], float]
-    higher_is_better: bool = True
     measure: Callable[[Pairs | None], Measure] | None = None
     answer: Callable[[Tensor, tuple[str, ...], Mapping[str, float]], dict[str, object]] = class_probabilities
     sized: Callable[[int], Objective] | None = None
@@ -112,10 +110,6 @@ class Objective:
         if self.measure is not None:
             return self.measure(pairs)
         return TallyMeasure(self.tally, self.tally_size, self.score)
-
-    def better(self, one: float, other: float) -> bool:
-        """Whether score `one` is better than `other`; an equal one is not."""
-        return one > other if self.higher_is_better else one < other
 
 
 def names() -> list[str]:

@@ -58,22 +58,12 @@ def test_the_rate_falls_after_each_plateau_but_no_more_often_than_it_may(scores:
     assert factor(plateau(), len(scores), 100, scores) == pytest.approx(0.1**falls)
 
 
-def test_a_lower_score_may_be_the_better_one() -> None:
-    falling = [0.5, 0.4, 0.3]
-    assert factor(plateau(), 3, 100, falling) == pytest.approx(0.1)
-    assert factor(plateau(), 3, 100, falling, lambda one, other: one < other) == 1.0
-
-
 def test_a_schedule_that_stops_does_so_where_it_would_fall_once_more() -> None:
     scores = [0.5] * 5  # the best, and two plateaus
-    assert not ended(plateau(stop=True), [*scores, 0.5], max_is_better)
-    assert ended(plateau(stop=True), [*scores, 0.5, 0.5], max_is_better)
-    assert not ended(plateau(stop=False), [*scores, 0.5, 0.5], max_is_better)
-    assert not ended(PAPER, [0.5] * 100, max_is_better)
-
-
-def max_is_better(one: float, other: float) -> bool:
-    return one > other
+    assert not ended(plateau(stop=True), [*scores, 0.5])
+    assert ended(plateau(stop=True), [*scores, 0.5, 0.5])
+    assert not ended(plateau(stop=False), [*scores, 0.5, 0.5])
+    assert not ended(PAPER, [0.5] * 100)
 
 
 def test_cubic_starts_at_the_start_and_ends_at_the_target() -> None:
