@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -48,16 +47,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Place:
-    """A stage's folder, key and snapshots, handed to the function that does its work."""
-
-    folder: Path
-    key: str
-    snapshots: Snapshots
-
-
-Stage = Callable[["TaskContext", Request, TaskState | None, Place], Outcome]
+Stage = Callable[["TaskContext", Request, TaskState | None, Snapshots], Outcome]
 
 
 def without_penalty(context: TaskContext, state: TaskState) -> Penalty:  # noqa: ARG001
