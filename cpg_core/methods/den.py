@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.functional import softshrink
 
 from cpg_core.config.schedules import STEADY
-from cpg_core.config.settings import Settings
 from cpg_core.data.batches import batch_count
 from cpg_core.errors import CpgError
 from cpg_core.methods import sequential
@@ -26,7 +25,7 @@ from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, private_tensors, shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, TaskContext
-from cpg_core.stages.growth_rules import NoGrowth, wider
+from cpg_core.stages.growth_rules import GrowOnMiss, wider
 from cpg_core.stages.initial_state import first_state, fresh_network
 from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.stage_table import STAGES
@@ -37,12 +36,8 @@ from cpg_core.training.loop import Plan
 from cpg_core.training.optimizer import TaskOptimizer
 
 
-class GrowOnce(NoGrowth):
+class GrowOnce(GrowOnMiss):
     """A task that misses its goal adds `den.step_x`, once, and goes on from what it has learned (section 3.2)."""
-
-    def may_grow(self, settings: Settings) -> bool:
-        """Unless its largest budget is that which there is."""
-        return settings.grow.max_x > 1
 
     def on_miss(self, check: StageRecord, rules: Rules) -> tuple[float, int | None] | None:
         """One step, if the task has not grown yet."""
