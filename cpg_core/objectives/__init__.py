@@ -15,7 +15,7 @@ from typing import Literal, cast
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from cpg_core.config.schema import Strict
+from cpg_core.config.schema import Strict, is_none
 from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
 from cpg_core.objectives.losses import AnyLoss
@@ -27,17 +27,13 @@ DEFAULT = "classification"
 """Of a task that names none."""
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class ObjectiveSpec(Strict):
     """What a task's YAML says of its objective. What is not given is not written: older runs have none of it."""
 
     kind: str = Field(default=DEFAULT, exclude_if=lambda kind: kind == DEFAULT)
-    loss: AnyLoss | None = Field(default=None, exclude_if=_is_none, description="null: cross entropy")
+    loss: AnyLoss | None = Field(default=None, exclude_if=is_none, description="null: cross entropy")
     embedding: int | None = Field(
-        default=None, ge=1, exclude_if=_is_none, description="verification: numbers in an embedding; null: 512"
+        default=None, ge=1, exclude_if=is_none, description="verification: numbers in an embedding; null: 512"
     )
     metric: Literal["accuracy", "balanced_accuracy"] = Field(
         default="accuracy",

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from cpg_core.config.schema import Strict
 from cpg_core.model.ownership import count, size
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import Outcome, TaskContext, hash_of
+from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.files import STATE, folder_of, read_seconds, read_state, stage_folder, write_state
 from cpg_core.stages.request import Request
-from cpg_core.storage.files import Damaged, read_json, sha256, write_json
+from cpg_core.storage.files import Damaged, hash_of, read_json, sha256, write_json
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import RECORD, SECONDS
 from cpg_core.storage.snapshot import Snapshots
