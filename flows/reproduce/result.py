@@ -12,10 +12,11 @@ from cpg_core.config.store import Store
 from cpg_core.recall import weight_usage as sharing
 from cpg_core.recall.metrics import matrix, summary
 from cpg_core.recall.sizes import MASK_KINDS, PRIVATE_KINDS, VALUE_KINDS, kinds_of
+from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run
 
-AS_PUBLISHED = Store(values="float32", private="float32", masks="zlib")
+AS_PUBLISHED = EXACT
 """Exact, in the first format; how results of before there was a choice were stored."""
 BYTES = {"private_bytes": PRIVATE_KINDS, "value_bytes": VALUE_KINDS, "mask_bytes": MASK_KINDS}
 
@@ -158,7 +159,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
             accuracy=stage.accuracy,
             met=stage.met,
             sparsity=stage.sparsity,
-            seconds=seconds[f"{stage.number:02d}-{stage.stage}"],
+            seconds=seconds[stage.label],
         )
         for stage in record.stages
     )

@@ -20,7 +20,7 @@ from flows.reproduce.plan import Plan, begun, read_baselines, read_plan, read_re
 from flows.reproduce.result import RunResult, TaskResult, result_of
 from flows.reproduce.sizes import table_3
 from flows.reproduce.stored_sizes import Network
-from flows.reproduce.tables import TABLES, comparison, table, with_differences
+from flows.reproduce.tables import ROWS, comparison, table, with_differences
 from flows.versioning.prepare import manifest
 
 PUBLISHED = ROOT / "results" / "published"
@@ -135,7 +135,7 @@ def test_averages_of_other_tasks_have_no_difference() -> None:
     assert all(pd.isna(found[name]) for name in ("20", "average", "expansion", "redundancy"))
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", ROWS)
 def test_a_table_without_results_is_the_published_one(name: str) -> None:
     assert set(table(name, {}, PUBLISHED)["source"]) == {"paper"}
 
