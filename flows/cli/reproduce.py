@@ -98,7 +98,6 @@ def tables(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> N
     from flows.reproduce.report.figures import accuracy_and_size, figure_2
     from flows.reproduce.result import as_in_the_profile
     from flows.reproduce.sizes import published_models
-    from flows.reproduce.tables import as_text
 
     plan = read_plan(root, plan_file)
     results = read_results(plan, root)
@@ -106,7 +105,7 @@ def tables(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> N
     folder = root / plan.folder
     for name, frame in frames(plan, results, root, stored).items():
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
-        _write(folder / f"{name}.md", _markdown(as_text(frame)))
+        _write(folder / f"{name}.md", _markdown(frame))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
     _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims_of(results)], indent=1) + "\n")
     rows = as_in_the_profile(results)
@@ -139,7 +138,10 @@ def report(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> N
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    return str(frame.to_markdown(index=False, disable_numparse=True)) + "\n"
+    from flows.reproduce.tables import as_text
+
+    table = str(as_text(frame).to_markdown(index=False, disable_numparse=True)) + "\n"
+    return f"{table}\n{note}\n" if (note := frame.attrs.get("note")) else table
 
 
 def _write(path: Path, text: str) -> None:
