@@ -18,8 +18,6 @@ from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run
 
-AS_PUBLISHED = EXACT
-"""Exact, in the first format; how results of before there was a choice were stored."""
 BYTES = {"private_bytes": PRIVATE_KINDS, "value_bytes": VALUE_KINDS, "mask_bytes": MASK_KINDS}
 
 
@@ -87,7 +85,7 @@ class RunResult(Strict):
         owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
             not stand side by side in one network.
         summary: the figures of `cpg_core.recall.metrics.summary`.
-        store: how its tasks are stored.
+        store: how its tasks are stored; of results of before there was a choice: exactly.
     """
 
     run: str
@@ -104,7 +102,7 @@ class RunResult(Strict):
     matrix: tuple[tuple[float, ...], ...]
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
-    store: Store = Field(default=AS_PUBLISHED, exclude_if=lambda store: store == AS_PUBLISHED)
+    store: Store = Field(default=EXACT, exclude_if=lambda store: store == EXACT)
 
 
 def labelled_matrix(run: RunResult) -> tuple[tuple[float, ...], ...]:
