@@ -52,10 +52,14 @@ def _unreadable(path: Path, error: OSError) -> Damaged:
     return Damaged(f"{path}: cannot be read: {error.strerror}; {advice}")
 
 
+def hash_of(content: object) -> str:
+    """SHA-256 of a JSON value, as hex."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def write_json(path: Path, content: dict[str, Any], *, sync: bool = True) -> None:
     """Write a sealed JSON file: keys sorted, so that the same content gives the same bytes, and its own hash in it."""
-    text = _canonical({**content, SEAL: _seal(content)})
-    _replace(path, lambda aside: _write_text(aside, text), sync)
+    write_bytes(path, _canonical({**content, SEAL: _seal(content)}).encode(), sync=sync)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -171,10 +175,6 @@ def _canonical(content: dict[str, Any]) -> str:
 
 def _seal(content: dict[str, Any]) -> str:
     return hashlib.sha256(_canonical(content).encode()).hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
