@@ -99,7 +99,6 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     from flows.reproduce.report.figures import accuracy_and_size, figure_2
     from flows.reproduce.result import as_in_the_profile
     from flows.reproduce.sizes import published_models
-    from flows.reproduce.tables import as_text
 
     plan = read_plan(root, plan_file)
     results = read_results(plan, root)
@@ -107,7 +106,7 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     folder = root / plan.folder
     for name, frame in frames(plan, results, root, stored).items():
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
-        _write(folder / f"{name}.md", _markdown(as_text(frame)))
+        _write(folder / f"{name}.md", _markdown(frame))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
     _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims_of(results)], indent=1) + "\n")
     rows = as_in_the_profile(results)
@@ -140,7 +139,10 @@ def report(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    return str(frame.to_markdown(index=False, disable_numparse=True)) + "\n"
+    from flows.reproduce.tables import as_text
+
+    table = str(as_text(frame).to_markdown(index=False, disable_numparse=True)) + "\n"
+    return f"{table}\n{note}\n" if (note := frame.attrs.get("note")) else table
 
 
 def _write(path: Path, text: str) -> None:

@@ -222,6 +222,7 @@ def read_results(plan: Plan, root: Path) -> dict[str, RunResult]:
 
     Raises:
         Damaged: a file is not what was written.
+        CpgError: a result is not of the run that the plan names.
     """
     return _read(plan, (*plan.baselines, *plan.runs), root)
 
@@ -231,6 +232,7 @@ def read_baselines(plan: Plan, root: Path) -> dict[str, RunResult]:
 
     Raises:
         Damaged: a file is not what was written.
+        CpgError: a result is not of the run that the plan names.
     """
     return _read(plan, plan.baselines, root)
 
@@ -240,10 +242,35 @@ def read_conversions(plan: Plan, root: Path) -> dict[str, RunResult]:
 
     Raises:
         Damaged: a file is not what was written.
+        CpgError: a result is not of the run that the plan names.
     """
     return _read(plan, plan.conversions, root)
 
 
 def _read(plan: Plan, keys: Iterable[str], root: Path) -> dict[str, RunResult]:
     files = {key: root / plan.file(key) for key in keys}
-    return {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}
+    found = {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}
+    for key, result in found.items():
+        _require_of_the_plan(plan, key, result, files[key])
+    return found
+
+
+def _require_of_the_plan(plan: Plan, key: str, result: RunResult, file: Path) -> None:
+    """A plan that was changed leaves results of other runs behind."""
+    converts = key in plan.conversions
+    item, _ = plan.item(plan.conversions[key].run if converts else key)
+    wanted = {
+        "profile": plan.profile,
+        "sequence": plan.sequence,
+        "method": item.method,
+        "ordering": str(item.ordering),
+        "seed": item.seed,
+        "variant": item.variant,
+        **({"goal": item.goal} if item.goal else {}),
+    }
+    for name, value in wanted.items():
+        if (there := getattr(result, name)) != value:
+            raise CpgError(
+                f"{file}: learned with {name} {there!r}, and the plan says {value!r}; make it anew: "
+                f"cpg reproduce {'convert' if converts else 'learn'} {key}"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import nan
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +13,7 @@ from cpg_core.config.store import Store
 from cpg_core.recall import weight_usage as sharing
 from cpg_core.recall.metrics import matrix, summary
 from cpg_core.recall.sizes import MASK_KINDS, PRIVATE_KINDS, VALUE_KINDS, kinds_of
+from cpg_core.stages.frozen_tasks import LABELLED_ACCURACY
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run
 
@@ -68,6 +70,12 @@ class TaskResult(Strict):
     agreement: bool = Field(default=False, exclude_if=lambda agreement: not agreement)
     stages: tuple[StageResult, ...]
 
+    @property
+    def by_labels(self) -> float | None:
+        """Accuracy in [0, 1] in the end, by labels; where `agreement`, on the images it was imported with, if these
+        have any."""
+        return self.figures.get(LABELLED_ACCURACY) if self.agreement else self.final_accuracy
+
 
 class RunResult(Strict):
     """A finished run.
@@ -96,6 +104,17 @@ class RunResult(Strict):
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
     store: Store = Field(default=AS_PUBLISHED, exclude_if=lambda store: store == AS_PUBLISHED)
+
+
+def labelled_matrix(run: RunResult) -> tuple[tuple[float, ...], ...]:
+    """Its `matrix`, with NaN for agreement, which is no accuracy."""
+    agree = [task.agreement for task in run.tasks]
+    return tuple(tuple(nan if no else value for no, value in zip(agree, row, strict=False)) for row in run.matrix)
+
+
+def judged(run: RunResult) -> int:
+    """How many tasks its average accuracy and its goals met are of, as in `summary`."""
+    return sum(not task.agreement for task in run.tasks) or len(run.tasks)
 
 
 def averages(runs: Iterable[RunResult]) -> list[float]:
