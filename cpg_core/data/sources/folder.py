@@ -102,7 +102,8 @@ def list_classes(folder: Path, *, subfolders: bool = False) -> Listing:
         files += taken
         labels += [label] * len(taken)
         left_out += skipped
-    require_utf8([*homes, *files])
+    require_utf8(homes)
+    require_utf8(files)
 
     def read(rows: Rows) -> Iterator[Item]:
         return (Item(str(files[row]), files[row]) for row in rows)
