@@ -24,11 +24,6 @@ FOLDS = 4
 """That are advised where a share of the images leaves none to validate on."""
 
 
-def as_read(split: Split) -> Split:
-    """The split itself."""
-    return split
-
-
 @dataclass(frozen=True, eq=False)
 class Chosen:
     """What a task takes of its source.
@@ -53,7 +48,7 @@ class Chosen:
     kept: Rows
     held: Rows
     read_test: Callable[[], Split]
-    as_val: Callable[[Split], Split] = as_read
+    as_val: Callable[[Split], Split]
     read_val: Callable[[], Split] | None = None
     parts: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()
@@ -148,8 +143,6 @@ def _remedy(validation: Validation | None, fewest: int) -> str:
     if validation is not None:
         group = " of another group" if validation.group is not None else ""
         return f"add images{group} or change validation"
-    fold = f"validation: {{fold: {{of: {min(FOLDS, fewest)}, index: 1}}}}, " if fewest > 1 else ""
-    return (
-        f"add images, or say in the task what it validates on: {fold}or, of folders and parquet files, a part of "
-        "its own: source: {splits: {val: NAME}}"
-    )
+    fold = f"validation: {{fold: {{of: {min(FOLDS, fewest)}, index: 1}}}} or " if fewest > 1 else ""
+    named = "source: {splits: {val: NAME}} (folders and parquet files)"
+    return f"add images, or say in the task what it validates on: {fold}{named}"

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field, field_validator, model_va
 from cpg_core import objectives
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.numbers import Fraction
-from cpg_core.config.schema import Strict, read_mapping, read_yaml
+from cpg_core.config.schema import Strict, is_none, read_mapping, read_yaml
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.config.task_settings import require_may_differ
 from cpg_core.data.fields import Augment, Normalise
@@ -32,10 +32,6 @@ from cpg_core.objectives.losses.weighted_cross_entropy import WeightedCrossEntro
 INHERITED = ("source", "augment", "normalise", "validation", "sampling")
 
 T = TypeVar("T")
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 def _is_safe_name(name: str) -> str:
@@ -62,10 +58,10 @@ class TaskSpec(ObjectiveSpec):
     classes: tuple[str, ...] | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
-    pairs: PairsSource | None = Field(default=None, exclude_if=_is_none)
-    validation: Validation | None = Field(default=None, exclude_if=_is_none)
-    sampling: Sampling | None = Field(default=None, exclude_if=_is_none)
-    goal: Fraction | None = Field(default=None, exclude_if=_is_none)
+    pairs: PairsSource | None = Field(default=None, exclude_if=is_none)
+    validation: Validation | None = Field(default=None, exclude_if=is_none)
+    sampling: Sampling | None = Field(default=None, exclude_if=is_none)
+    goal: Fraction | None = Field(default=None, exclude_if=is_none)
     settings: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda settings: not settings)
 
     @field_validator("settings")

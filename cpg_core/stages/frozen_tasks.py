@@ -136,14 +136,6 @@ def _batches(
     return counted(batches, len(split), progress)
 
 
-def test_accuracy(
-    run: Run, network: Network, record: TaskRecord, split: Split | None = None, progress: Progress = silent
-) -> float:
-    """Accuracy of a recalled task on its test split, or on another split of the same classes."""
-    split = run.test_split(record.index, progress) if split is None else split
-    return split_accuracy(run, network, split, torch.tensor(record.mean), torch.tensor(record.std), progress)
-
-
 def recheck(assembly: Assembly, shared: Shared, before: int, reading: Callable[[str], Progress]) -> list[Recall]:
     """How tasks 1 to `before` stand on the current shared weights.
 
@@ -163,8 +155,11 @@ def recheck(assembly: Assembly, shared: Shared, before: int, reading: Callable[[
         write(weights, assembly.weights(shared, record, delta))
         write(private, delta.private)
         unchanged = digest(probe_logits(network, probe)) == record.probe_sha256
-        test = record.test_accuracy if unchanged else test_accuracy(run, network, record, progress=reading(record.name))
-        found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=test))
+        accuracy = record.test_accuracy
+        if not unchanged:
+            progress, mean, std = reading(record.name), torch.tensor(record.mean), torch.tensor(record.std)
+            accuracy = split_accuracy(run, network, run.test_split(index, progress), mean, std, progress)
+        found.append(Recall(task=record.name, unchanged=unchanged, test_accuracy=accuracy))
     return found
 
 

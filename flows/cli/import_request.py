@@ -104,11 +104,13 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
     spec = checked(spec, settings.base_width)
     mean, std = _normalised(request, spec)
     images = None if request.images is None else expanded(request.images).resolve()
-    outputs = len(network_tensors(spec, settings.base_width)["head.weight"])
+    classes = None
+    if request.classes is not None:
+        classes = _named(request.classes, len(network_tensors(spec, settings.base_width)["head.weight"]))
     task = TaskSpec(
         name=request.backbone.rpartition("/")[2],
         source=check({"kind": "imitation", "images": images}, ImitationSource, "cpg import"),
-        classes=None if request.classes is None else _named(request.classes, outputs),
+        classes=classes,
         normalise=check({"mean": mean, "std": std}, MeanStd, "cpg import"),
         settings=prune,
     )

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as a plan says.")
-HERE = Path()
 FINDINGS = Path("docs/findings")
 REPORT = Path("report")
 PARAMS = Path("params.yaml")
@@ -27,7 +26,7 @@ PlanFile = Annotated[
 
 
 @app.command()
-def prepare(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def prepare(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Fetch and check the images of the sequence; write what there is, and the settings of each method."""
     from flows.reproduce.plan import read_plan, write_settings
     from flows.versioning.prepare import manifest, version_images
@@ -43,7 +42,7 @@ def prepare(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
 
 @app.command()
-def learn(key: Key, root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def learn(key: Key, root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Learn one run of the tables, or go on with it, and write its result."""
     from flows.cli.launch import learn as learn_run
     from flows.reproduce.plan import begun, read_plan, write_result
@@ -59,7 +58,7 @@ def learn(key: Key, root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> 
 @app.command()
 def convert(
     key: Annotated[str, typer.Argument(metavar="KEY", help="One of `conversions` in the plan.")],
-    root: options.Root = HERE,
+    root: options.Root = options.HERE,
     plan_file: PlanFile = PARAMS,
 ) -> None:
     """Store a finished run of the tables otherwise, judge it anew, and write its result."""
@@ -76,7 +75,7 @@ def convert(
 
 
 @app.command()
-def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def goals(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Compute the goals from the baselines: a file each for avg, max and top."""
     from flows.reproduce.goals import goals_of
     from flows.reproduce.plan import read_baselines, read_plan
@@ -88,7 +87,7 @@ def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
 
 @app.command()
-def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def tables(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the tables and figures from the results that are there."""
     from flows.reproduce.claims_by_task import claims_of
     from flows.reproduce.conversions import pairs
@@ -119,7 +118,7 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
 
 @app.command()
-def report(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def report(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the report, one HTML file that shows it all."""
     from flows.reproduce.conversions import pairs
     from flows.reproduce.frames import PUBLISHED, frames

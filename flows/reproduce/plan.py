@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,7 +18,7 @@ from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
 from cpg_core.methods import names
 from cpg_core.storage.differences import COMPARED
-from cpg_core.storage.files import read_record, write_json
+from cpg_core.storage.files import hash_of, read_record, write_json
 from cpg_core.storage.run import Run
 from flows.reproduce.result import RunResult, result_of
 from flows.request import SequenceRequest, definitions, resolve
@@ -179,8 +177,7 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     spec = resolve(request, root)
     content = _without_places(spec.model_dump(mode="json", include=set(COMPARED)))
     content["settings"] = settings_of(spec.method, spec.settings)
-    short = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
+    return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{hash_of(content)[:8]}"}))
 
 
 def _without_places(value: Any) -> Any:  # noqa: ANN401  (what JSON can hold)

@@ -14,11 +14,10 @@ from cpg_core.recall import weight_usage as sharing
 from cpg_core.recall.metrics import matrix, summary
 from cpg_core.recall.sizes import MASK_KINDS, PRIVATE_KINDS, VALUE_KINDS, kinds_of
 from cpg_core.stages.frozen_tasks import LABELLED_ACCURACY
+from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run
 
-AS_PUBLISHED = Store(values="float32", private="float32", masks="zlib")
-"""Exact, in the first format; how results of before there was a choice were stored."""
 BYTES = {"private_bytes": PRIVATE_KINDS, "value_bytes": VALUE_KINDS, "mask_bytes": MASK_KINDS}
 
 
@@ -86,7 +85,7 @@ class RunResult(Strict):
         owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
             not stand side by side in one network.
         summary: the figures of `cpg_core.recall.metrics.summary`.
-        store: how its tasks are stored.
+        store: how its tasks are stored; of results of before there was a choice: exactly.
     """
 
     run: str
@@ -103,7 +102,7 @@ class RunResult(Strict):
     matrix: tuple[tuple[float, ...], ...]
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
-    store: Store = Field(default=AS_PUBLISHED, exclude_if=lambda store: store == AS_PUBLISHED)
+    store: Store = Field(default=EXACT, exclude_if=lambda store: store == EXACT)
 
 
 def labelled_matrix(run: RunResult) -> tuple[tuple[float, ...], ...]:
@@ -177,7 +176,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
             accuracy=stage.accuracy,
             met=stage.met,
             sparsity=stage.sparsity,
-            seconds=seconds[f"{stage.number:02d}-{stage.stage}"],
+            seconds=seconds[stage.label],
         )
         for stage in record.stages
     )

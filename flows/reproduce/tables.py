@@ -19,7 +19,6 @@ Combine = Callable[[np.ndarray], np.ndarray]
 """From `[runs, tasks]` to `[tasks]`."""
 Select = Callable[[RunResult], bool]
 
-TABLES = ("table1", "table2", "table8")
 PAPER_SEQUENCE = "cifar100-20"
 FIGURES = ("average", "expansion", "redundancy")
 
@@ -64,7 +63,7 @@ def table(name: str, results: Mapping[str, RunResult], published: Path) -> pd.Da
     The paper's rows stand in it only beside the paper's tasks.
 
     Args:
-        name: one of `TABLES`.
+        name: one of `ROWS`.
         results: all results of a profile.
         published: the folder with the paper's tables.
     """

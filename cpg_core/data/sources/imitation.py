@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import Field
 
 from cpg_core.config.paths import require_utf8
-from cpg_core.config.schema import Strict
+from cpg_core.config.schema import Strict, is_none
 from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Part, Place
 from cpg_core.data.hidden import below
@@ -48,10 +48,6 @@ class Answers(Strict):
     version: str = ""
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class ImitationSource(Source):
     """The images of a folder, at any depth, or of its parquet files, and the answers to them.
 
@@ -63,9 +59,9 @@ class ImitationSource(Source):
     """
 
     kind: Literal["imitation"]
-    images: Place | None = Field(default=None, exclude_if=_is_none)
-    answers: Place | None = Field(default=None, exclude_if=_is_none)
-    label: str | None = Field(default=None, exclude_if=_is_none)
+    images: Place | None = Field(default=None, exclude_if=is_none)
+    answers: Place | None = Field(default=None, exclude_if=is_none)
+    label: str | None = Field(default=None, exclude_if=is_none)
 
     def known(self) -> Answers:
         """The answers.

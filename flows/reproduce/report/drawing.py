@@ -14,7 +14,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from flows.reproduce.result import AS_PUBLISHED, RunResult, TaskResult
+from cpg_core.storage.codecs import EXACT
+from flows.reproduce.result import RunResult, TaskResult
 
 WIDTH_IN = 3.6
 """Of a figure in inches: 346 pixels of a page, so that it is not made smaller on a phone."""
@@ -73,11 +74,11 @@ def look(result: RunResult) -> Look:
         parts.append(result.goal)
     if result.ordering != "0":
         parts.append(f"ord. {result.ordering}")
-    if result.store != AS_PUBLISHED:
+    if result.store != EXACT:
         parts.append(f"in {result.store.values}")
     dash = "-" if result.ordering == "0" else ":"
     mark = MARKS.get(result.goal, "o") if result.ordering == "0" else "x" if result.ordering == "1" else "+"
-    if result.store != AS_PUBLISHED:
+    if result.store != EXACT:
         mark = STORED_MARKS[result.store.values]
     return Look(" ".join(parts), colour, mark, dash if result.goal != "max" else "--")
 

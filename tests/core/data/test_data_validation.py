@@ -257,7 +257,7 @@ def test_what_is_advised_where_a_class_is_too_small_for_its_share_helps(
     folder = write_folder({**COUNTS, "train/cat": 5, "train/dog": fewest})
     with pytest.raises(CpgError, match=r"leaves [52] to train and 0 to validate on; add images, or say") as told:
         load(task(folder), val_fraction=0.1)
-    (advised,) = re.findall(r" (validation: .*?), or", str(told.value))
+    (advised,) = re.findall(r" (validation: .*?) or source", str(told.value))
     validation = yaml.safe_load(advised)["validation"]
     assert validation == {"fold": {"of": folds, "index": 1}}
     data = load(task(folder, validation), val_fraction=0.1)
@@ -265,7 +265,7 @@ def test_what_is_advised_where_a_class_is_too_small_for_its_share_helps(
 
 
 def test_no_fold_is_advised_where_a_class_has_one_image(write_folder: Write) -> None:
-    with pytest.raises(CpgError, match=r"0 to validate on; .* a part of its own: source: \{splits") as told:
+    with pytest.raises(CpgError, match=r"0 to validate on; .* validates on: source: \{splits: \{val") as told:
         load(task(write_folder({**COUNTS, "train/dog": 1})), val_fraction=0.1)
     assert "fold:" not in str(told.value)
 

@@ -19,7 +19,7 @@ from flows.reproduce.claims_by_task import claims_of
 from flows.reproduce.plan import read_plan
 from flows.reproduce.result import RunResult, result_of
 from flows.reproduce.sizes import counted_with_private_mb
-from flows.reproduce.tables import TABLES
+from flows.reproduce.tables import ROWS
 
 PUBLISHED = ROOT / "results/published"
 
@@ -129,7 +129,7 @@ def test_the_pipeline_of_an_experiment_makes_the_tables_of_its_sequence(name: st
     home = Path("experiments") / name
     plan, pipeline = read_plan(ROOT, home / "plan.yaml"), yaml.safe_load((ROOT / home / "dvc.yaml").read_text())
     layout = LAYOUTS.get(plan.sequence)
-    tables = (layout.data, layout.accuracy) if layout else (*TABLES, "table3")
+    tables = (layout.data, layout.accuracy) if layout else (*ROWS, "table3")
     outs = {Path(next(iter(out))).name for out in pipeline["stages"]["tables"]["outs"]}
     assert {f"{table}.{kind}" for table in tables for kind in ("csv", "md")} <= outs
     stages = [stage.get("do", stage) for stage in pipeline["stages"].values()]
