@@ -80,7 +80,7 @@ def test_an_image_that_comes_later_changes_no_answer(answered: Answered, images:
     assert told(source) == before
 
 
-def test_a_part_needs_its_own_images_alone(answered: Answered, images: Path) -> None:
+def test_a_part_needs_its_own_images_alone(answered: Answered) -> None:
     source = answered()
     before = told(source)
     source.list_part("train").files[-1].unlink()
