@@ -127,8 +127,9 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     """
     require_here(root, name)
     run, read = open_run(root, name), load_task(task_file)
-    if run.spec.backbone.weights is not None and run.spec.tasks and "normalise" not in read.model_fields_set:
-        read = read.model_copy(update={"normalise": run.spec.tasks[0].normalise})
+    known = normalise_of_weights(run.spec)
+    if known is not None and "normalise" not in read.model_fields_set:
+        read = read.model_copy(update={"normalise": known})
     task = resolved_task(read, run.spec.settings, (), str(task_file))
     own = run.spec.settings.goal if read.goal is None else read.goal
     wanted = own if goal is None else goal
@@ -138,6 +139,22 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     if others_frozen and spec.tasks[-1:] == (task,) and spec.goals[task.name] == least:
         return run
     return extend(run, task, least)
+
+
+def normalise_of_weights(spec: RunSpec) -> MeanStd | None:
+    """How the images were normalised that the pretrained network of a run was trained on; None: it began from none.
+
+    Its task says so, which is task 1. Once that is forgotten, so do the published weights; of a file of weights the
+    tasks that were added do, which are normalised alike unless they say otherwise.
+    """
+    if spec.backbone.weights is None:
+        return None
+    told = [task.normalise for task in spec.tasks if isinstance(task.normalise, MeanStd)]
+    if any(gone.index == 1 for gone in spec.forgotten):
+        published = backbones.find(spec.backbone.name).weights().get(spec.backbone.weights)
+        if published is not None:
+            return MeanStd(mean=published.mean, std=published.std)
+    return told[0] if told else None
 
 
 def resolved_task(task: TaskSpec, settings: Settings, for_all: tuple[str, ...], where: str) -> TaskSpec:
