@@ -154,6 +154,6 @@ def _short(content: object) -> str:
 def _known(file: Path) -> Answers | None:
     """None where there are no answers."""
     try:
-        return Answers.model_validate(json.loads(file.read_text()))
+        return Answers.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None

@@ -61,7 +61,7 @@ def read_json(path: Path) -> dict[str, Any]:
         Damaged: missing, unreadable, or not what was written.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}") from error
     except ValueError as error:
@@ -164,7 +164,7 @@ def _seal(content: dict[str, Any]) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
