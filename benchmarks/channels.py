@@ -24,8 +24,8 @@ from cpg_core.recall.export.task import export
 from cpg_core.storage.run import Run
 from flows.console.terminal import on_terminal
 from flows.local_runner import learn
+from flows.persist import Persist
 from flows.request import SequenceRequest, begun
-from flows.tracking.sync import untracked
 
 SETTINGS = (
     "compute.threads=1",
@@ -55,7 +55,7 @@ def learned(given: argparse.Namespace, seed: int, method: str, goal: str, settin
         overrides=(*widths, *settings),
     )
     run = begun(request, given.root)
-    learn(run, on_terminal, untracked)
+    learn(run, on_terminal, Persist(given.root, track=False))
     return run
 
 

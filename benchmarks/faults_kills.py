@@ -131,7 +131,7 @@ class Round:
         self._kinds, self._clock_share = kinds, clock_share
         self._expected = content(whole)
         self._stages = [
-            (whole.label(index), f"{stage.number:02d}-{stage.stage}")
+            (whole.label(index), stage.label)
             for index, record in enumerate(whole.records(), 1)
             for stage in record.stages
         ]

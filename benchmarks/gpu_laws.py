@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from faults_sequence import content
 from gpu_results import Results
 from gpu_setup import Clock, Setup, run_spec
 
@@ -64,7 +65,7 @@ def check_laws(setup: Setup, results: Results) -> None:
     whole = learned(setup, root / "whole", "cpg", compiled)
 
     def same(run: Run) -> bool:
-        return frozen_bytes(run) == frozen_bytes(whole)
+        return content(run) == content(whole)
 
     checks: dict[str, Callable[[], bool]] = {
         "recall_to_the_bit": lambda: audited(whole),
@@ -186,9 +187,3 @@ def learn_and_die(place: str, device: str, precision: str) -> None:
     root, _, kind = place.rpartition(":")
     setup = Setup(device_of(device), precision, quick=True, real_data=False, root=Path(root), ends=0.0)
     learn_sequence(begun(setup, Path(root), "cpg", kind == "compiled"), Dies(ends=0.0, say=False))
-
-
-def frozen_bytes(run: Run) -> dict[str, bytes]:
-    """Every file of the run's checkpoints but those that hold clock times."""
-    files = (path for path in run.folder.rglob("*") if path.is_file() and path.name != "seconds.json")
-    return {str(path.relative_to(run.folder)): path.read_bytes() for path in files}

@@ -86,7 +86,7 @@ def images_are_here(task: TaskSpec) -> bool:
 def finding(run: Run, index: int, published: float) -> dict[str, object]:
     """What a task came to, beside the paper's figure for it."""
     record, stages = run.record(index), run.seconds(index)
-    epochs = {f"{stage.number:02d}-{stage.stage}": len(stage.epochs) for stage in record.stages if stage.epochs}
+    epochs = {stage.label: len(stage.epochs) for stage in record.stages if stage.epochs}
     return {
         "test_accuracy": record.test_accuracy,
         "compact_accuracy": compact_accuracy(record),

@@ -52,7 +52,7 @@ class Clock(Silent):
         self.began: float | None = None
         self.ended: float | None = None
 
-    def stage_begins(self, task: str, stage: str, width: float) -> None:
+    def stage_begins(self, task: str, stage: str, epochs: int) -> None:
         """The clock starts at the first."""
         self.began = self.began or time.monotonic()
 

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -76,8 +76,9 @@ def _repeatable_on_gpu() -> Iterator[None]:
         fills.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
-def versions(packages: Iterable[str] = ("torch", "torchvision", "safetensors", "numpy")) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """The versions that results may depend on."""
+    packages = ("torch", "torchvision", "safetensors", "numpy")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 

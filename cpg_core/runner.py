@@ -25,7 +25,7 @@ from cpg_core.storage.run import Run
 from cpg_core.storage.runs import write_spec, written
 from cpg_core.training.first_batches import FirstBatches
 from cpg_core.training.ranks import SINGLE_PROCESS
-from cpg_core.training.reporter import Reporter
+from cpg_core.training.reporter import Reporter, Several
 
 Execute = Callable[[TaskContext, Request], StageRecord]
 """Does one stage, or finds it done."""
@@ -78,9 +78,9 @@ def learn_sequence(
             for settings in (run.spec.settings, *_of_another_unit(run, left)):
                 require_fit(method, run.spec.backbone, settings)
         with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
-            told, first = set[str](), FirstBatches(reporter, clock)
+            told, first = set[str](), FirstBatches(clock)
             for index in left:
-                context = open_task(run, method, index, first, ranks)
+                context = open_task(run, method, index, Several(reporter, first), ranks)
                 lines = context.data.summary.lines()  # which opens the test images, before anything is learned
                 for line in [line for line in lines if line not in told]:  # tasks may share a source
                     reporter.note(line)

@@ -28,6 +28,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def is_none(value: object) -> bool:
+    """For a field that is left out of what is written where it is None."""
+    return value is None
+
+
 def read_yaml(path: Path, model: type[M]) -> M:
     """Read `path` as a `model`; relative paths in it are relative to the file.
 

@@ -20,11 +20,6 @@ from cpg_core.errors import CpgError
 from cpg_core.seeds import derive
 
 
-def as_read(split: Split) -> Split:
-    """The split itself."""
-    return split
-
-
 @dataclass(frozen=True, eq=False)
 class Chosen:
     """What a task takes of its source.
@@ -49,7 +44,7 @@ class Chosen:
     kept: Rows
     held: Rows
     read_test: Callable[[], Split]
-    as_val: Callable[[Split], Split] = as_read
+    as_val: Callable[[Split], Split]
     read_val: Callable[[], Split] | None = None
     parts: tuple[Part, ...] = ()
     notes: tuple[str, ...] = ()

@@ -16,9 +16,8 @@ from numpy.random import PCG64
 from cpg_core.data.chosen import Chosen
 from cpg_core.data.listing import Rows
 from cpg_core.data.load import choose, streams
-from cpg_core.data.pairs import FOLDS, PairList, PairsSource, list_pairs
-from cpg_core.data.reading import Progress, Wanted, read_rows, silent
-from cpg_core.data.resize import Resize
+from cpg_core.data.pairs import FOLDS, PairList, list_pairs
+from cpg_core.data.reading import Wanted, read_rows
 from cpg_core.data.shards import some
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
@@ -87,20 +86,6 @@ def read_pairs_split(tested: PairList, wanted: Wanted) -> Split:
     rows = listing.labels
     split = read_rows(listing, "test", rows, rows, wanted, streams=streams(listing, len(rows), wanted)).split
     return replace(split, pairs=tested.pairs)
-
-
-def load_pairs_split(
-    source: PairsSource,
-    *,
-    image_size: int,
-    channels: int,
-    workers: int = 0,
-    progress: Progress = silent,
-    resize: Resize = "crop",
-) -> Split:
-    """The same from their files. Raises `CpgError` as `list_pairs` does, and for images that cannot be read."""
-    wanted = Wanted(channels, image_size, workers, progress, resize=resize)
-    return read_pairs_split(list_pairs(source), wanted)
 
 
 def draw_pairs(labels: Rows, held: Rows, seed: int, far: float) -> tuple[Rows, Pairs]:

@@ -9,8 +9,8 @@ import numpy as np
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.decode import MODE_OF_CHANNELS
 from cpg_core.data.listing import Listing, Rows
-from cpg_core.data.reading import Progress, Wanted, read_rows, silent
-from cpg_core.data.resize import SMALL_SIDE, Resize
+from cpg_core.data.reading import Wanted, read_rows
+from cpg_core.data.resize import SMALL_SIDE
 from cpg_core.data.split import Split
 from cpg_core.data.summary import because
 from cpg_core.errors import CpgError
@@ -40,24 +40,14 @@ def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:
     return rows, labels[rows]
 
 
-def load(
-    listing: Listing,
-    classes: Sequence[str],
-    *,
-    image_size: int,
-    channels: int,
-    workers: int = 0,
-    progress: Progress = silent,
-    resize: Resize = "crop",
-) -> Split:
-    """Read the images of these classes for a backbone that takes `channels` x `image_size` x `image_size`.
+def load(listing: Listing, classes: Sequence[str], wanted: Wanted) -> Split:
+    """Read the images of these classes.
 
-    Files stream, decoded by `workers` (see `Split`), if `image_size` is large or the pixels would not fit in memory,
+    Files stream, decoded by `workers` (see `Split`), if images are to be large or the pixels would not fit in memory,
     and are only looked through now; everything else is decoded now.
     Raises `CpgError` as `choose` does, if the images do not fit in memory, and `Broken` for those that cannot be read.
     """
     rows, labels = choose(listing, classes)
-    wanted = Wanted(channels, image_size, workers, progress, resize=resize)
     return read_rows(listing, "test", rows, labels, wanted, streams=streams(listing, len(rows), wanted)).split
 
 

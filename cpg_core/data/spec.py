@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from cpg_core import objectives
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.numbers import Fraction
-from cpg_core.config.schema import Strict, read_mapping, read_yaml
+from cpg_core.config.schema import Strict, is_none, read_mapping, read_yaml
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.config.task_settings import require_may_differ
 from cpg_core.data.fields import Augment, Normalise
@@ -32,10 +32,6 @@ from cpg_core.objectives.losses.weighted_cross_entropy import WeightedCrossEntro
 INHERITED = ("source", "augment", "normalise", "validation", "sampling")
 
 T = TypeVar("T")
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 def _is_safe_name(name: str) -> str:
@@ -62,10 +58,10 @@ class TaskSpec(ObjectiveSpec):
     classes: tuple[str, ...] | None = None
     augment: Augment = Augment()
     normalise: Normalise = "per_task"
-    pairs: PairsSource | None = Field(default=None, exclude_if=_is_none)
-    validation: Validation | None = Field(default=None, exclude_if=_is_none)
-    sampling: Sampling | None = Field(default=None, exclude_if=_is_none)
-    goal: Fraction | None = Field(default=None, exclude_if=_is_none)
+    pairs: PairsSource | None = Field(default=None, exclude_if=is_none)
+    validation: Validation | None = Field(default=None, exclude_if=is_none)
+    sampling: Sampling | None = Field(default=None, exclude_if=is_none)
+    goal: Fraction | None = Field(default=None, exclude_if=is_none)
     settings: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda settings: not settings)
 
     @field_validator("settings")
@@ -174,6 +170,19 @@ def load_sequence(name_or_path: str, folder: Path) -> SequenceSpec:
 
     Raises `CpgError` if there is no such file or if it says something wrong.
     """
+    return read_yaml(_sequence_file(name_or_path, folder), SequenceSpec)
+
+
+def load_backbone(name_or_path: str, folder: Path) -> BackboneSpec:
+    """What a sequence says of its backbone, whether or not its images are at hand; otherwise as `load_sequence`."""
+    return read_yaml(_sequence_file(name_or_path, folder), _ItsBackbone).backbone
+
+
+class _ItsBackbone(BaseModel):
+    backbone: BackboneSpec
+
+
+def _sequence_file(name_or_path: str, folder: Path) -> Path:
     if name_or_path.endswith((".yaml", ".yml")):
         path = Path(name_or_path).expanduser()
         if "source" in (found := read_mapping(path)) and not {"tasks", "backbone", "profile"} & found.keys():
@@ -181,14 +190,14 @@ def load_sequence(name_or_path: str, folder: Path) -> SequenceSpec:
                 f"{path}: this is one task, and a sequence was expected: backbone, profile and tasks; "
                 f"to learn it at the end of a run: cpg add RUN {path}"
             )
-        return read_yaml(path, SequenceSpec)
+        return path
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name_or_path not in known:
         raise CpgError(
             f"sequence '{name_or_path}' is not in {folder}{did_you_mean(name_or_path, known)} "
             f"Known sequences: {', '.join(known) or 'none'}; or give the path of a .yaml file."
         )
-    return read_yaml(folder / f"{name_or_path}.yaml", SequenceSpec)
+    return folder / f"{name_or_path}.yaml"
 
 
 def load_task(path: Path) -> TaskSpec:

@@ -27,7 +27,7 @@ class Split:
     images: uint8 [N, C, H, W], or None when the images stream from `files`
     files:  N paths, or () when the images are in memory
     workers: threads that decode files ahead; 0: one a processor, eight at the most
-    sha256s: of each file, N of them, or () when the images are in memory or the files were not read yet
+    sha256s: of each file, N of them, or () when the images are in memory
     remarks: what a person should know of how images were read -> of how many
     cached: what is kept decoded of the files; None: nothing
     resize: how images that stream are made square
@@ -91,7 +91,7 @@ class Split:
         """SHA-256 of each image: of its file if it streams, else of its pixels; equal images have equal ones."""
         if self.images is not None:
             return tuple(hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest() for image in self.images)
-        return self.sha256s or tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in self.files)
+        return self.sha256s
 
 
 def hold_out(labels: NDArray[np.int64], fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,12 @@ from torch import Tensor
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.data.chosen import Chosen, labelled_images
 from cpg_core.data.fields import Augment, MeanStd, Normalise
-from cpg_core.data.identities import identities, load_pairs_split
+from cpg_core.data.identities import identities, read_pairs_split
 from cpg_core.data.kept import NOTHING_KEPT, Keep, Levels
 from cpg_core.data.listing import Rows
 from cpg_core.data.load import load, streams
+from cpg_core.data.pairs import list_pairs
 from cpg_core.data.reading import Broken, Progress, Read, Wanted, count_levels, read_rows, silent
-from cpg_core.data.resize import Resize
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
@@ -111,8 +110,6 @@ def load_task_data(
     Raises `CpgError` if anything is missing or unreadable, if more is left out than taken, if a class has no test
     images, or too few to hold one out; `Broken` names all images that cannot be read, those of test included.
     """
-    if not 0 <= val_fraction < 1:
-        raise CpgError(f"val_fraction is {val_fraction}; expected at least 0 and below 1")
     wanted = Wanted(channels, image_size, workers, progress, keep, spec.augment.resize, cache_bytes)
     choice = labelled_images if spec.pairs is None else identities
     chosen = choice(spec, wanted, val_fraction, seed)  # before any image is decoded
@@ -123,32 +120,18 @@ def load_task_data(
     return TaskData(chosen.spec, chosen.classes, train, val, mean, std, chosen.read_test, chosen.parts, chosen.notes)
 
 
-def load_test_split(
-    spec: TaskSpec, *, image_size: int, channels: int, workers: int = 0, progress: Progress = silent
-) -> Split:
+def load_test_split(spec: TaskSpec, wanted: Wanted) -> Split:
     """Read the test images of a complete task alone, as `TaskData.test` has them.
 
     Raises `CpgError` as `load_task_data` does.
     """
-    how: dict[str, Any] = {"image_size": image_size, "channels": channels, "workers": workers, "progress": progress}
-    how["resize"] = spec.augment.resize
     if spec.pairs is not None:
-        return load_pairs_split(spec.pairs, **how)
+        return read_pairs_split(list_pairs(spec.pairs), wanted)
     listing = spec.source.list_part("test")
-    classes = spec.classes or listing.names
-    return load(listing, classes, **how)
+    return load(listing, spec.classes or listing.names, wanted)
 
 
-def load_eval_split(
-    folder: Path,
-    classes: tuple[str, ...],
-    *,
-    image_size: int,
-    channels: int,
-    progress: Progress = silent,
-    resize: Resize = "crop",
-    subfolders: bool = False,
-) -> Split:
+def load_eval_split(folder: Path, classes: tuple[str, ...], wanted: Wanted, *, subfolders: bool = False) -> Split:
     """Read the images of `folder/test/CLASS/*`, or of `folder/CLASS/*` if there is no `test`, to evaluate a task on.
 
     Classes may be absent; a folder that is none of the task's classes raises `CpgError`, as an unreadable image does.
@@ -161,8 +144,7 @@ def load_eval_split(
             hint = did_you_mean(name, classes)
             raise CpgError(f"{listing.where}: folder '{name}' is no class of the task{hint} Classes: {list(classes)}")
     part_of(listing, listing.names)
-    how: dict[str, Any] = {"image_size": image_size, "channels": channels, "progress": progress, "resize": resize}
-    split = load(listing, listing.names, **how)
+    split = load(listing, listing.names, wanted)
     number = torch.tensor([classes.index(name) for name in listing.names])
     return replace(split, labels=number[split.labels])
 

@@ -18,30 +18,26 @@ from torch import Tensor, nn
 from torch.nn.functional import softshrink
 
 from cpg_core.config.schedules import STEADY
-from cpg_core.config.settings import Settings
 from cpg_core.data.batches import batch_count
 from cpg_core.errors import CpgError
 from cpg_core.methods import sequential
 from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, private_tensors, shared_parameters
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import Outcome, Place, TaskContext
-from cpg_core.stages.growth_rules import NoGrowth, wider
+from cpg_core.stages.context import Outcome, TaskContext
+from cpg_core.stages.growth_rules import GrowOnMiss, wider
 from cpg_core.stages.initial_state import first_state, fresh_network
 from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.stages.train_state import outcome_of, plan_of, train_state
 from cpg_core.storage.records import StageRecord
+from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.loop import Plan
 from cpg_core.training.optimizer import TaskOptimizer
 
 
-class GrowOnce(NoGrowth):
+class GrowOnce(GrowOnMiss):
     """A task that misses its goal adds `den.step_x`, once, and goes on from what it has learned (section 3.2)."""
-
-    def may_grow(self, settings: Settings) -> bool:
-        """Unless its largest budget is that which there is."""
-        return settings.grow.max_x > 1
 
     def on_miss(self, check: StageRecord, rules: Rules) -> tuple[float, int | None] | None:
         """One step, if the task has not grown yet."""
@@ -61,7 +57,7 @@ def split_next(done: Sequence[StageRecord], chosen: int, rules: Rules) -> Reques
     return Request("split", len(done) + 1, chosen, budget_x) if budget_x > rules.budget_x else None
 
 
-def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+def pick_train(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:
     """Selective retraining (section 3.1), or after a growth the training of the added units (section 3.2)."""
     config, den = context.settings.pick_train, context.settings.den
     begun = state or first_state(context, request.budget_x, context.settings.released_init)
@@ -78,7 +74,7 @@ def pick_train(context: TaskContext, request: Request, state: TaskState | None, 
         trainable = _added(context, begun.own)
         units = {name: weight.shape[0] for name, weight in context.before.weight.items()}
         plan = replace(plan, after_step=ShrinkUnits(den.group, units))
-    outcome = _train_some(context, begun, plan, place, trainable)
+    outcome = _train_some(context, begun, plan, snapshots, trainable)
     assert outcome.state is not None
     found = drifted(context, outcome.state) if context.index > 1 else {}
     return replace(outcome, fields={**outcome.fields, "drifted": sum(map(len, found.values()))})
@@ -88,14 +84,14 @@ def grow(
     context: TaskContext,
     request: Request,
     state: TaskState | None,
-    place: Place,  # noqa: ARG001  (as every stage)
+    snapshots: Snapshots,  # noqa: ARG001  (as every stage)
 ) -> Outcome:
     """Add units to every layer; what the task has learned so far stays (section 3.2)."""
     assert state is not None
     return Outcome(_wider(context, state, request.budget_x))
 
 
-def split(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+def split(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:
     """Double units that drifted: the copy keeps what the task made of it, the unit gets its weights back (section 3.3).
 
     The units that drifted most come first, as far as the wider network has units that nobody uses; then the copies,
@@ -117,12 +113,12 @@ def split(context: TaskContext, request: Request, state: TaskState | None, place
                 inputs[:, copy] = inputs[:, unit]
     begun = replace(now, value=value)
     plan = plan_of(context, request, context.settings.den.split_epochs, context.settings.prune.lr, STEADY)
-    return _train_some(context, begun, plan, place, _added(context, now.own))
+    return _train_some(context, begun, plan, snapshots, _added(context, now.own))
 
 
-def _train_some(context: TaskContext, state: TaskState, plan: Plan, place: Place, trainable: Layers) -> Outcome:
+def _train_some(context: TaskContext, state: TaskState, plan: Plan, snapshots: Snapshots, trainable: Layers) -> Outcome:
     """Train some weights of the one network; the task then holds all of it that is not 0."""
-    trained = train_state(context, state, plan, place, trainable=trainable, learns_picks=False)
+    trained = train_state(context, state, plan, snapshots, trainable=trainable, learns_picks=False)
     own = {name: weight != 0 for name, weight in trained.weights.items()}
     return outcome_of(trained, state.budget_x, own=own, pick=state.pick)
 

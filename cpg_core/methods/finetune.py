@@ -5,7 +5,7 @@ from __future__ import annotations
 from cpg_core.methods.scratch import weights_of_a_network_each
 from cpg_core.model.state import TaskState
 from cpg_core.seeds import derive
-from cpg_core.stages.context import Method, Outcome, Place, TaskContext
+from cpg_core.stages.context import Method, Outcome, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.method_parts import fresh_for_the_first
 from cpg_core.stages.pick_train import pick_train, pick_train_at
@@ -13,6 +13,7 @@ from cpg_core.stages.prune_rules import NoPruning
 from cpg_core.stages.request import Request
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.storage.run import RunSpec
+from cpg_core.storage.snapshot import Snapshots
 
 
 def earlier_task(spec: RunSpec, index: int) -> int | None:
@@ -22,11 +23,11 @@ def earlier_task(spec: RunSpec, index: int) -> int | None:
     return 1 + derive(spec.seed, "earlier", spec.tasks[index - 1].name) % (index - 1)
 
 
-def fine_tune(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+def fine_tune(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:
     """Task 1 as every method; later ones at `finetune.lr`."""
     if context.index == 1:
-        return pick_train(context, request, state, place)
-    return pick_train_at(context.settings.finetune.lr, context, request, state, place)
+        return pick_train(context, request, state, snapshots)
+    return pick_train_at(context.settings.finetune.lr, context, request, state, snapshots)
 
 
 METHOD = Method(

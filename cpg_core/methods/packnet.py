@@ -12,7 +12,7 @@ from dataclasses import replace
 from cpg_core.config.settings import Settings
 from cpg_core.model.state import TaskState
 from cpg_core.stages import method_parts
-from cpg_core.stages.context import Method, Outcome, Place, TaskContext
+from cpg_core.stages.context import Method, Outcome, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.prune import release_of, train_pruned
 from cpg_core.stages.prune_rules import GradualPruning
@@ -20,6 +20,7 @@ from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.stages.train_state import plan_of
 from cpg_core.storage.records import StageName, StageRecord
+from cpg_core.storage.snapshot import Snapshots
 
 
 class OneShotPruning(GradualPruning):
@@ -38,13 +39,13 @@ class OneShotPruning(GradualPruning):
         return False
 
 
-def prune_once(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+def prune_once(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:
     """Cut before the first step, then train what is left."""
     assert state is not None and request.target is not None
     config = context.settings.one_shot
     release = release_of(context, state, request.target, steps=1, every=1)
     plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
-    return train_pruned(context, state, replace(plan, before_step=release), place)
+    return train_pruned(context, state, replace(plan, before_step=release), snapshots)
 
 
 def most_epochs(stage: StageName, settings: Settings) -> int:

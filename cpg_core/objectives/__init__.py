@@ -15,7 +15,7 @@ from typing import Literal, cast
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from cpg_core.config.schema import Strict
+from cpg_core.config.schema import Strict, is_none
 from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
 from cpg_core.objectives.losses import AnyLoss
@@ -27,17 +27,13 @@ DEFAULT = "classification"
 """Of a task that names none."""
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class ObjectiveSpec(Strict):
     """What a task's YAML says of its objective. What is not given is not written: older runs have none of it."""
 
     kind: str = Field(default=DEFAULT, exclude_if=lambda kind: kind == DEFAULT)
-    loss: AnyLoss | None = Field(default=None, exclude_if=_is_none, description="null: cross entropy")
+    loss: AnyLoss | None = Field(default=None, exclude_if=is_none, description="null: cross entropy")
     embedding: int | None = Field(
-        default=None, ge=1, exclude_if=_is_none, description="verification: numbers in an embedding; null: 512"
+        default=None, ge=1, exclude_if=is_none, description="verification: numbers in an embedding; null: 512"
     )
     metric: Literal["accuracy", "balanced_accuracy"] = Field(
         default="accuracy",
@@ -76,8 +72,7 @@ class Objective:
             the stage, float32, no dimensions, on the device.
         tally: `(outputs, labels [N])` to what the score needs of a batch, int64 `[tally_size]`; sums over batches.
         tally_size: how many numbers a tally holds.
-        score: the summed tally, as a list, to the score in [0, 1].
-        higher_is_better: the direction of the score.
+        score: the summed tally, as a list, to the score in [0, 1], of which more is better.
         measure: how a split is scored, given its pairs; None: by the tally, as training is.
         answer: `(outputs, classes, figures of the record)` to what a served task says of images, for JSON.
         sized: the objective for so many classes, where its tally depends on that; None: it does not.
@@ -91,7 +86,6 @@ class Objective:
     tally: Callable[[Tensor, Tensor], Tensor]
     tally_size: int
     score: Callable[[list[int]], float]
-    higher_is_better: bool = True
     measure: Callable[[Pairs | None], Measure] | None = None
     answer: Callable[[Tensor, tuple[str, ...], Mapping[str, float]], dict[str, object]] = class_probabilities
     sized: Callable[[int], Objective] | None = None
@@ -112,10 +106,6 @@ class Objective:
         if self.measure is not None:
             return self.measure(pairs)
         return TallyMeasure(self.tally, self.tally_size, self.score)
-
-    def better(self, one: float, other: float) -> bool:
-        """Whether score `one` is better than `other`; an equal one is not."""
-        return one > other if self.higher_is_better else one < other
 
 
 def names() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import build
 from cpg_core.stages.import_weights import network_tensors, published
-from cpg_core.storage.files import write_bytes
+from cpg_core.storage.files import hash_of, write_bytes
 from cpg_core.training.evaluation import eval_mode
 
 BATCH = 64
@@ -148,7 +147,7 @@ def _digest(task: TaskSpec, spec: BackboneSpec, base_width: float, seed: int) ->
 
 
 def _short(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:SHORT]
+    return hash_of(content)[:SHORT]
 
 
 def _known(file: Path) -> Answers | None:

@@ -84,8 +84,8 @@ def matrix(run: Run) -> pd.DataFrame:
 def summary(run: Run) -> dict[str, float]:
     """The figures of a run as it stands; accuracies in [0, 1].
 
-    `average_accuracy` leaves out a pretrained network that was imported without its own images, since its accuracy is
-    agreement with the unpruned one; of a run of that task alone it is this agreement.
+    `average_accuracy` and `goals_met` leave out a pretrained network that was imported without its own images, since
+    its accuracy is agreement with the unpruned one; of a run of that task alone they are of this agreement.
     `backward_transfer` is the mean over earlier tasks of final minus freeze accuracy, `forgetting` the mean of best
     minus final (Lopez-Paz and Ranzato, 2017; Chaudhry et al., 2018). `model_mb` is everything that recall needs.
     `seconds` leaves out tasks whose seconds are lost.
@@ -100,16 +100,16 @@ def summary(run: Run) -> dict[str, float]:
     final = accuracies.iloc[-1]
     at_freeze = pd.Series({record.name: record.test_accuracy for record in records})
     earlier = list(at_freeze.index[:-1])
-    last = records[-1]
+    last, judged = records[-1], _with_labels(run) or list(final.index)
     return {
         "tasks": len(records),
-        "average_accuracy": float(final[_with_labels(run) or list(final.index)].mean()),
+        "average_accuracy": float(final[judged].mean()),
         "backward_transfer": float((final - at_freeze)[earlier].mean()) if earlier else 0.0,
         "forgetting": float((accuracies.max() - final)[earlier].mean()) if earlier else 0.0,
         "expansion_x": last.expansion_x,
         "redundancy_x": last.redundancy_x,
         "model_mb": sum(_bytes(run, record) for record in records) / MEGABYTE,
-        "goals_met": sum(record.goal_met for record in records),
+        "goals_met": sum(record.goal_met for record in records if record.name in judged),
         "seconds": sum(seconds(run, record.index) or 0.0 for record in records),
     }
 

@@ -28,7 +28,7 @@ from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
-from cpg_core.recall.network_cache import MOST_BYTES, NetworkCache
+from cpg_core.recall.network_cache import NetworkCache
 from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import eval_mode
@@ -63,18 +63,17 @@ class Serving:
 
     Args:
         run: what is frozen of it.
-        most_bytes: of networks that stay ready; that of another task is put together again from the shared weights.
 
     Raises:
         Damaged: naming the checkpoint file that is damaged or missing.
     """
 
-    def __init__(self, run: Run, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
         self._assembly = assembly_of(run)
         self._shared = self._assembly.rebuild(run.frozen())
-        self._networks = NetworkCache(most_bytes)
+        self._networks = NetworkCache()
         # The number of torch's threads is one for the whole process.
         self._one_at_a_time = threading.Lock()
 

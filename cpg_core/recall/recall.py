@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cpg_core.data.identities import load_pairs_split
-from cpg_core.data.pairs import pairs_in
+from cpg_core.data.identities import read_pairs_split
+from cpg_core.data.pairs import list_pairs, pairs_in
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.task import load_eval_split
@@ -87,13 +86,12 @@ def evaluated(run: Run, task: str, folder: Path | None = None, progress: Progres
     record, network = recalled(run, task)
     split = None
     if folder is not None:
-        spec = run.spec.tasks[record.index - 1]
-        below = isinstance(spec.source, FolderSource) and spec.source.subfolders
-        load = partial(load_eval_split, folder, record.classes, subfolders=below)
-        if spec.pairs is not None:
-            load = partial(load_pairs_split, pairs_in(folder))
-        size, channels = run.input.size, run.input.channels
-        split = load(image_size=size, channels=channels, progress=progress, resize=spec.augment.resize)
+        spec, wanted = run.spec.tasks[record.index - 1], run.wanted(record.index, progress)
+        if spec.pairs is None:
+            below = isinstance(spec.source, FolderSource) and spec.source.subfolders
+            split = load_eval_split(folder, record.classes, wanted, subfolders=below)
+        else:
+            split = read_pairs_split(list_pairs(pairs_in(folder)), wanted)
     with deterministic(record.machine.threads):
         split = run.test_split(record.index, progress) if split is None else split
         mean, std = torch.tensor(record.mean), torch.tensor(record.std)

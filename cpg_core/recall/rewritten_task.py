@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from cpg_core.config.store import Store
 from cpg_core.methods import find
 from cpg_core.model.layers import Layers, leading_block
 from cpg_core.model.ownership import count, owned_before, size
@@ -15,7 +14,7 @@ from cpg_core.model.state import Shared, TaskState, released_count
 from cpg_core.recall.handover import Handover
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
-from cpg_core.storage.codecs import PRIVATE, VALUES, Codec, codec_for
+from cpg_core.storage.codecs import Codec, codec_for
 from cpg_core.storage.delta import Delta, Stored
 from cpg_core.storage.files import as_bytes, read_json, sha256, write_json
 from cpg_core.storage.records import Stored as HowStored
@@ -102,7 +101,7 @@ def _stored(codec: Codec, delta: Delta, own: Layers, value: Layers, inherits: di
 
 def _with_exact_values(codec: Codec) -> Codec:
     """The codec that differs in nothing but that it rounds no value."""
-    return codec_for(_store(codec).model_copy(update={"values": "float32"}))
+    return codec_for(codec.store.model_copy(update={"values": "float32"}))
 
 
 def _format_of(codec: Codec, record: TaskRecord) -> dict[str, Any]:
@@ -110,12 +109,4 @@ def _format_of(codec: Codec, record: TaskRecord) -> dict[str, Any]:
     missed = record.stored.missed if record.stored else None
     if codec.name is None:
         return {"format": 1, "stored": None if missed is None else record.stored}
-    return {"format": 2, "stored": HowStored(**_store(codec).model_dump(), missed=missed)}
-
-
-def _store(codec: Codec) -> Store:
-    """The settings that ask for a codec."""
-    assert codec.name is not None
-    _, values, private, masks = codec.name.split(" ")
-    assert values in VALUES and private in PRIVATE
-    return Store.model_validate({"values": values, "private": private, "masks": masks})
+    return {"format": 2, "stored": HowStored(**codec.store.model_dump(), missed=missed)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.methods import assembly_of
+from cpg_core.methods import assembly_of, find
 from cpg_core.model.layers import leading_block
 from cpg_core.model.ownership import RELEASED
 from cpg_core.storage import delta
@@ -21,13 +21,16 @@ def shares(run: Run) -> bool:
 def owned(run: Run) -> dict[str, list[int]]:
     """How many weights of each shared layer are released (first) and each task's (from task 1 on); none if unshared.
 
+    Where a method has weights that no task can own, they do not count as released.
+
     Raises:
         Damaged: naming the file that is damaged or missing.
     """
     if not shares(run):
         return {}
-    tasks = run.frozen()
-    return {name: _counts(owner, tasks).tolist() for name, owner in assembly_of(run).shared().owner.items()}
+    tasks, count = run.frozen(), find(run.spec.method).count
+    counts = {name: _counts(owner, tasks).tolist() for name, owner in assembly_of(run).shared().owner.items()}
+    return {name: [count(sum(found), found[0], tasks)[1], *found[1:]] for name, found in counts.items()}
 
 
 def picked(run: Run, index: int) -> list[float]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,6 +23,7 @@ from cpg_core.stages import method_parts
 from cpg_core.stages.request import Growth, Pruning, Request, Rules
 from cpg_core.stages.source_hash import code_of
 from cpg_core.storage.assembly import Assembly
+from cpg_core.storage.files import hash_of
 from cpg_core.storage.records import Epoch, StageName, StageRecord
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.snapshot import Snapshots
@@ -48,16 +46,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Place:
-    """A stage's folder, key and snapshots, handed to the function that does its work."""
-
-    folder: Path
-    key: str
-    snapshots: Snapshots
-
-
-Stage = Callable[["TaskContext", Request, TaskState | None, Place], Outcome]
+Stage = Callable[["TaskContext", Request, TaskState | None, Snapshots], Outcome]
 
 
 def without_penalty(context: TaskContext, state: TaskState) -> Penalty:  # noqa: ARG001
@@ -238,8 +227,3 @@ class TaskContext:
     def older(self, shared: Shared) -> Layers:
         """Where a task before this one owns the weight."""
         return {name: owned_before(owner, self.index) for name, owner in shared.owner.items()}
-
-
-def hash_of(content: object) -> str:
-    """SHA-256 of a JSON value, as hex."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

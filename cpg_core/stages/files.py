@@ -19,7 +19,7 @@ STATE = "state.safetensors"
 
 def folder_of(context: TaskContext, request: Request) -> Path:
     """Where a stage leaves its record and state: `work/<run>/002-fish/01-pick_train`."""
-    return context.run.task_work(context.index) / f"{request.number:02d}-{request.stage}"
+    return context.run.task_work(context.index) / request.label
 
 
 def stage_folder(task_work: Path, number: int) -> Path:

@@ -85,6 +85,6 @@ def _frozen(context: TaskContext, request: Request, learned: Learned) -> StageRe
 def _seconds(context: TaskContext, stages: list[StageRecord], began: float) -> dict[str, float]:
     """How long each stage took, in order, by `01-pick_train` and so on."""
     work = context.run.task_work(context.index)
-    names = [f"{stage.number:02d}-{stage.stage}" for stage in stages]
+    names = [stage.label for stage in stages]
     seconds = {name: read_seconds(work / name) for name in names[:-1]}
     return {**seconds, names[-1]: time.monotonic() - began}

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.initial_state import first_state
 from cpg_core.stages.request import Request
+from cpg_core.storage.snapshot import Snapshots
 
 
 def grow(
     context: TaskContext,
     request: Request,
     state: TaskState | None,  # noqa: ARG001  (as every stage)
-    place: Place,  # noqa: ARG001
+    snapshots: Snapshots,  # noqa: ARG001
 ) -> Outcome:
     """Widen every layer to the new budget; new weights, or all released ones, start fresh, and the picks anew."""
     began = time.monotonic()

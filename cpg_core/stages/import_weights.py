@@ -19,17 +19,18 @@ from cpg_core.model.layers import Layers
 from cpg_core.model.network import build, width
 from cpg_core.model.state import TaskState
 from cpg_core.objectives import ObjectiveSpec
-from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.imprint import mean_directions
 from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import accuracy_of_state
 from cpg_core.storage.files import sha256
+from cpg_core.storage.snapshot import Snapshots
 from cpg_core.storage.weight_files import read_weights
 
 CLASSIFICATION = ObjectiveSpec()
 
 
-def import_weights(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:  # noqa: ARG001
+def import_weights(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:  # noqa: ARG001
     """The network of the run's weight file as the task's state, which holds all of its shared weights."""
     began = time.monotonic()
     spec = context.run.spec

@@ -7,20 +7,23 @@ from dataclasses import replace
 from cpg_core.config.picks import RandomPicks
 from cpg_core.model.ownership import count
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.initial_state import first_state
 from cpg_core.stages.random_picks import learned, random_picks
 from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import plan_of, train_own
+from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.step import no_penalty
 
 
-def pick_train(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+def pick_train(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:
     """Train from the state that a growth left, or from the task's first one."""
-    return pick_train_at(context.settings.pick_train.lr, context, request, state, place)
+    return pick_train_at(context.settings.pick_train.lr, context, request, state, snapshots)
 
 
-def pick_train_at(lr: float, context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+def pick_train_at(
+    lr: float, context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots
+) -> Outcome:
     """The same at another learning rate of the weights."""
     config, method = context.settings.pick_train, context.method
     state = state or first_state(context, request.budget_x, context.settings.released_init)
@@ -36,4 +39,4 @@ def pick_train_at(lr: float, context: TaskContext, request: Request, state: Task
         freeze_picks_epoch=config.score_freeze_epoch if learns_picks and count(state.own) else None,
         penalty=method.penalty(context, state) if context.index > 1 else no_penalty,
     )
-    return train_own(context, state, plan, place, learns_picks=learns_picks)
+    return train_own(context, state, plan, snapshots, learns_picks=learns_picks)

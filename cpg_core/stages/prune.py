@@ -11,16 +11,17 @@ from cpg_core.model.ownership import count
 from cpg_core.model.state import TaskState
 from cpg_core.stages.channel_release import ReleaseChannels
 from cpg_core.stages.channels import units_of
-from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.goal import meets_goal, passes_gate
 from cpg_core.stages.imitate import imitating, no_worse_than_pruned
 from cpg_core.stages.prune_schedule import CubicSchedule, Release
 from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import plan_of, train_own
+from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.loop import Plan
 
 
-def prune(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+def prune(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:
     """Release the smallest of the task's own weights, layer by layer, up to the target; the picks stand still."""
     assert state is not None and request.target is not None
     config = context.settings.prune
@@ -28,7 +29,7 @@ def prune(context: TaskContext, request: Request, state: TaskState | None, place
     release = release_of(context, state, request.target, config.prune_epochs * batches, config.every_steps)
     plan = plan_of(context, request, config.epochs, config.lr, config.schedule)
     plan = replace(plan, before_step=release, keep=config.keep, judged_from=config.prune_epochs)
-    return train_pruned(context, state, plan, place)
+    return train_pruned(context, state, plan, snapshots)
 
 
 def release_of(
@@ -47,11 +48,11 @@ def release_of(
     return ReleaseChannels(units.to(device), can_go.to(device), CubicSchedule(held, target, steps, every))
 
 
-def train_pruned(context: TaskContext, state: TaskState, plan: Plan, place: Place) -> Outcome:
+def train_pruned(context: TaskContext, state: TaskState, plan: Plan, snapshots: Snapshots) -> Outcome:
     """Train by a plan that releases weights; whether the goal is met is judged on what is left."""
     if context.imitates:
         plan = imitating(context, plan)
-    outcome = train_own(context, state, plan, place, learns_picks=False)
+    outcome = train_own(context, state, plan, snapshots, learns_picks=False)
     if context.imitates and units_of(context, state.budget_x) is None:
         outcome = no_worse_than_pruned(context, state, outcome)
     accuracy, train_accuracy = (cast(float, outcome.fields[name]) for name in ("accuracy", "train_accuracy"))

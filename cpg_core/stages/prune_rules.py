@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cpg_core.stages.prune_schedule import floor_sparsity, next_target
+from cpg_core.stages.prune_schedule import floor_sparsity
 from cpg_core.stages.request import Rules
 from cpg_core.storage.records import StageRecord
 
@@ -48,7 +48,7 @@ class GradualPruning(NoPruning):
         least = least_sparsity(check, rules)
         targets = sorted({*prune.targets, least} - {0.0})
         reached = (pruned[-1].target or 0.0) if pruned else 0.0
-        coming = next_target(targets, reached)
+        coming = next((target for target in targets if target > reached), None)
         if reached < least:
             return coming
         if pruned and pruned[-1].gate is False:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from cpg_core.training.optimizer import TaskOptimizer
 
 def cubic(start: float, end: float, done: float) -> float:
     """Sparsity when the fraction `done` of the pruning steps is over: end + (start - end)(1 - done)^3."""
-    return end + (start - end) * (1 - min(max(done, 0.0), 1.0)) ** 3
+    return end + (start - end) * (1 - done) ** 3
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,6 @@ def floor_sparsity(tasks_left: int, *, rounded: bool = False) -> float:
     """
     share = 1 / (tasks_left + 1)
     return round(1 - round(share, 1), 1) if rounded else 1 - share
-
-
-def next_target(targets: Sequence[float], reached: float | None) -> float | None:
-    """The lowest target above what is reached; None when there is none."""
-    return next((target for target in targets if reached is None or target > reached), None)
 
 
 @dataclass(frozen=True)

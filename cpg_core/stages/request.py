@@ -39,6 +39,11 @@ class Request:
     budget_x: float
     target: float | None = None
 
+    @property
+    def label(self) -> str:
+        """What the stage is called in the task: `01-pick_train`."""
+        return f"{self.number:02d}-{self.stage}"
+
 
 class Growth(Protocol):
     """When and how far a task widens the network. Budgets are in units of the base network's shared weights."""

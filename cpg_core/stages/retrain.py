@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from cpg_core.config.schedules import STEADY
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.random_picks import learned
 from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.train_state import accuracy_of_state, plan_of, train_own
 from cpg_core.storage.records import StageRecord
+from cpg_core.storage.snapshot import Snapshots
 
 
-def retrain(context: TaskContext, request: Request, state: TaskState | None, place: Place) -> Outcome:
+def retrain(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:
     """Learn the picks again from the start, beside the compact model's own weights; kept only if better.
 
     Better than the compact model, or, with `retrain.compare: reset`, than that model once it uses every older weight.
@@ -25,9 +27,9 @@ def retrain(context: TaskContext, request: Request, state: TaskState | None, pla
     before = accuracy_of_state(context, state if config.compare == "compact" else all_picked)
     plan = plan_of(context, request, config.epochs, config.lr, STEADY)
     plan = replace(plan, score_lr=config.score_lr, patience=config.patience)
-    outcome = train_own(context, all_picked, plan, place, learns_picks=True)
-    after = max(epoch.accuracy for epoch in outcome.epochs)
-    return replace(outcome, fields={**outcome.fields, "accuracy": after, "kept": after > before})
+    outcome = train_own(context, all_picked, plan, snapshots, learns_picks=True)
+    after = cast(float, outcome.fields["accuracy"])
+    return replace(outcome, fields={**outcome.fields, "kept": after > before})
 
 
 def retrain_next(done: Sequence[StageRecord], chosen: int, rules: Rules) -> Request | None:

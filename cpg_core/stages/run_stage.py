@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from cpg_core.config.schema import Strict
 from cpg_core.model.ownership import count, size
 from cpg_core.model.state import TaskState
-from cpg_core.stages.context import Outcome, Place, TaskContext, hash_of
+from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.files import STATE, folder_of, read_seconds, read_state, stage_folder, write_state
 from cpg_core.stages.request import Request
-from cpg_core.storage.files import Damaged, read_json, sha256, write_json
+from cpg_core.storage.files import Damaged, hash_of, read_json, sha256, write_json
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import RECORD, SECONDS
 from cpg_core.storage.snapshot import Snapshots
@@ -64,7 +64,7 @@ def do_work(context: TaskContext, call: Call, snapshots: Callable[[Path, str], S
         source = stage_folder(context.run.task_work(context.index), request.source)
         state = read_state(source, context.run.shapes(request.budget_x))
     work = context.method.stages[request.stage]
-    return work(context, request, state, Place(folder, call.key, snapshots(folder, call.key)))
+    return work(context, request, state, snapshots(folder, call.key))
 
 
 def _finished(folder: Path, key: str, reporter: Reporter) -> StageRecord | None:

@@ -27,7 +27,8 @@ class Learned:
         state: of the chosen stage.
         written: its delta on disk.
         test_accuracy: of its network as it will be recalled; the test split was read for it, once.
-        figures: what else its objective found there, and what it chose on the split that decides.
+        figures: what else its objective found there, and what it chose on the validation split, or where there is none
+            on the test split.
         drawn: what pictures of what was found there are drawn from.
     """
 

@@ -13,9 +13,10 @@ from cpg_core.model.network import Network, private_tensors, shared_parameters, 
 from cpg_core.model.ownership import size
 from cpg_core.model.state import Shared, TaskState, effective, loaded_network
 from cpg_core.stages.channels import channel_picks, units_of, whole_channels
-from cpg_core.stages.context import Outcome, Place, TaskContext
+from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.request import Request
 from cpg_core.storage.records import Epoch
+from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.compiler import compiles
 from cpg_core.training.dead_channels import ResetDead
 from cpg_core.training.loop import Plan, decide_accuracy, diverged, train
@@ -44,7 +45,7 @@ class Trained:
 
 
 def train_state(
-    context: TaskContext, state: TaskState, plan: Plan, place: Place, *, trainable: Layers, learns_picks: bool
+    context: TaskContext, state: TaskState, plan: Plan, snapshots: Snapshots, *, trainable: Layers, learns_picks: bool
 ) -> Trained:
     """Train the network of a state by a plan.
 
@@ -52,7 +53,7 @@ def train_state(
         context: the task.
         state: what the network begins with.
         plan: how it is trained.
-        place: where its snapshots lie.
+        snapshots: where it is saved, and goes on from.
         trainable: bool, the weights that move; all others keep their value.
         learns_picks: learn beside them which weights of earlier tasks are used.
     """
@@ -69,9 +70,7 @@ def train_state(
         channels=None if rule is None else channel_picks(context, state.budget_x, rule, trainable),
         compiled=compiles(settings.compute.compile, device, size(shared.owner)),
     )
-    epochs, seconds, kept = train(
-        network, optimizer, context.data, plan, place.snapshots, context.reporter, context.ranks
-    )
+    epochs, seconds, kept = train(network, optimizer, context.data, plan, snapshots, context.reporter, context.ranks)
     weights = {name: parameter.detach().cpu() for name, parameter in shared_parameters(network).items()}
     private = {name: value.detach().cpu() for name, value in private_tensors(network).items()}
     # The loss of the last step was computed before it: look at what the step left.
@@ -81,12 +80,14 @@ def train_state(
     return Trained(weights, moved, private, epochs, seconds, kept)
 
 
-def train_own(context: TaskContext, state: TaskState, plan: Plan, place: Place, *, learns_picks: bool) -> Outcome:
+def train_own(
+    context: TaskContext, state: TaskState, plan: Plan, snapshots: Snapshots, *, learns_picks: bool
+) -> Outcome:
     """Train what the task holds, and its picks if they are learned; the task then holds what is still trained."""
     units = units_of(context, state.budget_x)
     if units is not None:
         plan = replace(plan, after_step=ResetDead(units.to(device_of(context.settings.compute.device))))
-    trained = train_state(context, state, plan, place, trainable=state.own, learns_picks=learns_picks)
+    trained = train_state(context, state, plan, snapshots, trainable=state.own, learns_picks=learns_picks)
     pick = state.pick
     if learns_picks:
         older = context.older(context.shared(state.budget_x))

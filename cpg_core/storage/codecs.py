@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -145,12 +145,14 @@ class Codec:
     """How values, masks and private tensors are stored.
 
     Attributes:
+        store: the settings that ask for it.
         name: what the file says; None: nothing, and its tensors are not packed.
         values: of weights.
         masks: where they lie, and which earlier ones are picked.
         private: the type of batch norm, biases and head.
     """
 
+    store: Store
     name: str | None
     values: ValueCodec
     masks: MaskCodec
@@ -166,7 +168,6 @@ class Codec:
         return {name: t.to(self.private) if t.is_floating_point() else t for name, t in private.items()}
 
 
-FIRST = Codec(None, Plain(torch.float32), ZlibBits(), torch.float32)
 VALUES: dict[str, ValueCodec] = {
     "float32": Plain(torch.float32),
     "bfloat16": Plain(torch.bfloat16),
@@ -175,14 +176,17 @@ VALUES: dict[str, ValueCodec] = {
 MASKS: dict[str, type[ZlibBits | Entropy]] = {"zlib": ZlibBits, "entropy": Entropy}
 PRIVATE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EXACT = Store(values="float32", private="float32", masks="zlib")
+FIRST = Codec(EXACT, None, Plain(torch.float32), ZlibBits(), torch.float32)
 
 
 def codec_for(store: Store) -> Codec:
     """The codec that a run's settings ask for."""
-    if store == EXACT:
-        return FIRST
+    return FIRST if store == EXACT else _packed(store)
+
+
+def _packed(store: Store) -> Codec:
     name = f"{PACKED} {store.values} {store.private} {store.masks}"
-    return Codec(name, VALUES[store.values], MASKS[store.masks](), PRIVATE[store.private])
+    return Codec(store, name, VALUES[store.values], MASKS[store.masks](), PRIVATE[store.private])
 
 
 def codec_of(tensors: Layers) -> Codec:
@@ -196,14 +200,14 @@ def codec_of(tensors: Layers) -> Codec:
     name = bytes(tensors[ENTRY].tolist()).decode(errors="replace")
     try:
         version, values, private, masks = name.split(" ")
-        known = Codec(name, VALUES[values], MASKS[masks](), PRIVATE[private])
         if version != PACKED:
-            raise KeyError(version)
-    except (KeyError, ValueError) as error:
+            raise ValueError(version)
+        known = _packed(Store.model_validate({"values": values, "private": private, "masks": masks}))
+    except ValueError as error:
         told = f"this file is written with codec {name!r}, which this version cannot read; use a newer version"
         raise CpgError(told) from error
     if PROBABILITIES in tensors:
-        known = Codec(name, known.values, Entropy(tensors[PROBABILITIES]), known.private)
+        known = replace(known, masks=Entropy(tensors[PROBABILITIES]))
     return known
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.files import disk_errors, sync_tree
-from cpg_core.storage.lock import locked
+from cpg_core.storage.lock import LOCK, locked
 
 log = logging.getLogger(__name__)
-LOCK = "lock"
 
 
 def rewritten(folder: Path) -> Path:

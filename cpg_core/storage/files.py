@@ -48,10 +48,14 @@ def _unreadable(path: Path, error: OSError) -> Damaged:
     return Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}")
 
 
+def hash_of(content: object) -> str:
+    """SHA-256 of a JSON value, as hex."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def write_json(path: Path, content: dict[str, Any], *, sync: bool = True) -> None:
     """Write a sealed JSON file: keys sorted, so that the same content gives the same bytes, and its own hash in it."""
-    text = _canonical({**content, SEAL: _seal(content)})
-    _replace(path, lambda aside: _write_text(aside, text), sync)
+    write_bytes(path, _canonical({**content, SEAL: _seal(content)}).encode(), sync=sync)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Damaged(f"{path}: cannot be read: {error.strerror}; {RESTORE}") from error
+        raise _unreadable(path, error) from error
     except ValueError as error:
         raise Damaged(f"{path}: not valid JSON ({error}); {RESTORE}") from error
     if not isinstance(content, dict) or content.pop(SEAL, None) != _seal(content):
@@ -161,10 +165,6 @@ def _canonical(content: dict[str, Any]) -> str:
 
 def _seal(content: dict[str, Any]) -> str:
     return hashlib.sha256(_canonical(content).encode()).hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from cpg_core.errors import CpgError
 
+LOCK = "lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -24,7 +25,7 @@ def locked(work: Path) -> Iterator[None]:
     Raises:
         CpgError: another process holds it, or there can be none in that place.
     """
-    file = work / "lock"
+    file = work / LOCK
     lock = FileLock(file, timeout=0)
     try:
         work.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from cpg_core.config.backbone import BackboneSpec
-from cpg_core.config.schema import Strict
+from cpg_core.config.schema import Strict, is_none
 from cpg_core.config.store import Store
 from cpg_core.objectives import ObjectiveSpec
 
@@ -62,6 +62,11 @@ class StageRecord(Strict):
     key: str
     state_sha256: str | None = None
 
+    @property
+    def label(self) -> str:
+        """What the stage is called in the task: `01-pick_train`."""
+        return f"{self.number:02d}-{self.stage}"
+
 
 class Machine(Strict):
     """What the bits of a forward pass depend on besides the model."""
@@ -108,7 +113,8 @@ class TaskRecord(Strict):
         goal: the accuracy it had to reach on the split that decides.
         goal_met: whether the frozen state reaches it. A missed goal stays missed.
         accuracy: on the split that decides; `test_accuracy` was read once, at freeze.
-        figures: what else the task's objective tells of its test split, and what it chose on the split that decides.
+        figures: what else the task's objective tells of its test split, and what it chose on the validation split, or
+            where there is none on the test split.
         budget_x: budget after the task, nominal; `allocated` and `base` count the shared weights.
         released: weights that no task owns after this one.
         sparsity: of the task: released over what was available to it.
@@ -139,7 +145,7 @@ class TaskRecord(Strict):
     released: int
     sparsity: float
     picked: float | None
-    living: Living | None = Field(default=None, exclude_if=lambda living: living is None)
+    living: Living | None = Field(default=None, exclude_if=is_none)
     backbone: BackboneSpec
     width: float
     classes: tuple[str, ...]
@@ -154,7 +160,7 @@ class TaskRecord(Strict):
     parent_sha256: str | None
     machine: Machine
     format: int = Field(default=1, exclude_if=lambda format: format == 1)
-    stored: Stored | None = Field(default=None, exclude_if=lambda stored: stored is None)
+    stored: Stored | None = Field(default=None, exclude_if=is_none)
 
     @model_validator(mode="before")
     @classmethod

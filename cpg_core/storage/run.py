@@ -19,7 +19,7 @@ from cpg_core.config.settings import Settings
 from cpg_core.config.suggestions import unknown
 from cpg_core.config.task_settings import task_settings
 from cpg_core.data.kept import NOTHING_KEPT, Keep
-from cpg_core.data.reading import Progress, silent
+from cpg_core.data.reading import Progress, Wanted, silent
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData, load_task_data, load_test_split
@@ -135,13 +135,12 @@ class Run:
 
     def test_split(self, index: int, progress: Progress = silent) -> Split:
         """The test images of task `index` alone."""
-        return load_test_split(
-            self._of_its_classes(index),
-            image_size=self.input.size,
-            channels=self.input.channels,
-            workers=self.spec.settings.compute.workers,
-            progress=progress,
-        )
+        return load_test_split(self._of_its_classes(index), self.wanted(index, progress))
+
+    def wanted(self, index: int, progress: Progress = silent) -> Wanted:
+        """What images are made into that task `index` is evaluated on."""
+        resize, workers = self.spec.tasks[index - 1].augment.resize, self.spec.settings.compute.workers
+        return Wanted(self.input.channels, self.input.size, workers, progress, resize=resize)
 
     def _of_its_classes(self, index: int) -> TaskSpec:
         """Task `index`: once it is frozen, of the classes that it learned, whatever lies beside them since."""

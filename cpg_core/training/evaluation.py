@@ -105,11 +105,6 @@ class Evaluator:
         run()
 
 
-def accuracy(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The score of the network's objective over all images, in [0, 1]."""
-    return Evaluator(network)(batches)
-
-
 def probe_images(channels: int, size: int) -> Tensor:
     """A fixed batch of noise, float32 `[8, C, H, W]`: the same for every task, run and version of torch's samplers.
 

@@ -23,7 +23,7 @@ from cpg_core.training.imitation import Teacher, hold_statistics
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Reporter
-from cpg_core.training.schedules import Better, ended, factor, plateaus
+from cpg_core.training.schedules import ended, factor, plateaus
 from cpg_core.training.step import Penalty, TrainStep, no_penalty
 
 
@@ -72,18 +72,14 @@ class Plan:
         """Of the epochs done, those that count."""
         return [epoch.accuracy for epoch in epochs[self.judged_from :]]
 
-    def over(self, epochs: Sequence[Epoch], better: Better) -> bool:
+    def over(self, epochs: Sequence[Epoch]) -> bool:
         """Whether training ends after these epochs."""
         scores = self.scores(epochs)
-        return (
-            len(epochs) >= self.epochs
-            or _out_of_patience(scores, self.patience, better)
-            or ended(self.schedule, scores, better)
-        )
+        return len(epochs) >= self.epochs or _out_of_patience(scores, self.patience) or ended(self.schedule, scores)
 
-    def kept(self, epochs: Sequence[Epoch], better: Better) -> Epoch:
+    def kept(self, epochs: Sequence[Epoch]) -> Epoch:
         """The epoch that the network is left at: of equally good ones the first."""
-        best = plateaus(self.scores(epochs), 1, better).best if self.keeps_best else None
+        best = plateaus(self.scores(epochs), 1).best if self.keeps_best else None
         return epochs[-1] if best is None else epochs[self.judged_from + best]
 
 
@@ -139,8 +135,7 @@ def train(
         timed = place.model_copy(update={"seconds": time.monotonic() - began})
         snapshots.save(timed, lambda: _gather(network, optimizer, best))
 
-    better = network.objective.better
-    while not plan.over(position.epochs, better):
+    while not plan.over(position.epochs):
         epoch, scores = position.epoch, plan.scores(position.epochs)
         if epoch == plan.freeze_picks_epoch and position.batch == 0:
             optimizer.freeze_picks()
@@ -157,8 +152,8 @@ def train(
             if plan.before_step is not None:
                 plan.before_step(network, optimizer, steps_done)
             at = epoch + batch / batches
-            lr = plan.lr * factor(plan.schedule, at, plan.epochs, scores, better)
-            score_lr = plan.score_lr * factor(plan.score_schedule, at, plan.epochs, scores, better)
+            lr = plan.lr * factor(plan.schedule, at, plan.epochs, scores)
+            score_lr = plan.score_lr * factor(plan.score_schedule, at, plan.epochs, scores)
             in_batch = min(plan.batch_size, len(data.train) - batch * plan.batch_size)
             step(images, labels, in_batch=in_batch, done=steps_done, lr=lr, score_lr=score_lr)
             if plan.after_step is not None:
@@ -173,7 +168,7 @@ def train(
             train_accuracy=network.objective.score(tally),
             accuracy=evaluate(),
         )
-        if plan.keeps_best and plan.kept((*position.epochs, done), better) == done:
+        if plan.keeps_best and plan.kept((*position.epochs, done)) == done:
             best = {name: tensor.clone() for name, tensor in _gather(network, optimizer, {}).items()}
         position = Position(epoch=epoch + 1, epochs=(*position.epochs, done))
         if ranks.share.of > 1 or due(size, time.monotonic() - saved):  # the clocks of ranks differ
@@ -182,7 +177,7 @@ def train(
         reporter.epoch_done(plan.task, plan.stage, done)
     if best:
         _restore(network, optimizer, best)
-    return position.epochs, time.monotonic() - began, plan.kept(position.epochs, better)
+    return position.epochs, time.monotonic() - began, plan.kept(position.epochs)
 
 
 def _training_mode(network: Network, plan: Plan) -> None:
@@ -196,9 +191,9 @@ def _sums(step: TrainStep, batch: int, seen: int, finite: Callable[[float], floa
     return {"batch": batch, "loss_sum": finite(loss_sum), "tally": tuple(tally), "seen": seen}
 
 
-def _out_of_patience(scores: Sequence[float], patience: int | None, better: Better) -> bool:
+def _out_of_patience(scores: Sequence[float], patience: int | None) -> bool:
     """Whether the last `patience` epochs were no better than the best of those before them."""
-    best = plateaus(scores, 1, better).best
+    best = plateaus(scores, 1).best
     return patience is not None and best is not None and len(scores) - 1 - best >= patience
 
 

@@ -6,19 +6,13 @@ None keeps a state: the falls of a plateau are counted anew from the scores, whi
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cpg_core.config.schedules import Constant, OneCycle, Plateau, Schedule, Steps
 
-Better = Callable[[float, float], bool]
-"""Whether one score is better than another; an equal one is not."""
 
-
-def factor(
-    schedule: Schedule, epoch: float, epochs: int, scores: Sequence[float] = (), better: Better = operator.gt
-) -> float:
+def factor(schedule: Schedule, epoch: float, epochs: int, scores: Sequence[float] = ()) -> float:
     """What the base rate is multiplied by.
 
     Args:
@@ -26,7 +20,6 @@ def factor(
         epoch: epochs done, with fractions: 1.5 is the middle of the second epoch.
         epochs: epochs in all.
         scores: on the split that decides, one a finished epoch, of those that count.
-        better: compares two of them.
     """
     match schedule:
         case Constant():
@@ -34,7 +27,7 @@ def factor(
         case Steps(at_epochs=at_epochs, factor=by):
             return by ** sum(epoch >= at for at in at_epochs)
         case Plateau(factor=by, patience=patience, at_most=at_most):
-            return by ** min(plateaus(scores, patience, better).times, at_most)
+            return by ** min(plateaus(scores, patience).times, at_most)
         case OneCycle(warmup=warmup, final=final):
             done = epoch / epochs
             if done < warmup:
@@ -55,11 +48,11 @@ class Plateaus(NamedTuple):
     best: int | None
 
 
-def plateaus(scores: Sequence[float], patience: int, better: Better) -> Plateaus:
+def plateaus(scores: Sequence[float], patience: int) -> Plateaus:
     """Count the plateaus of scores, one an epoch."""
     count, waited, best = 0, 0, None
     for place, score in enumerate(scores):
-        if best is None or better(score, scores[best]):
+        if best is None or score > scores[best]:
             best, waited = place, 0
             continue
         waited += 1
@@ -68,8 +61,8 @@ def plateaus(scores: Sequence[float], patience: int, better: Better) -> Plateaus
     return Plateaus(count, best)
 
 
-def ended(schedule: Schedule, scores: Sequence[float], better: Better) -> bool:
+def ended(schedule: Schedule, scores: Sequence[float]) -> bool:
     """Whether the schedule ends the stage: its rate has fallen as often as it may, and it would fall again."""
     if not isinstance(schedule, Plateau) or not schedule.stop:
         return False
-    return plateaus(scores, schedule.patience, better).times > schedule.at_most
+    return plateaus(scores, schedule.patience).times > schedule.at_most

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import typer
 
@@ -19,8 +18,6 @@ from flows.cli.loading import loading
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
 from flows.cli.runs import opened
-
-HERE = Path()
 
 app = typer.Typer(
     cls=OneLineErrors,
@@ -42,7 +39,7 @@ def run(
     ordering: options.Ordering = "0",
     name: options.NewRun = None,
     overrides: options.Overrides = None,
-    root: options.Root = HERE,
+    root: options.Root = options.HERE,
     plain: options.Plain = False,
     no_track: options.NoTrack = False,
 ) -> None:
@@ -71,7 +68,7 @@ def add(
     name: options.RunName,
     task: options.TaskFile,
     goal: options.Goal = None,
-    root: options.ReadRoot = HERE,
+    root: options.ReadRoot = options.HERE,
     plain: options.Plain = False,
     no_track: options.NoTrack = False,
 ) -> None:
@@ -96,7 +93,7 @@ def compare(
     overrides: options.Overrides = None,
     workers: options.Workers = None,
     dask: options.Dask = None,
-    root: options.Root = HERE,
+    root: options.Root = options.HERE,
     plain: options.Plain = False,
     no_track: options.NoTrack = False,
 ) -> None:
@@ -116,7 +113,7 @@ def compare(
 
 
 @app.command()
-def prepare(sequence: options.Sequence, root: options.Root = HERE) -> None:
+def prepare(sequence: options.Sequence, root: options.Root = options.HERE) -> None:
     """Fetch and check the images of a sequence, and write down what they are: data/prepared/SEQUENCE.json.
 
     It tells what is taken of each task, what is left out and why, and names every image that cannot be read.
@@ -137,7 +134,7 @@ def prepare(sequence: options.Sequence, root: options.Root = HERE) -> None:
 
 
 @app.command()
-def show(name: options.RunName, no_recall: options.NoRecall = False, root: options.ReadRoot = HERE) -> None:
+def show(name: options.RunName, no_recall: options.NoRecall = False, root: options.ReadRoot = options.HERE) -> None:
     """Show a run, a row a task: its accuracy at its freeze and on the model as it is now, its goal, and its size.
 
     Exit code 1: a task cannot be read or recalled.
@@ -165,7 +162,7 @@ def show(name: options.RunName, no_recall: options.NoRecall = False, root: optio
 
 
 @app.command()
-def audit(name: options.RunName, root: options.ReadRoot = HERE) -> None:
+def audit(name: options.RunName, root: options.ReadRoot = options.HERE) -> None:
     """Prove from the checkpoints that every task is as it was at its freeze. Exit code 1: one is not."""
     from cpg_core.recall.audit import audit as check
 
@@ -186,7 +183,7 @@ def evaluate(
     data: options.Data = None,
     by_class: options.ByClass = False,
     confusion: options.Confusion = None,
-    root: options.ReadRoot = HERE,
+    root: options.ReadRoot = options.HERE,
 ) -> None:
     """Recall one task of a run and print its accuracy, on its test split or on a folder of images."""
     from cpg_core.recall.recall import evaluated
@@ -204,7 +201,7 @@ def evaluate(
 
 
 @app.command()
-def reap(root: options.ReadRoot = HERE) -> None:
+def reap(root: options.ReadRoot = options.HERE) -> None:
     """End flow runs whose process is gone, though the Prefect server takes them for running; then it can retry them.
 
     The server is the one that PREFECT_API_URL or Prefect's profile names.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
     from cpg_core.recall.export.task import Exported
 
-HERE = Path()
-
 
 def export(
     name: options.RunName,
@@ -27,7 +24,7 @@ def export(
     task: options.ExportTask = None,
     every: options.ExportAll = False,
     form: options.ExportFormat = "onnx",
-    root: options.ReadRoot = HERE,
+    root: options.ReadRoot = options.HERE,
 ) -> None:
     """Write a task as one plain network for programs that know nothing of cpg: FILE.onnx, or FILE.pt2 for PyTorch.
 

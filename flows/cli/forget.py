@@ -11,8 +11,6 @@ from flows.cli import options
 from flows.cli.errors import ExitCode
 from flows.cli.runs import opened
 
-HERE = Path()
-
 
 def forget(
     name: options.RunName,
@@ -20,7 +18,7 @@ def forget(
     yes: options.Yes = False,
     pushed: options.Pushed = False,
     erase_name: options.EraseName = False,
-    root: options.ReadRoot = HERE,
+    root: options.ReadRoot = options.HERE,
 ) -> None:
     """Forget a task of a run for good: every other task is recalled to the bit as before. Asks first.
 

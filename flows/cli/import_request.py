@@ -104,11 +104,13 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
     spec = checked(spec, settings.base_width)
     mean, std = _normalised(request, spec)
     images = None if request.images is None else request.images.expanduser().resolve()
-    outputs = len(network_tensors(spec, settings.base_width)["head.weight"])
+    classes = None
+    if request.classes is not None:
+        classes = _named(request.classes, len(network_tensors(spec, settings.base_width)["head.weight"]))
     task = TaskSpec(
         name=request.backbone.rpartition("/")[2],
         source=ImitationSource(kind="imitation", images=images),
-        classes=None if request.classes is None else _named(request.classes, outputs),
+        classes=classes,
         normalise=check({"mean": mean, "std": std}, MeanStd, "cpg import"),
         settings=prune,
     )

@@ -12,8 +12,6 @@ from flows.cli import options
 from flows.cli.errors import end_of_learning
 from flows.parameters import IMPORT_PROFILE, expanded
 
-HERE = Path()
-
 Backbone = Annotated[str, typer.Argument(metavar="BACKBONE", help="A backbone of `cpg backbones`.")]
 Weights = Annotated[
     str,
@@ -64,7 +62,7 @@ def import_network(
     profile: Profile = IMPORT_PROFILE,
     seed: options.Seed = 1,
     overrides: options.Overrides = None,
-    root: options.Root = HERE,
+    root: options.Root = options.HERE,
     plain: options.Plain = False,
     no_track: options.NoTrack = False,
 ) -> None:

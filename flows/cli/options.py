@@ -29,6 +29,9 @@ def _argument(parameter: Parameter, **more: Any) -> Any:  # noqa: ANN401
     return typer.Argument(metavar=parameter.metavar, help=_help(parameter), **more)
 
 
+HERE = Path()
+"""The root where none is given."""
+
 RunName = Annotated[str, _argument(parameters.LEARNED_RUN)]
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="The name that it gets.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

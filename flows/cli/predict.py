@@ -20,7 +20,6 @@ from flows.cli.runs import opened
 if TYPE_CHECKING:
     from cpg_core.recall.image_files import Answered
 
-HERE = Path()
 STDIN = Path("-")
 
 
@@ -31,7 +30,7 @@ def predict(
     top: options.Top = 1,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
-    root: options.ReadRoot = HERE,
+    root: options.ReadRoot = options.HERE,
 ) -> None:
     """Tell the class of images, as a task of a run has learned it.
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as a plan says.")
-HERE = Path()
 FINDINGS = Path("docs/findings")
 REPORT = Path("report")
 PARAMS = Path("params.yaml")
@@ -27,7 +26,7 @@ PlanFile = Annotated[
 
 
 @app.command()
-def prepare(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def prepare(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Fetch and check the images of the sequence; write what there is, and the settings of each method."""
     from flows.reproduce.plan import read_plan, write_settings
     from flows.versioning.prepare import manifest, version_images
@@ -43,7 +42,7 @@ def prepare(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
 
 @app.command()
-def learn(key: Key, root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def learn(key: Key, root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Learn one run of the tables, or go on with it, and write its result."""
     from flows.cli.launch import learn as learn_run
     from flows.reproduce.plan import begun, read_plan, write_result
@@ -59,7 +58,7 @@ def learn(key: Key, root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> 
 @app.command()
 def convert(
     key: Annotated[str, typer.Argument(metavar="KEY", help="One of `conversions` in the plan.")],
-    root: options.Root = HERE,
+    root: options.Root = options.HERE,
     plan_file: PlanFile = PARAMS,
 ) -> None:
     """Store a finished run of the tables otherwise, judge it anew, and write its result."""
@@ -76,7 +75,7 @@ def convert(
 
 
 @app.command()
-def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def goals(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Compute the goals from the baselines: a file each for avg, max and top."""
     from flows.reproduce.goals import goals_of
     from flows.reproduce.plan import read_baselines, read_plan
@@ -88,7 +87,7 @@ def goals(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
 
 @app.command()
-def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def tables(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the tables and figures from the results that are there."""
     from flows.reproduce.claims_by_task import claims_of
     from flows.reproduce.conversions import pairs
@@ -99,7 +98,6 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     from flows.reproduce.report.figures import accuracy_and_size, figure_2
     from flows.reproduce.result import as_in_the_profile
     from flows.reproduce.sizes import published_models
-    from flows.reproduce.tables import as_text
 
     plan = read_plan(root, plan_file)
     results = read_results(plan, root)
@@ -107,7 +105,7 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
     folder = root / plan.folder
     for name, frame in frames(plan, results, root, stored).items():
         _write(folder / f"{name}.csv", frame.to_csv(index=False))
-        _write(folder / f"{name}.md", _markdown(as_text(frame)))
+        _write(folder / f"{name}.md", _markdown(frame))
     _write(folder / "summary.json", json.dumps({key: r.summary for key, r in results.items()}, indent=1) + "\n")
     _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims_of(results)], indent=1) + "\n")
     rows = as_in_the_profile(results)
@@ -120,7 +118,7 @@ def tables(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
 
 @app.command()
-def report(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
+def report(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Make the report, one HTML file that shows it all."""
     from flows.reproduce.conversions import pairs
     from flows.reproduce.frames import PUBLISHED, frames
@@ -140,7 +138,10 @@ def report(root: options.Root = HERE, plan_file: PlanFile = PARAMS) -> None:
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    return str(frame.to_markdown(index=False, disable_numparse=True)) + "\n"
+    from flows.reproduce.tables import as_text
+
+    table = str(as_text(frame).to_markdown(index=False, disable_numparse=True)) + "\n"
+    return f"{table}\n{note}\n" if (note := frame.attrs.get("note")) else table
 
 
 def _write(path: Path, text: str) -> None:

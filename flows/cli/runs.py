@@ -13,7 +13,6 @@ from flows.cli.errors import ExitCode
 if TYPE_CHECKING:
     from cpg_core.storage.run import Run
 
-HERE = Path()
 RECORDED = "What MLflow and Prefect have recorded of it stays there"
 
 
@@ -34,7 +33,7 @@ def opened(root: Path, name: str) -> Run:
     return run
 
 
-def list_runs(root: options.ReadRoot = HERE) -> None:
+def list_runs(root: options.ReadRoot = options.HERE) -> None:
     """List the runs: where they are, how far they are, what they take of the disk, and how they came out."""
     from flows.console.tables import print_table, runs
 
@@ -45,7 +44,7 @@ def list_runs(root: options.ReadRoot = HERE) -> None:
         print_table(found)
 
 
-def rename(name: options.RunName, new: options.NewName, root: options.ReadRoot = HERE) -> None:
+def rename(name: options.RunName, new: options.NewName, root: options.ReadRoot = options.HERE) -> None:
     """Give a run another name: its checkpoints with DVC's pointer files, and its work in progress.
 
     To go on with it, give the command that made it with --run NEW.
@@ -62,7 +61,9 @@ def rename(name: options.RunName, new: options.NewName, root: options.ReadRoot =
         typer.echo(f"branched from it, and still so: {', '.join(found)}")
 
 
-def branch(name: options.RunName, after: options.After, to: options.BranchRun, root: options.ReadRoot = HERE) -> None:
+def branch(
+    name: options.RunName, after: options.After, to: options.BranchRun, root: options.ReadRoot = options.HERE
+) -> None:
     """Begin a run that goes on from a frozen task of another one; tasks are then added to it by `cpg add`.
 
     It has the tasks up to that one, which stay where they are: nothing is copied, and their run cannot be removed as
@@ -75,7 +76,7 @@ def branch(name: options.RunName, after: options.After, to: options.BranchRun, r
     typer.echo(f"{to} goes on from {name} after {after} ({tasks}); next: cpg add {to} TASK.YAML")
 
 
-def remove(name: options.RunName, yes: options.Yes = False, root: options.ReadRoot = HERE) -> None:
+def remove(name: options.RunName, yes: options.Yes = False, root: options.ReadRoot = options.HERE) -> None:
     """Remove a run for good: what it learned, DVC's pointer files of it, and its work in progress. Asks first.
 
     Exit code 1: the answer was no, and nothing is removed.

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from flows.cli import options
 from flows.cli.runs import opened
 
-HERE = Path()
 
-
-def size(name: options.RunName, root: options.ReadRoot = HERE) -> None:
+def size(name: options.RunName, root: options.ReadRoot = options.HERE) -> None:
     """Tell where the bytes of a run are, by task and kind, and what each setting of `store` would save."""
     import pandas as pd
 
@@ -41,7 +37,7 @@ def convert(
     values: options.Values = "float32",
     private: options.Private = "float32",
     masks: options.Masks = "entropy",
-    root: options.ReadRoot = HERE,
+    root: options.ReadRoot = options.HERE,
 ) -> None:
     """Store a frozen run otherwise, as a run of its own, and tell every task's accuracy before and after.
 

@@ -1,11 +1,11 @@
-"""Reporters: one that writes lines, and one that passes everything on to several."""
+"""A reporter that writes lines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
+from cpg_core.storage.records import StageRecord, TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter, Silent
 from flows.console.signals import Stop
@@ -62,49 +62,3 @@ class Lines(Silent):
     def stop_requested(self) -> bool:
         """Whether a signal came."""
         return self._stop.requested
-
-
-class Several:
-    """Tells each of several reporters; stops when one of them asks to."""
-
-    def __init__(self, *reporters: Reporter) -> None:
-        self._reporters = reporters
-
-    def stage_begins(self, task: str, stage: str, epochs: int) -> None:
-        """Tell all."""
-        for reporter in self._reporters:
-            reporter.stage_begins(task, stage, epochs)
-
-    def reading(self, task: str, done: int, total: int) -> bool:
-        """Tell all; whether any of them asks to stop."""
-        stops = [reporter.reading(task, done, total) for reporter in self._reporters]
-        return any(stops)
-
-    def batch_done(self, share: float) -> None:
-        """Tell all."""
-        for reporter in self._reporters:
-            reporter.batch_done(share)
-
-    def epoch_done(self, task: str, stage: str, epoch: Epoch) -> None:
-        """Tell all."""
-        for reporter in self._reporters:
-            reporter.epoch_done(task, stage, epoch)
-
-    def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
-        """Tell all."""
-        for reporter in self._reporters:
-            reporter.stage_done(task, record, seconds, reused=reused)
-
-    def task_done(self, record: TaskRecord) -> None:
-        """Tell all."""
-        for reporter in self._reporters:
-            reporter.task_done(record)
-
-    def note(self, message: str) -> None:
-        """Tell all."""
-        for reporter in self._reporters:
-            reporter.note(message)
-
-    def stop_requested(self) -> bool:
-        """Whether any of them asks to."""
-        return any(reporter.stop_requested() for reporter in self._reporters)

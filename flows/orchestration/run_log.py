@@ -9,8 +9,8 @@ from prefect.logging import get_run_logger
 
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
-from cpg_core.training.reporter import Reporter
-from flows.console.reporters import Lines, Listen, Several
+from cpg_core.training.reporter import Reporter, Several
+from flows.console.reporters import Lines, Listen
 from flows.console.signals import Stop
 
 

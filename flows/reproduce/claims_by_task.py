@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from flows.reproduce.by_task import LAYOUTS
 from flows.reproduce.claims import FINE_AVG, PACKNET, Claim, Side, claims, compared, fact, unforgetting
@@ -18,9 +18,10 @@ def claims_of(results: Mapping[str, RunResult]) -> list[Claim]:
         return claims(results)
     found: list[Claim | None] = []
     if layout.counted:
+        names = f"{', '.join(layout.counted[:-1])} and {layout.counted[-1]}"
         found.append(_reaches_fine_tuned(results, layout.counted))
         found += [
-            compared(CPG, other, f"CPG is more accurate than {other.name} on average", 0.0, results, layout.counted)
+            compared(CPG, other, f"CPG is more accurate than {other.name} over {names}", 0.0, results, layout.counted)
             for other in (PACKNET, PIGGYBACK)
         ]
     if layout.within:
@@ -28,7 +29,7 @@ def claims_of(results: Mapping[str, RunResult]) -> list[Claim]:
     return [claim for claim in [*found, unforgetting(results)] if claim]
 
 
-def _reaches_fine_tuned(results: Mapping[str, RunResult], counted: Iterable[str]) -> Claim | None:
+def _reaches_fine_tuned(results: Mapping[str, RunResult], counted: Collection[str]) -> Claim | None:
     """The paper has 4 of 5 (Table 6)."""
     gained = _gained(results, counted)
     reached = [name for name, points in gained.items() if points >= 0]
@@ -45,7 +46,7 @@ def _stays_near_fine_tuned(results: Mapping[str, RunResult], within: Mapping[str
     return _about(results, gained, statement, all(points >= -within[name] for name, points in gained.items()), told)
 
 
-def _is_above_somewhere(results: Mapping[str, RunResult], names: Iterable[str]) -> Claim | None:
+def _is_above_somewhere(results: Mapping[str, RunResult], names: Collection[str]) -> Claim | None:
     """The paper has 2 of 4 (Table 7)."""
     gained = _gained(results, names)
     above = [name for name, points in gained.items() if points > 0]
@@ -56,14 +57,19 @@ def _is_above_somewhere(results: Mapping[str, RunResult], names: Iterable[str]) 
 def _about(
     results: Mapping[str, RunResult], gained: Mapping[str, float], statement: str, holds: bool, told: str
 ) -> Claim | None:
-    """None where no task was learned by both."""
+    """None where not all of the tasks were learned by both."""
     return fact(statement, holds, told, len(CPG.runs(results))) if gained else None
 
 
-def _gained(results: Mapping[str, RunResult], names: Iterable[str]) -> dict[str, float]:
-    """By how many points CPG is above the fine-tuned model, by the means over seeds, of each task that both learned."""
+def _gained(results: Mapping[str, RunResult], names: Collection[str]) -> dict[str, float]:
+    """By how many points CPG is above the fine-tuned model on each task, by the means over seeds.
+
+    Nothing where one of them has not learned all of these tasks: the statements are about all.
+    """
     ours, theirs = (_means(side.runs(results)) for side in (CPG, FINE_AVG))
-    return {name: round(100 * (ours[name] - theirs[name]), 2) for name in names if name in ours and name in theirs}
+    if not set(names) <= ours.keys() & theirs.keys():
+        return {}
+    return {name: round(100 * (ours[name] - theirs[name]), 2) for name in names}
 
 
 def _means(runs: list[RunResult]) -> dict[str, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from cpg_core.config.store import Store
 from cpg_core.data.reading import Progress, silent
 from cpg_core.errors import CpgError
 from cpg_core.recall.convert import convert
-from cpg_core.storage.files import read_record, sha256
+from cpg_core.storage.files import hash_of, read_record, sha256
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import open_run
 from flows.reproduce.plan import Plan
@@ -45,8 +43,7 @@ def converted(plan: Plan, key: str, root: Path, progress: Progress = silent) -> 
     run = open_run(root, name)
     store = Store.model_validate(wanted.model_dump(exclude={"run"}))
     last = sha256(run.task_folder(run.frozen()) / RECORD)  # each record names the one before it
-    content = json.dumps([name, last, store.model_dump()], sort_keys=True)
-    made = f"{plan.profile}-{key}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    made = f"{plan.profile}-{key}-{hash_of([name, last, store.model_dump()])[:8]}"
     require_here(root, made)
     if not (root / "checkpoints" / made).exists():
         convert(run, made, store, progress)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,7 +18,7 @@ from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
 from cpg_core.methods import names
 from cpg_core.storage.differences import COMPARED
-from cpg_core.storage.files import read_record, write_json
+from cpg_core.storage.files import hash_of, read_record, write_json
 from cpg_core.storage.run import Run
 from flows.reproduce.result import RunResult, result_of
 from flows.request import SequenceRequest, definitions, resolve
@@ -179,8 +177,7 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     spec = resolve(request, root)
     content = _without_places(spec.model_dump(mode="json", include=set(COMPARED)))
     content["settings"] = settings_of(spec.method, spec.settings)
-    short = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{short}"}))
+    return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{hash_of(content)[:8]}"}))
 
 
 def _without_places(value: Any) -> Any:  # noqa: ANN401  (what JSON can hold)
@@ -222,6 +219,7 @@ def read_results(plan: Plan, root: Path) -> dict[str, RunResult]:
 
     Raises:
         Damaged: a file is not what was written.
+        CpgError: a result is not of the run that the plan names.
     """
     return _read(plan, (*plan.baselines, *plan.runs), root)
 
@@ -231,6 +229,7 @@ def read_baselines(plan: Plan, root: Path) -> dict[str, RunResult]:
 
     Raises:
         Damaged: a file is not what was written.
+        CpgError: a result is not of the run that the plan names.
     """
     return _read(plan, plan.baselines, root)
 
@@ -240,10 +239,35 @@ def read_conversions(plan: Plan, root: Path) -> dict[str, RunResult]:
 
     Raises:
         Damaged: a file is not what was written.
+        CpgError: a result is not of the run that the plan names.
     """
     return _read(plan, plan.conversions, root)
 
 
 def _read(plan: Plan, keys: Iterable[str], root: Path) -> dict[str, RunResult]:
     files = {key: root / plan.file(key) for key in keys}
-    return {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}
+    found = {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}
+    for key, result in found.items():
+        _require_of_the_plan(plan, key, result, files[key])
+    return found
+
+
+def _require_of_the_plan(plan: Plan, key: str, result: RunResult, file: Path) -> None:
+    """A plan that was changed leaves results of other runs behind."""
+    converts = key in plan.conversions
+    item, _ = plan.item(plan.conversions[key].run if converts else key)
+    wanted = {
+        "profile": plan.profile,
+        "sequence": plan.sequence,
+        "method": item.method,
+        "ordering": str(item.ordering),
+        "seed": item.seed,
+        "variant": item.variant,
+        **({"goal": item.goal} if item.goal else {}),
+    }
+    for name, value in wanted.items():
+        if (there := getattr(result, name)) != value:
+            raise CpgError(
+                f"{file}: learned with {name} {there!r}, and the plan says {value!r}; make it anew: "
+                f"cpg reproduce {'convert' if converts else 'learn'} {key}"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import nan
 
 import numpy as np
 from pydantic import Field
@@ -12,11 +13,11 @@ from cpg_core.config.store import Store
 from cpg_core.recall import weight_usage as sharing
 from cpg_core.recall.metrics import matrix, summary
 from cpg_core.recall.sizes import MASK_KINDS, PRIVATE_KINDS, VALUE_KINDS, kinds_of
+from cpg_core.stages.frozen_tasks import LABELLED_ACCURACY
+from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run
 
-AS_PUBLISHED = Store(values="float32", private="float32", masks="zlib")
-"""Exact, in the first format; how results of before there was a choice were stored."""
 BYTES = {"private_bytes": PRIVATE_KINDS, "value_bytes": VALUE_KINDS, "mask_bytes": MASK_KINDS}
 
 
@@ -68,6 +69,12 @@ class TaskResult(Strict):
     agreement: bool = Field(default=False, exclude_if=lambda agreement: not agreement)
     stages: tuple[StageResult, ...]
 
+    @property
+    def by_labels(self) -> float | None:
+        """Accuracy in [0, 1] in the end, by labels; where `agreement`, on the images it was imported with, if these
+        have any."""
+        return self.figures.get(LABELLED_ACCURACY) if self.agreement else self.final_accuracy
+
 
 class RunResult(Strict):
     """A finished run.
@@ -78,7 +85,7 @@ class RunResult(Strict):
         owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
             not stand side by side in one network.
         summary: the figures of `cpg_core.recall.metrics.summary`.
-        store: how its tasks are stored.
+        store: how its tasks are stored; of results of before there was a choice: exactly.
     """
 
     run: str
@@ -95,7 +102,18 @@ class RunResult(Strict):
     matrix: tuple[tuple[float, ...], ...]
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
-    store: Store = Field(default=AS_PUBLISHED, exclude_if=lambda store: store == AS_PUBLISHED)
+    store: Store = Field(default=EXACT, exclude_if=lambda store: store == EXACT)
+
+
+def labelled_matrix(run: RunResult) -> tuple[tuple[float, ...], ...]:
+    """Its `matrix`, with NaN for agreement, which is no accuracy."""
+    agree = [task.agreement for task in run.tasks]
+    return tuple(tuple(nan if no else value for no, value in zip(agree, row, strict=False)) for row in run.matrix)
+
+
+def judged(run: RunResult) -> int:
+    """How many tasks its average accuracy and its goals met are of, as in `summary`."""
+    return sum(not task.agreement for task in run.tasks) or len(run.tasks)
 
 
 def averages(runs: Iterable[RunResult]) -> list[float]:
@@ -158,7 +176,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
             accuracy=stage.accuracy,
             met=stage.met,
             sparsity=stage.sparsity,
-            seconds=seconds[f"{stage.number:02d}-{stage.stage}"],
+            seconds=seconds[stage.label],
         )
         for stage in record.stages
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cpg_core.config.settings import load_settings
-from cpg_core.data.spec import load_sequence
+from cpg_core.data.spec import load_backbone
 from cpg_core.methods import find
 from cpg_core.model.network import shared_shapes
 from cpg_core.recall.metrics import MEGABYTE
@@ -47,7 +47,7 @@ MODELS = {
 def base_network(plan: Plan, root: Path, width: float | None = None) -> Network:
     """The network of a plan's profile at budget x1, or the same at another width."""
     home = definitions(root)
-    backbone = load_sequence(plan.sequence, home / "data").backbone
+    backbone = load_backbone(plan.sequence, home / "data")
     width = load_settings(home / PARAMS, plan.profile).base_width if width is None else width
     return Network(sum(shape.numel() for shape in shared_shapes(backbone, width).values()), width)
 

@@ -7,18 +7,18 @@ redundancy. Accuracies are percent, as the paper has them, and are those after t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from flows.reproduce.result import RunResult, averages, sd
+from flows.reproduce.result import RunResult, averages, judged, labelled_matrix, sd
 
 Combine = Callable[[np.ndarray], np.ndarray]
 """From `[runs, tasks]` to `[tasks]`."""
 Select = Callable[[RunResult], bool]
 
-TABLES = ("table1", "table2", "table8")
 PAPER_SEQUENCE = "cifar100-20"
 FIGURES = ("average", "expansion", "redundancy")
 
@@ -63,7 +63,7 @@ def table(name: str, results: Mapping[str, RunResult], published: Path) -> pd.Da
     The paper's rows stand in it only beside the paper's tasks.
 
     Args:
-        name: one of `TABLES`.
+        name: one of `ROWS`.
         results: all results of a profile.
         published: the folder with the paper's tables.
     """
@@ -160,7 +160,7 @@ def _costs(key: tuple[str, ...], group: list[RunResult], alone: dict[str, float]
     return {
         **dict(zip(("method", "goal", "ordering", "variant"), key, strict=True)),
         "n": len(group),
-        "tasks": len(group[0].tasks),
+        "tasks": judged(group[0]),
         f"average_after_{common}": round(100 * float(np.mean([_average_after(common, result) for result in group])), 1),
         "average": round(float(np.mean(found)), 1),
         "sd": _rounded(sd(found)),
@@ -177,9 +177,9 @@ def _costs(key: tuple[str, ...], group: list[RunResult], alone: dict[str, float]
 
 
 def _average_after(count: int, result: RunResult) -> float:
-    """Of the tasks whose accuracies are no agreement, once so many were learned."""
-    pairs = zip(result.tasks, result.matrix[count - 1], strict=False)
-    return float(np.mean([accuracy for task, accuracy in pairs if not task.agreement]))
+    """Of the tasks whose accuracies are no agreement, once so many were learned; NaN where there are none."""
+    found = [value for value in labelled_matrix(result)[count - 1] if not isnan(value)]
+    return float(np.mean(found)) if found else nan
 
 
 def _rounded(value: float | None) -> float | None:

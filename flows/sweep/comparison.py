@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from cpg_core.config.profiles import overridden
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import RUN, RunSpec
 from cpg_core.storage.runs import found, open_run
@@ -118,7 +119,7 @@ def threads_for(asked: int, *, chosen: bool, begun: int | None, share: int) -> i
 
 def _planned(request: SequenceRequest, root: Path, share: int) -> Planned:
     spec = resolve(request, root)
-    chosen = any(override.partition("=")[0].strip() == THREADS for override in request.overrides)
+    chosen = any(overridden(override) == THREADS for override in request.overrides)
     begun, finished = _begun(root, spec)
     asked, processes = spec.settings.compute.threads, spec.settings.compute.processes
     threads = threads_for(asked, chosen=chosen, begun=begun, share=max(1, share // processes))

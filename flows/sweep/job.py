@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from cpg_core.storage.run import Run, RunSpec
-from cpg_core.training.reporter import Interrupted, Reporter, Silent
+from cpg_core.training.reporter import Interrupted, Reporter, Several, Silent
 from flows.console.failures import described
-from flows.console.reporters import Listen, Several, reading_line
+from flows.console.reporters import Listen, reading_line
 from flows.console.signals import Stop, to_stderr
 from flows.local_runner import learn
 from flows.persist import Persist

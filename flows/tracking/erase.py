@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
-from pathlib import Path
 
 from mlflow.entities import Run as MlflowRun
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from cpg_core.storage.run import Run
-from flows.tracking.address import local_folder
+from flows.tracking.place import delete_artifacts
 from flows.tracking.store import RECORD, Store
 
 
@@ -58,22 +55,12 @@ def _models(store: Store, record: str) -> list[str]:
             client.delete_registered_model(version.name)
         deleted.append(f"model {version.name}, version {version.version}")
     for model in client.search_logged_models([store.experiment], wanted):
-        _delete_files(str(model.artifact_location))
+        delete_artifacts(str(model.artifact_location))
         client.delete_logged_model(model.model_id)
     return deleted
 
 
 def _delete_run(store: Store, run: MlflowRun) -> str:
-    _delete_files(str(run.info.artifact_uri))
+    delete_artifacts(str(run.info.artifact_uri))
     store.delete(run)
     return f"run {run.info.run_name}"
-
-
-def _delete_files(place: str) -> None:
-    """Delete a folder of artifacts; one that is not there is no fault."""
-    folder = local_folder(place)
-    if folder is not None:  # MLflow would decode its name twice
-        if Path(folder).exists():
-            shutil.rmtree(folder)
-    else:
-        get_artifact_repository(place).delete_artifacts()  # type: ignore[no-untyped-call]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from flows.tracking.address import VARIABLE, local_folder
 from flows.tracking.database import artifacts_moved
@@ -48,3 +51,12 @@ def follow_move(root: Path, location: str) -> Path | None:
             "bring it back, or record in another database",
         )
     return None
+
+
+def delete_artifacts(place: str) -> None:
+    """Delete a folder of artifacts, given its address; one that is not there is no fault."""
+    folder = local_folder(place)
+    if folder is None:
+        get_artifact_repository(place).delete_artifacts()  # type: ignore[no-untyped-call]
+    elif folder.exists():  # MLflow would decode its name twice
+        shutil.rmtree(folder)

@@ -12,14 +12,13 @@ from pathlib import Path
 from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.types import ParamSchema, ParamSpec
 from packaging.version import Version
 
 import cpg_core
 from cpg_core.storage.run import RUN, Run
-from flows.tracking.address import local_folder
+from flows.tracking.place import delete_artifacts
 from flows.tracking.store import RECORD, Store
 
 NEEDED = (
@@ -104,10 +103,7 @@ def described(tasks: list[str]) -> str:
 def _take_back(client: MlflowClient, name: str, model: LoggedModel) -> None:
     """Delete what a registration that broke has left, as far as MLflow lets us."""
     with suppress(Exception):
-        if (folder := local_folder(model.artifact_location)) is not None:  # MLflow would decode its name twice
-            shutil.rmtree(folder)
-        else:
-            get_artifact_repository(model.artifact_location).delete_artifacts()  # type: ignore[no-untyped-call]
+        delete_artifacts(model.artifact_location)
     with suppress(Exception):
         client.delete_logged_model(model.model_id)
     with suppress(Exception):

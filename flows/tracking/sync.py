@@ -27,8 +27,6 @@ LAST = "tasks"
 """The metric that is sent last: a step that it has is there whole."""
 
 Note = Callable[[str], None]
-Track = Callable[[Run, Note], None]
-"""Records a run as far as it is on disk; tells a person what goes wrong, and never raises."""
 
 
 class Tracker:
@@ -61,10 +59,6 @@ class Tracker:
         if text not in self._told:
             note(text)
         self._told.add(text)
-
-
-def untracked(run: Run, note: Note) -> None:
-    """The null twin of a tracker: nothing."""
 
 
 def open_store(run: Run) -> str | None:

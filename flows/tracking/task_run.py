@@ -86,7 +86,7 @@ def _stages(record: TaskRecord, seconds: dict[str, float]) -> pd.DataFrame:
     rows = []
     for stage in record.stages:
         row = stage.model_dump(exclude={"epochs", "key", "state_sha256"})
-        rows.append(row | {"epochs": len(stage.epochs), "seconds": seconds.get(f"{stage.number:02d}-{stage.stage}")})
+        rows.append(row | {"epochs": len(stage.epochs), "seconds": seconds.get(stage.label)})
     return pd.DataFrame(rows)
 
 

@@ -29,10 +29,6 @@ Reading = Callable[[str, int, int], object]
 """Told that so many of the images of a task are read, of how many."""
 
 
-def unsaid(line: str) -> None:
-    """Tells nobody."""
-
-
 def nobody(task: str, done: int, total: int) -> None:
     """Tells nobody."""
 
@@ -69,9 +65,7 @@ def version_images(sequence: str, home: Path, root: Path, note: Callable[[str], 
     version_data(root, [place for place in places if place is not None], note)
 
 
-def manifest(
-    sequence: str, definitions: Path, note: Callable[[str], None] = unsaid, reading: Reading = nobody
-) -> Manifest:
+def manifest(sequence: str, definitions: Path, note: Callable[[str], None], reading: Reading = nobody) -> Manifest:
     """What a sequence's images are. It names no place, so that it is the same wherever they lie.
 
     Args:

@@ -10,12 +10,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from cpg_core.errors import CpgError, one_line
+from cpg_core.storage.files import sweep
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS, Run
 from flows.versioning.dvc_pointers import pointer, versioned
 
@@ -28,8 +28,6 @@ PATIENCE = 30.0
 """Seconds to wait for another process that works in the same repository, such as one that pushes."""
 
 TASK_FILES = {DELTA, RECORD, RECALL, SECONDS}
-HALF_WRITTEN = (".tmp*", ".*.part")
-"""Files that safetensors, and we, write to before they are renamed."""
 
 T = TypeVar("T")
 Version = Callable[[Run, "Note"], None]
@@ -80,7 +78,7 @@ def version_data(root: Path, folders: Iterable[Path], note: Note) -> None:
         note(f"{raw}: not put under DVC ({_why(error)}); the same command again makes it good")
 
 
-def patiently(work: Callable[[], T], seconds: float | None = None) -> T:
+def patiently(work: Callable[[], T]) -> T:
     """Do `work`, again while another process holds DVC's lock, for up to `PATIENCE` seconds.
 
     Raises:
@@ -88,7 +86,7 @@ def patiently(work: Callable[[], T], seconds: float | None = None) -> T:
     """
     from dvc.lock import LockError
 
-    deadline = time.monotonic() + (PATIENCE if seconds is None else seconds)
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return work()
@@ -132,10 +130,8 @@ def _require_its_files_only(folder: Path) -> None:
     Raises:
         CpgError: something is missing, or too much is there.
     """
+    sweep(folder)  # of a process that was killed; a task whose record is there is done
     there = {path.name for path in folder.iterdir()}
-    for stray in {name for name in there if any(fnmatch(name, pattern) for pattern in HALF_WRITTEN)}:
-        (folder / stray).unlink()  # of a process that was killed; a task whose record is there is done
-        there.remove(stray)
     if missing := TASK_FILES - there:
         raise CpgError(f"{folder}: missing: {', '.join(sorted(missing))}; bring it back from a copy")
     if extra := there - TASK_FILES:

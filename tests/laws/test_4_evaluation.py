@@ -23,7 +23,7 @@ from cpg_core.stages.next_stage import next_stage
 from cpg_core.stages.open_task import open_task
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
-from cpg_core.training.evaluation import accuracy, eval_mode, probe_images, probe_logits
+from cpg_core.training.evaluation import Evaluator, eval_mode, probe_images, probe_logits
 from cpg_core.training.reporter import Silent
 
 
@@ -47,7 +47,7 @@ def changes_nothing(run: Run, network: Network, evaluation: Callable[[Network, R
 
 def count_right(network: Network, run: Run) -> float:
     data = run.data(1)
-    return accuracy(network, eval_batches(data.val, data.mean, data.std, 8, "cpu"))
+    return Evaluator(network)(eval_batches(data.val, data.mean, data.std, 8, "cpu"))
 
 
 def look_at_probe(network: Network, run: Run) -> torch.Tensor:

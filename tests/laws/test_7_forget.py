@@ -17,7 +17,7 @@ from cpg_core.storage.runs import names, open_run
 
 STEPS = ("link", "rename", "replace", "unlink", "rmdir", "mkdir", "fsync")
 """Of the module os: all that changes a name or brings bytes to disk."""
-WRITES = ("_write_text", "_write_bytes", "_sync")
+WRITES = ("_write_bytes", "_sync")
 KILLED = 9
 
 

@@ -13,8 +13,8 @@ from cpg_core.storage.run import Run
 from flows.environment import prepare
 from flows.local_runner import learn
 from flows.orchestration.server import server
+from flows.persist import Persist
 from flows.request import SequenceRequest, begun
-from flows.tracking.sync import untracked
 from workflow.asking import tiny_request
 from workflow.listeners import silently
 
@@ -69,5 +69,5 @@ def learned(root: Path, request: SequenceRequest) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         run = begun(request, root)
-    learn(run, silently, untracked)
+    learn(run, silently, Persist(root, track=False))
     return run

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from cpg_core.config.schema import Strict
+from cpg_core.config.schema import Strict, is_none
 from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Part, Place
 from cpg_core.data.labels import read_labels
@@ -47,10 +47,6 @@ class Answers(Strict):
     version: str = ""
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class ImitationSource(Source):
     """The images of a folder, at any depth, or of its parquet files, and the answers to them.
 
@@ -62,9 +58,9 @@ class ImitationSource(Source):
     """
 
     kind: Literal["imitation"]
-    images: Place | None = Field(default=None, exclude_if=_is_none)
-    answers: Place | None = Field(default=None, exclude_if=_is_none)
-    label: str | None = Field(default=None, exclude_if=_is_none)
+    images: Place | None = Field(default=None, exclude_if=is_none)
+    answers: Place | None = Field(default=None, exclude_if=is_none)
+    label: str | None = Field(default=None, exclude_if=is_none)
 
     def known(self) -> Answers:
         """The answers.

@@ -55,6 +55,12 @@ class Layer:
         return module.kernel_size == (1, 1) and module.padding in ((0, 0), "valid", "same")
 
     @property
+    def foldable(self) -> Tensor:
+        """Of which inputs the layer knows what they add: they are constant, bool `[inputs]`."""
+        constant = self.inputs.constant
+        return constant.isfinite() if self.spreads_constants else constant == 0
+
+    @property
     def strength(self) -> Tensor:
         """Of a dense layer the sum of each filter over its places, float32 `[outputs, inputs]`."""
         return _by_place(self.module).sum(dim=2)

@@ -208,8 +208,7 @@ class _Follower:
 
 def _constant_dense(module: nn.Conv2d | nn.Linear, layer: Layer) -> Tensor:
     """The outputs that are constant, since they use constant inputs alone."""
-    constant = layer.inputs.constant
-    known = constant.isfinite() if layer.spreads_constants else constant == 0
+    constant, known = layer.inputs.constant, layer.foldable
     certain = ~layer.uses[:, ~known].any(dim=1)
     added = layer.strength @ torch.where(known, constant, 0.0)
     return torch.where(certain, added + (0.0 if module.bias is None else module.bias), torch.nan)

@@ -25,21 +25,21 @@ class Measure(Protocol):
         """The score in [0, 1]."""
         ...
 
-    def figures(self, total: Tensor) -> dict[str, float]:
+    def figures(self, total: Tensor) -> dict[str, float]:  # noqa: ARG002
         """Further figures for the record, by name."""
-        ...
+        return {}
 
-    def chosen(self, total: Tensor) -> dict[str, float]:
+    def chosen(self, total: Tensor) -> dict[str, float]:  # noqa: ARG002
         """What decides about inputs to come, chosen on this split, for the record by name: such as a threshold."""
-        ...
+        return {}
 
-    def drawn(self, total: Tensor) -> dict[str, Any]:
+    def drawn(self, total: Tensor) -> dict[str, Any]:  # noqa: ARG002
         """What pictures of the split are drawn from, for `recall.json` by name: JSON values."""
-        ...
+        return {}
 
 
 @dataclass(frozen=True)
-class TallyMeasure:
+class TallyMeasure(Measure):
     """The measure of an objective whose score is computed from a tally."""
 
     tally: Callable[[Tensor, Tensor], Tensor]
@@ -57,15 +57,3 @@ class TallyMeasure:
     def score(self, total: Tensor) -> float:
         """Of the counts."""
         return self.of_counts(total.tolist())
-
-    def figures(self, total: Tensor) -> dict[str, float]:  # noqa: ARG002
-        """None."""
-        return {}
-
-    def chosen(self, total: Tensor) -> dict[str, float]:  # noqa: ARG002
-        """None."""
-        return {}
-
-    def drawn(self, total: Tensor) -> dict[str, Any]:  # noqa: ARG002
-        """Nothing."""
-        return {}

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cpg_core.objectives.measures import Measure
+
 
 def tally_by_class(logits: Tensor, labels: Tensor) -> Tensor:
     """Of each class, how many images of a batch are right, then how many there are: int64 `[2 * classes]`."""
@@ -26,7 +28,7 @@ def balanced_accuracy(counts: list[int]) -> float:
 
 
 @dataclass(frozen=True)
-class ConfusionMeasure:
+class ConfusionMeasure(Measure):
     """Adds up a matrix: a row a class that images are of, a column a class that they are taken for.
 
     Attributes:
@@ -53,14 +55,6 @@ class ConfusionMeasure:
         right, seen = total.diagonal(), total.sum(dim=1)
         counts = torch.cat([right, seen]) if self.by_class else torch.stack([right.sum(), seen.sum()])
         return self.of_tally(counts.tolist())
-
-    def figures(self, total: Tensor) -> dict[str, float]:  # noqa: ARG002
-        """None."""
-        return {}
-
-    def chosen(self, total: Tensor) -> dict[str, float]:  # noqa: ARG002
-        """None."""
-        return {}
 
     def drawn(self, total: Tensor) -> dict[str, Any]:
         """The matrix, as a text a row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.model.channels.flow import FIXED, Flow, Layer
+from cpg_core.model.channels.flow import FIXED, Flow
 
 
 def unused(flow: Flow) -> Tensor:
@@ -48,7 +48,7 @@ def rounded(flow: Flow, left_out: Tensor, multiple: int) -> Tensor:
 
 def _unused(flow: Flow, fixed: Tensor) -> Tensor:
     """The same, with some that must stay. What is left out grows until no more can be."""
-    dense = [(layer, layer.uses, _foldable(layer)) for layer in reversed(flow.layers) if layer.dense]
+    dense = [(layer, layer.uses, layer.foldable) for layer in reversed(flow.layers) if layer.dense]
     left_out = torch.zeros_like(fixed)
     while True:
         more = ~fixed
@@ -58,9 +58,3 @@ def _unused(flow: Flow, fixed: Tensor) -> Tensor:
         if torch.equal(more, left_out):
             return left_out
         left_out = more
-
-
-def _foldable(layer: Layer) -> Tensor:
-    """Of which inputs the layer knows what they add, bool `[inputs]`."""
-    constant = layer.inputs.constant
-    return constant.isfinite() if layer.spreads_constants else constant == 0

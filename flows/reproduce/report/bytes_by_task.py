@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cpg_core.recall.metrics import MEGABYTE
-from flows.reproduce.report.drawing import figure, look
+from flows.reproduce.report.drawing import figure, look, percent
 from flows.reproduce.result import RunResult, averages
 
 
@@ -29,7 +29,7 @@ def bytes_by_task(results: Mapping[str, RunResult]) -> Figure | None:
         seen = look(runs[0])
         tasks = range(1, len(runs[0].tasks) + 1)
         megabytes = _mean([[task.delta_bytes / MEGABYTE for task in run.tasks] for run in runs])
-        accuracy = _mean([[100 * task.final_accuracy for task in run.tasks] for run in runs])
+        accuracy = _mean([[percent(task) for task in run.tasks] for run in runs])
         style = {"color": seen.colour, "marker": seen.mark, "markersize": 3.5, "linewidth": 1.2}
         whole = np.mean([run.summary["model_mb"] for run in runs])
         sizes.plot(tasks, megabytes, label=f"{seen.label}: {whole:.1f} MB in all", **style)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from flows.reproduce.report.drawing import figure, look
+from flows.reproduce.report.drawing import figure, look, percent
 from flows.reproduce.result import RunResult
 
 SHADES = ("#1f5fbf", "#e07b00", "#2a8f3c", "#7b4fb5")
@@ -29,7 +29,7 @@ def _dots(results: Sequence[RunResult], labels: list[str], *, places: bool = Fal
     panel = drawn.subplots()
     for result, label, shade in zip(results, labels, SHADES, strict=False):
         for place, task in enumerate(result.tasks, 1):
-            spot = 100 * task.final_accuracy, rows[task.name]
+            spot = percent(task), rows[task.name]
             fill = shade if task.goal_met else "white"
             panel.plot(*spot, look(result).mark if not places else "o", color=shade, markerfacecolor=fill, markersize=5)
             if places:

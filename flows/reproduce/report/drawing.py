@@ -7,13 +7,15 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from flows.reproduce.result import AS_PUBLISHED, RunResult
+from cpg_core.storage.codecs import EXACT
+from flows.reproduce.result import RunResult, TaskResult
 
 WIDTH_IN = 3.6
 """Of a figure in inches: 346 pixels of a page, so that it is not made smaller on a phone."""
@@ -72,13 +74,18 @@ def look(result: RunResult) -> Look:
         parts.append(result.goal)
     if result.ordering != "0":
         parts.append(f"ord. {result.ordering}")
-    if result.store != AS_PUBLISHED:
+    if result.store != EXACT:
         parts.append(f"in {result.store.values}")
     dash = "-" if result.ordering == "0" else ":"
     mark = MARKS.get(result.goal, "o") if result.ordering == "0" else "x" if result.ordering == "1" else "+"
-    if result.store != AS_PUBLISHED:
+    if result.store != EXACT:
         mark = STORED_MARKS[result.store.values]
     return Look(" ".join(parts), colour, mark, dash if result.goal != "max" else "--")
+
+
+def percent(task: TaskResult) -> float:
+    """Its test accuracy by labels in the end; NaN, which draws nothing, where there are no labels."""
+    return nan if task.by_labels is None else 100 * task.by_labels
 
 
 @contextmanager

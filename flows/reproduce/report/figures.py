@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 from cpg_core.methods import find
 from flows.reproduce.conversions import Converted
 from flows.reproduce.report.drawing import LOOKS, Look, figure, look
-from flows.reproduce.result import RunResult, averages, first_seeds
+from flows.reproduce.result import RunResult, averages, first_seeds, judged
 from flows.reproduce.sizes import Published, one_network_mb
 
 FOLLOWED = (1, 5, 10, 15)
@@ -23,9 +23,10 @@ STRONG = {"den", "sequential", "cpg"}
 
 
 def followed(results: Mapping[str, RunResult]) -> list[int]:
-    """Which tasks Figure 2 follows."""
-    longest = max((len(result.tasks) for result in _of_one_network(results)), default=0)
-    return [task for task in FOLLOWED if task <= longest] or [1]
+    """Which tasks Figure 2 follows, by their places: of those that are judged by labels."""
+    longest = max((result.tasks for result in _of_one_network(results)), key=len, default=())
+    places = [place for place, task in enumerate(longest, 1) if not task.agreement]
+    return [places[task - 1] for task in FOLLOWED if task <= len(places)] or [1]
 
 
 def figure_2(results: Mapping[str, RunResult]) -> Figure:
@@ -62,7 +63,7 @@ def accuracy_and_size(
         panel.axvline(network, color="#404040", linewidth=1.0, linestyle=":", label="one network in float32")
     for seen, runs in alike.items():
         sizes = [run.summary["model_mb"] for run in runs]
-        label = f"{seen.label}, {len(runs[0].tasks)} tasks"
+        label = f"{seen.label}, {judged(runs[0])} tasks"
         panel.plot(sizes, averages(runs), seen.mark, color=seen.colour, label=label, markersize=6, alpha=0.85)
     for point in published:
         colour = LOOKS[point.method][1]

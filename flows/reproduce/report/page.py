@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -24,8 +25,8 @@ from flows.reproduce.report.forest import forest
 from flows.reproduce.report.layers import ownership
 from flows.reproduce.report.prune_curves import prune_curves
 from flows.reproduce.report.roc import roc
-from flows.reproduce.report.triangles import accuracy_matrix, picks
-from flows.reproduce.result import RunResult, as_in_the_profile, first_seeds
+from flows.reproduce.report.triangles import accuracy_matrix, chooses, picks
+from flows.reproduce.result import RunResult, as_in_the_profile, first_seeds, labelled_matrix
 from flows.reproduce.sizes import Published
 from flows.reproduce.tables import as_text
 
@@ -89,7 +90,7 @@ def page(
         commits=sorted({(result.git_commit or "unknown")[:8] for result in results.values()}),
         claims=asked,
         findings=Markup(MarkdownIt("commonmark").enable("table").render(findings)),
-        tables={TABLE_TITLES[name]: _html(frame) for name, frame in tables.items()},
+        tables={TABLE_TITLES[name]: (_html(frame), frame.attrs.get("note", "")) for name, frame in tables.items()},
         sections=[section for section in sections(results, asked, published, stored) if section.pictures],
     )
 
@@ -116,8 +117,8 @@ def sections(
     cpg = [result for result in first_seed if result.method == "cpg"]
     goals = [result for result in cpg if result.ordering == "0"]
     orderings = [result for result in cpg if result.goal == "avg"]
-    seen = [accuracy for result in first_seed for row in result.matrix for accuracy in row]
-    ends = min(seen), max(seen)
+    seen = [value for result in first_seed for row in labelled_matrix(result) for value in row if not isnan(value)]
+    ends = min(seen, default=0.0), max(seen, default=1.0)
     return [
         Section(
             "Accuracy and size",
@@ -133,7 +134,8 @@ def sections(
         Section(
             "What the numbers carry",
             "Each claim about accuracy as a difference, paired by task, with its 95 % interval (bootstrap over tasks "
-            "and seeds). It is decided only where the whole interval lies on one side: of zero, or of a target's tick.",
+            "and seeds). It is decided only where the whole interval lies on one side, of zero or of a target's tick, "
+            "and each side has two seeds or more.",
             _pictures([(forest(asked), "claims as differences with intervals")]),
         ),
         Section(
@@ -162,8 +164,8 @@ def sections(
         ),
         Section(
             "What each task picks of each earlier one",
-            "Methods that do not learn what to pick use all of it.",
-            _pictures((picks(result), f"picks of {look(result).label}") for result in cpg),
+            "Methods that do not learn what to pick use all of it, and are left out.",
+            _pictures((picks(result), f"picks of {look(result).label}") for result in first_seed if chooses(result)),
         ),
         Section(
             "Pruning",

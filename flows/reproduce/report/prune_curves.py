@@ -24,9 +24,12 @@ class Curve:
 
 
 def curve(task: TaskResult) -> Curve | None:
-    """From the unpruned state on, at the width that the task was frozen at; None for a task that was not pruned."""
+    """From the unpruned state on, at the width that the task was frozen at; None for a task that was not pruned.
+
+    Nor has one that is pruned to agree with a network: its goal, that network itself, is met by no sparsity.
+    """
     pruned = [stage for stage in task.stages if stage.stage == "prune"]
-    if not pruned:
+    if not pruned or task.agreement:
         return None
     check = [stage for stage in task.stages if stage.stage == "check"][-1]  # a task is pruned after its last
     frozen = next(stage.source for stage in task.stages if stage.stage in AFTER_PRUNING)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from flows.reproduce.report.drawing import SMALLEST_PT, figure, look
-from flows.reproduce.result import RunResult
+from flows.reproduce.result import RunResult, labelled_matrix
 
 WRITTEN_UP_TO = 10
 """Tasks for which a cell has room for its number."""
@@ -17,7 +17,12 @@ WRITTEN_UP_TO = 10
 def accuracy_matrix(result: RunResult, lowest: float, highest: float) -> Figure:
     """Test accuracy of each task (columns) once each task was learned (rows); the colours' ends are in [0, 1]."""
     title = f"{look(result).label}: test accuracy, %"
-    return _triangle(result.matrix, title, "task", "after task", 100 * lowest, 100 * highest)
+    return _triangle(labelled_matrix(result), title, "task", "after task", 100 * lowest, 100 * highest)
+
+
+def chooses(result: RunResult) -> bool:
+    """Whether a task leaves out a weight of an earlier one that is there."""
+    return any(0 < share < 1 for task in result.tasks for share in task.picked_of)
 
 
 def picks(result: RunResult) -> Figure:

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import BROKEN_EXIF, decode, examine
-from cpg_core.data.reading import SHOWN_BROKEN, Broken
+from cpg_core.data.reading import SHOWN_BROKEN, Broken, Wanted
 from cpg_core.data.resize import fit
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
@@ -111,7 +111,7 @@ def test_broken_images_of_an_evaluation_are_named_at_once(write_folder: Write, t
     for name in ("0.png", "2.png"):
         (folder / "cat" / name).write_text("no image")
     with tells("2 of 3 images", "cat/0.png", "cat/2.png"):
-        load_eval_split(folder, ("cat", "dog"), image_size=100, channels=3)
+        load_eval_split(folder, ("cat", "dog"), Wanted(3, 100))
 
 
 def test_very_many_broken_images_are_counted(write_folder: Write, tells: Tells) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cpg_core.data.reading import Wanted
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.sources.torchvision import TorchvisionSource
 from cpg_core.data.spec import TaskSpec
@@ -168,7 +169,7 @@ def test_an_evaluation_stops_too(write_folder: Write, tells: Tells) -> None:
     folder = write_folder({"cat": 1}, root="mine")
     _files(folder / "cat", {"a.txt": "x", "b.txt": "x"})
     with tells("class 'cat'", "more is left out than taken"):
-        load_eval_split(folder, ("cat", "dog"), image_size=12, channels=3)
+        load_eval_split(folder, ("cat", "dog"), Wanted(3, 12))
 
 
 def test_labels_of_a_library_set_that_are_no_class_are_counted(

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from core.people import FOLDS, face_task, write_faces, write_people
-from cpg_core.data.identities import draw_pairs, load_pairs_split
+from cpg_core.data.identities import draw_pairs, read_pairs_split
 from cpg_core.data.pairs import PairsSource, list_pairs
+from cpg_core.data.reading import Wanted
 from cpg_core.data.spec import load_task
 from cpg_core.data.task import TaskData, load_task_data, load_test_split
 from cpg_core.errors import CpgError
@@ -195,7 +196,7 @@ def test_other_pairs_over_the_same_images_are_other_data(faces: Path, pairs: Cal
     lines = (faces / "pairs.txt").read_text().splitlines()
     swap = [lines[0], lines[2], lines[1], *lines[3:]]
     found = [
-        load_pairs_split(pairs(lambda _, given=given: given), image_size=16, channels=3).digest
+        read_pairs_split(list_pairs(pairs(lambda _, given=given: given)), Wanted(3, 16)).digest
         for given in (lines, lines, swap)
     ]
     assert found[0] == found[1] != found[2]
@@ -203,7 +204,7 @@ def test_other_pairs_over_the_same_images_are_other_data(faces: Path, pairs: Cal
 
 def test_the_test_pairs_alone_are_those_of_the_task(faces: Path) -> None:
     data = _load(faces)
-    assert load_test_split(data.spec, image_size=16, channels=3).digest == data.test.digest
+    assert load_test_split(data.spec, Wanted(3, 16)).digest == data.test.digest
 
 
 def test_what_is_told_of_the_images(faces: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cpg_core.data.load import load
+from cpg_core.data.reading import Wanted
 from cpg_core.data.shards import shards
 from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.spec import TaskSpec
@@ -182,7 +183,7 @@ def test_a_large_row_group_is_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
     before = pa.default_memory_pool()
     pa.set_memory_pool(pool)
     try:
-        images = load(listing, ["1"], image_size=4, channels=3).images
+        images = load(listing, ["1"], Wanted(3, 4)).images
     finally:
         pa.set_memory_pool(before)
     assert np.asarray(images)[:, 0, 0, 0].tolist() == list(range(1, 48, 2))
@@ -202,7 +203,7 @@ def test_a_cell_without_an_image_and_broken_ones_are_named_at_once(
     made = table.set_column(0, "image", pa.array(cells, table.schema.field("image").type))
     pq.write_table(made.replace_schema_metadata(table.schema.metadata), path)
     with tells("2 of 4 images", "row 1 of", "holds no image", "row 3 of", "cannot read this image"):
-        load(_source(tmp_path).list_part("train"), NAMES, image_size=4, channels=3)
+        load(_source(tmp_path).list_part("train"), NAMES, Wanted(3, 4))
 
 
 def test_only_a_file_that_is_cut_short_is_called_so(
@@ -216,7 +217,7 @@ def test_only_a_file_that_is_cut_short_is_called_so(
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", refuse)
     with pytest.raises(Exception, match="Nested data") as error:
-        load(listing, NAMES, image_size=4, channels=3)
+        load(listing, NAMES, Wanted(3, 4))
     assert "cut short" not in str(error.value)
     assert str(path) in str(error.value)
     path.write_bytes(path.read_bytes()[:-9])

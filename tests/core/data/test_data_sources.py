@@ -15,6 +15,7 @@ from sklearn import datasets
 
 from cpg_core.data import load as loading
 from cpg_core.data.load import load
+from cpg_core.data.reading import Wanted
 from cpg_core.data.sources.digits import DigitsSource, load_digits
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.sources.parquet import ParquetSource
@@ -32,7 +33,7 @@ def _rows(images: object) -> list[int]:
 
 def test_digits_have_a_fixed_stratified_split() -> None:
     digits = DigitsSource(kind="digits")
-    train, test = (load(digits.list_part(p), [str(k) for k in range(10)], image_size=8, channels=1) for p in PARTS)
+    train, test = (load(digits.list_part(p), [str(k) for k in range(10)], Wanted(1, 8)) for p in PARTS)
     assert (len(train), len(test)) == (1438, 359)
     assert train.images is not None
     assert test.images is not None
@@ -57,12 +58,12 @@ def shards(tmp_path: Path, write_parquet: Write) -> Path:
 
 def test_parquet_reads_the_wanted_rows_of_all_shards(shards: Path) -> None:
     source = ParquetSource(kind="parquet", folder=shards)
-    split = load(source.list_part("train"), ["cat", "ant"], image_size=4, channels=3)
+    split = load(source.list_part("train"), ["cat", "ant"], Wanted(3, 4))
     assert _rows(split.images) == [0, 2, 3, 5, 6]
     assert split.labels.tolist() == [1, 0, 1, 0, 1], "numbered by the order of the task's classes"
     assert split.images is not None
     assert split.images[3, :, 1, 2].tolist() == [5, 100, 200]
-    assert _rows(load(source.list_part("test"), ["bee"], image_size=4, channels=3).images) == [101]
+    assert _rows(load(source.list_part("test"), ["bee"], Wanted(3, 4)).images) == [101]
 
 
 @pytest.mark.parametrize("kind", ["numbers", "names"])
@@ -75,7 +76,7 @@ def test_parquet_without_metadata_and_with_plain_bytes(shards: Path, tmp_path: P
     source = ParquetSource(kind="parquet", folder=tmp_path / "plain", image="pixels", label="class")
     listing = source.list_part("train")
     assert listing.names == (("5", "7") if kind == "numbers" else ("x", "y"))
-    assert _rows(load(listing, listing.names, image_size=4, channels=3).images) == [0, 1, 3], "no label, no class"
+    assert _rows(load(listing, listing.names, Wanted(3, 4)).images) == [0, 1, 3], "no label, no class"
 
 
 def test_parquet_places_in_order(
@@ -91,10 +92,10 @@ def test_parquet_places_in_order(
     with tells("roots/toys or data/raw/toys"):  # a half-finished download is not a data set
         source.list_part("train")
     write_parquet(Path("data/raw/toys/test-00000-of-00001.parquet"), [0], NAMES)
-    assert _rows(load(source.list_part("train"), ["ant"], image_size=4, channels=3).images) == [50]
+    assert _rows(load(source.list_part("train"), ["ant"], Wanted(3, 4)).images) == [50]
     (tmp_path / "roots").mkdir()
     shards.rename(tmp_path / "roots/toys")
-    assert _rows(load(source.list_part("train"), ["ant"], image_size=4, channels=3).images) == [0, 3, 6]
+    assert _rows(load(source.list_part("train"), ["ant"], Wanted(3, 4)).images) == [0, 3, 6]
 
 
 def test_parquet_downloads_what_is_nowhere(
@@ -121,7 +122,7 @@ def test_parquet_downloads_what_is_nowhere(
 
 def test_parquet_refusals(shards: Path, tells: Tells) -> None:
     def read(classes: tuple[str, ...] = ("ant",), **keys: str) -> None:
-        load(ParquetSource(kind="parquet", folder=shards, **keys).list_part("train"), classes, image_size=4, channels=3)
+        load(ParquetSource(kind="parquet", folder=shards, **keys).list_part("train"), classes, Wanted(3, 4))
 
     with tells("column 'lable'", "did you mean 'label'", "image, label"):
         read(label="lable")
@@ -160,7 +161,7 @@ def test_parquet_names_the_row_of_an_unreadable_image(shards: Path, tells: Tells
     pq.write_table(table.set_column(0, "image", broken).replace_schema_metadata(table.schema.metadata), path)
     with tells(path.name, "row 6"):
         source = ParquetSource(kind="parquet", folder=shards)
-        load(source.list_part("train"), ["ant"], image_size=4, channels=3)
+        load(source.list_part("train"), ["ant"], Wanted(3, 4))
 
 
 def test_folder_in_memory(write_folder: Write) -> None:
@@ -169,7 +170,7 @@ def test_folder_in_memory(write_folder: Write) -> None:
     (folder / "train/a/.hidden.png").write_text("not an image")
     listing = FolderSource(kind="folder", folder=folder).list_part("train")
     assert listing.names == ("a", "b")
-    split = load(listing, ["b", "a"], image_size=12, channels=3)
+    split = load(listing, ["b", "a"], Wanted(3, 12))
     assert split.labels.tolist() == [1, 1, 1, 0, 0]
     assert split.images is not None
     with Image.open(folder / "train/a/1.png") as image:
@@ -178,19 +179,19 @@ def test_folder_in_memory(write_folder: Write) -> None:
 
 def test_folder_streams_when_large(write_folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     listing = FolderSource(kind="folder", folder=write_folder({"train/a": 2, "train/b": 1})).list_part("train")
-    assert load(listing, ["a"], image_size=64, channels=3).images is not None
-    large = load(listing, ["b", "a"], image_size=65, channels=3)
+    assert load(listing, ["a"], Wanted(3, 64)).images is not None
+    large = load(listing, ["b", "a"], Wanted(3, 65))
     assert large.images is None
     assert [file.parent.name for file in large.files] == ["a", "a", "b"]
     monkeypatch.setattr(loading, "MEMORY_LIMIT", 3 * 12 * 12 * 2)
-    assert load(listing, ["a"], image_size=12, channels=3).images is not None
-    assert load(listing, ["a", "b"], image_size=12, channels=3).images is None
+    assert load(listing, ["a"], Wanted(3, 12)).images is not None
+    assert load(listing, ["a", "b"], Wanted(3, 12)).images is None
 
 
 def test_other_sources_refuse_what_does_not_fit(shards: Path, monkeypatch: pytest.MonkeyPatch, tells: Tells) -> None:
     monkeypatch.setattr(loading, "MEMORY_LIMIT", 100)
     with tells("train part", "8 images of 4x4", "kind folder"):
-        load(ParquetSource(kind="parquet", folder=shards).list_part("train"), NAMES, image_size=4, channels=3)
+        load(ParquetSource(kind="parquet", folder=shards).list_part("train"), NAMES, Wanted(3, 4))
 
 
 def test_folder_refusals(write_folder: Write, tells: Tells) -> None:
@@ -202,14 +203,14 @@ def test_folder_refusals(write_folder: Write, tells: Tells) -> None:
     with tells(str(folder / "test"), "no class folders"):
         source.list_part("test")
     with tells(str(folder / "train"), "no images of class 'dog'"):
-        load(source.list_part("train"), ["cat", "dog"], image_size=12, channels=3)
+        load(source.list_part("train"), ["cat", "dog"], Wanted(3, 12))
     with tells("no class 'cut'", "did you mean 'cat'"):
-        load(source.list_part("train"), ["cut"], image_size=12, channels=3)
+        load(source.list_part("train"), ["cut"], Wanted(3, 12))
     with tells("2 channels", "1 (grey) or 3 (RGB)"):
-        load(source.list_part("train"), ["cat"], image_size=12, channels=2)
+        load(source.list_part("train"), ["cat"], Wanted(2, 12))
     (folder / "train/cat/0.png").write_text("rubbish")
     with tells(str(folder / "train/cat/0.png"), "cannot read"):
-        load(source.list_part("train"), ["cat"], image_size=12, channels=3)
+        load(source.list_part("train"), ["cat"], Wanted(3, 12))
 
 
 def test_torchvision(tmp_path: Path, tells: Tells) -> None:
@@ -225,11 +226,11 @@ def test_torchvision(tmp_path: Path, tells: Tells) -> None:
             np.array([0x801, count], dtype=">i4").tobytes() + labels.tobytes()
         )
     source = TorchvisionSource(kind="torchvision", dataset="MNIST", root=tmp_path)
-    split = load(source.list_part("train"), ["3 - three", "1 - one"], image_size=28, channels=3)
+    split = load(source.list_part("train"), ["3 - three", "1 - one"], Wanted(3, 28))
     assert (_rows(split.images), split.labels.tolist()) == ([1, 3, 6, 8], [1, 0, 1, 0])
-    assert len(load(source.list_part("test"), ["1 - one"], image_size=28, channels=1)) == 1
+    assert len(load(source.list_part("test"), ["1 - one"], Wanted(1, 28))) == 1
     with tells("no images of class '9 - nine'"):
-        load(source.list_part("train"), ["9 - nine"], image_size=28, channels=1)
+        load(source.list_part("train"), ["9 - nine"], Wanted(1, 28))
     with tells("'MNST'", "did you mean 'MNIST'"):
         TorchvisionSource(kind="torchvision", dataset="MNST").list_part("train")
     with tells("ImageFolder", "no train and test parts"):

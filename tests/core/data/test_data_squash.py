@@ -11,6 +11,7 @@ from PIL import Image
 
 from cpg_core.backbones import Input
 from cpg_core.data.batches import eval_batches, train_batches
+from cpg_core.data.reading import Wanted
 from cpg_core.data.resize import described, fit
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.task import load_eval_split, load_task_data, load_test_split
@@ -47,8 +48,8 @@ def test_the_whole_picture_is_there_or_its_middle(folder: Path, size: int, resiz
     data = load_task_data(task, **how, val_fraction=0.25, seed=1)
     assert (data.train.images is None) == (size == 70)
     zero, one = torch.zeros(3), torch.ones(3)
-    splits = [data.val, data.test, load_test_split(data.spec, **how)]
-    splits.append(load_eval_split(folder, data.classes, **how, resize=task.augment.resize))
+    wanted = Wanted(3, size, resize=task.augment.resize)
+    splits = [data.val, data.test, load_test_split(data.spec, wanted), load_eval_split(folder, data.classes, wanted)]
     shown = [next(iter(eval_batches(split, zero, one, 8, "cpu")))[0] for split in splits]
     plain = load_task_data(task.model_copy(update={"normalise": "none"}), **how, val_fraction=0.25, seed=1)
     shown.append(next(iter(train_batches(plain, 6, 1, "cpu")))[0])

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from core.tiny import learn, spec
+from cpg_core.data import reading
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
@@ -19,6 +20,12 @@ from cpg_core.recall.recall import device_note, evaluate, evaluated
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
+
+
+def computed(run: Run, **how: object) -> Run:
+    compute = run.spec.settings.compute.model_copy(update=how)
+    settings = run.spec.settings.model_copy(update={"compute": compute})
+    return Run(run.root, run.spec.model_copy(update={"settings": settings}))
 
 
 def test_every_task_is_recalled_as_it_was_frozen(learned: Callable[..., Run]) -> None:
@@ -75,6 +82,19 @@ def test_a_class_whose_images_are_gone_is_named(of_a_folder: Run) -> None:
         evaluate(of_a_folder, "animals")
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_folder_of_images_is_read_by_as_many_threads_as_the_run_says(
+    learned: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    run, found = computed(learned(), workers=workers), list[int]()
+    (tmp_path / run.record(1).classes[0]).mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / run.record(1).classes[0] / "1.png")
+    read = reading.ahead
+    monkeypatch.setattr(reading, "ahead", lambda do, items, threads: found.append(threads) or read(do, items, threads))
+    evaluate(run, run.record(1).name, tmp_path)
+    assert found == [workers]
+
+
 def test_an_unknown_task_is_named_with_the_nearest(learned: Callable[..., Run]) -> None:
     with pytest.raises(CpgError, match=r"two-thre.*'two-three'"):
         evaluate(learned(), "two-thre")
@@ -93,9 +113,7 @@ def test_a_run_learned_on_a_gpu_is_read_without_one_and_not_learned(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     run = learned()
-    compute = run.spec.settings.compute.model_copy(update={"device": "cuda"})
-    settings = run.spec.settings.model_copy(update={"compute": compute})
-    elsewhere = Run(run.root, run.spec.model_copy(update={"settings": settings}))
+    elsewhere = computed(run, device="cuda")
     assert evaluate(elsewhere, "two-three") == run.record(2).test_accuracy
     assert all(finding.ok for finding in audit(elsewhere))
     assert device_note(elsewhere) is not None

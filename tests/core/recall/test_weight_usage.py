@@ -12,7 +12,7 @@ from cpg_core.recall import weight_usage as sharing
 from cpg_core.storage.run import Run
 
 
-@pytest.mark.parametrize("method", ["cpg", "pae", "piggyback"])
+@pytest.mark.parametrize("method", ["cpg", "pae", "piggyback", "progressive"])
 def test_what_each_task_owns_is_what_it_recorded(learned: Callable[..., Run], method: str) -> None:
     run = learned(method=method, overrides=GROWS)
     found = torch.tensor(list(sharing.owned(run).values()))

@@ -16,7 +16,7 @@ from cpg_core.model.layers import Layers, leading_block
 from cpg_core.model.network import Network, shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.runner import learn_task
-from cpg_core.stages.context import Place, TaskContext
+from cpg_core.stages.context import TaskContext
 from cpg_core.stages.grow import grow
 from cpg_core.stages.initial_state import first_state, fresh_network
 from cpg_core.stages.next_stage import Request
@@ -36,7 +36,7 @@ def opened(run: Run, index: int = 1) -> TaskContext:
 
 def grown(context: TaskContext, folder: Path) -> TaskState:
     """What task `index` begins with after it has grown to x1.5."""
-    outcome = grow(context, Request("grow", 3, None, 1.5), None, Place(folder, "key", Snapshots(folder, "key")))
+    outcome = grow(context, Request("grow", 3, None, 1.5), None, Snapshots(folder, "key"))
     assert outcome.state is not None
     return outcome.state
 

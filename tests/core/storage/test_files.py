@@ -61,7 +61,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     assert sha256(tmp_path / "one") == sha256(tmp_path / "two")
 
 
-@pytest.mark.parametrize("fails", ["_sync", "_write_text"])
+@pytest.mark.parametrize("fails", ["_sync", "_write_bytes"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:

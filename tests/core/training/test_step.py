@@ -12,7 +12,7 @@ from core.tiny import bits, settings
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.training.captured import Captured
-from cpg_core.training.evaluation import Evaluator, accuracy
+from cpg_core.training.evaluation import Evaluator
 from cpg_core.training.optimizer import Slot, TaskOptimizer
 from cpg_core.training.ranks import SINGLE_PROCESS, SingleProcess
 from cpg_core.training.score_rules import adam_scores
@@ -160,11 +160,11 @@ def test_an_evaluator_on_static_buffers_sees_each_batch_and_the_network_as_it_st
     labels = torch.cat([labels for _, labels in said])
     assert 0 < int(labels.sum()) < len(labels)
     evaluate = Evaluator(net, static=True)
-    assert evaluate(said) == evaluate(said) == accuracy(net, said) == 1.0
+    assert evaluate(said) == evaluate(said) == Evaluator(net, static=False)(said) == 1.0
     with torch.no_grad():
         net.head.weight.zero_()
         net.head.bias.copy_(torch.tensor([1.0, 0.0]))
-    assert evaluate(said) == accuracy(net, said) == float((labels == 0).double().mean())
+    assert evaluate(said) == Evaluator(net, static=False)(said) == float((labels == 0).double().mean())
 
 
 def test_on_the_processor_a_captured_function_runs_at_each_call() -> None:

@@ -101,6 +101,8 @@ def test_it_is_pruned_to_the_share_judged_by_agreement_and_picked_from(request_o
     agreement, accuracy = (second.record(index).test_accuracy for index in (1, 2))
     assert agreement != accuracy  # or the next line cannot fail
     assert (summary(run)["average_accuracy"], summary(second)["average_accuracy"]) == (agreement, accuracy)
+    assert [record.goal_met for record in second.records()] == [True, True]
+    assert (summary(run)["goals_met"], summary(second)["goals_met"]) == (1, 1)
 
 
 @pytest.mark.parametrize(("overrides", "left"), [((), 0.375), (("grow.reserve_x=0",), 0.0)])

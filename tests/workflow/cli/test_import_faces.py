@@ -65,4 +65,4 @@ def test_how_its_images_were_normalised_must_be_told(sequence: Path, backbone: s
 
 
 def test_its_images_can_be_prepared(sequence: Path) -> None:
-    assert manifest(str(sequence), ROOT / "data")["verification"]["classes"] == PEOPLE
+    assert manifest(str(sequence), ROOT / "data", print)["verification"]["classes"] == PEOPLE

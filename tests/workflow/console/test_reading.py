@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cpg_core.storage.run import Run
-from flows.console.reporters import MANY_IMAGES, Lines, Several
+from cpg_core.training.reporter import Several
+from flows.console.reporters import MANY_IMAGES, Lines
 from flows.console.signals import Stop
 from flows.console.terminal import Bars
 

@@ -19,7 +19,7 @@ from flows.reproduce.claims_by_task import claims_of
 from flows.reproduce.plan import read_plan
 from flows.reproduce.result import RunResult, result_of
 from flows.reproduce.sizes import counted_with_private_mb
-from flows.reproduce.tables import TABLES
+from flows.reproduce.tables import ROWS
 
 PUBLISHED = ROOT / "results/published"
 
@@ -65,11 +65,11 @@ def test_a_network_without_its_own_images_has_its_agreement_in_a_row_of_its_own(
     first = whole.tasks[0].model_copy(update={"agreement": True, "figures": {"labelled_accuracy": 0.41}})
     run = whole.model_copy(update={"tasks": (first, *whole.tasks[1:])})
     found = accuracy_table(layout(result), {"one": run}, tmp_path, base=10)
-    assert found[["task", "packnet"]].to_numpy().tolist() == [
-        ["First", 41.0],
-        ["First, agreement", 75.0],
-        ["Size", 20.0],
-    ]
+    rows = [["First", 41.0], ["First, agreement", 75.0], ["Size", 20.0]]
+    assert found[["task", "packnet"]].to_numpy().tolist() == rows
+    (tmp_path / "mine.csv").write_text("task,source,packnet,cpg\nFirst,paper,70.5,80.0\nSize,paper,1.0,1.0\n")
+    found = accuracy_table(layout(result), {"one": run}, tmp_path, base=10)
+    assert found["task"].tolist() == ["First", "First", "First, agreement", "Size", "Size"]
 
 
 def of(result: RunResult, sequence: str, method: str, **accuracies: float) -> RunResult:
@@ -94,8 +94,11 @@ def test_what_is_said_of_photos_is_about_the_tasks_that_count(result: RunResult)
     reached, packnet, _ = claims_of(results)
     assert (reached.verdict, reached.figures) == ("holds", "on 3 of 4: cars, flowers, sketch")
     assert packnet.difference is not None and packnet.difference.mean == pytest.approx(10.0)
+    assert packnet.statement == "CPG is more accurate than PackNet over cars, flowers, art and sketch"
     results["cpg"] = run("cpg", 0.9, 0.5, 0.5, 0.4, 0.4)
     assert claims_of(results)[0].verdict == "does not hold"
+    results["cpg"] = of(result, "finegrained-6", "cpg", birds=0.9, cars=0.6)
+    assert [claim.verdict for claim in claims_of(results)] == ["holds"]  # that of unforgetting: three tasks are missing
 
 
 def test_what_is_said_of_faces_is_how_far_below_the_fine_tuned_each_task_is(result: RunResult) -> None:
@@ -126,7 +129,7 @@ def test_the_pipeline_of_an_experiment_makes_the_tables_of_its_sequence(name: st
     home = Path("experiments") / name
     plan, pipeline = read_plan(ROOT, home / "plan.yaml"), yaml.safe_load((ROOT / home / "dvc.yaml").read_text())
     layout = LAYOUTS.get(plan.sequence)
-    tables = (layout.data, layout.accuracy) if layout else (*TABLES, "table3")
+    tables = (layout.data, layout.accuracy) if layout else (*ROWS, "table3")
     outs = {Path(next(iter(out))).name for out in pipeline["stages"]["tables"]["outs"]}
     assert {f"{table}.{kind}" for table in tables for kind in ("csv", "md")} <= outs
     stages = [stage.get("do", stage) for stage in pipeline["stages"].values()]
@@ -163,6 +166,11 @@ def test_private_bytes_are_counted_and_older_results_stay_readable(result: RunRe
     assert all(task.private_bytes is None for task in RunResult.model_validate(content).tasks)
 
 
+def test_what_to_know_of_a_table_goes_with_it(result: RunResult) -> None:
+    found = accuracy_table(LAYOUTS["finegrained-6"], {"packnet": result}, PUBLISHED, base=10)
+    assert "not on unseen images" in found.attrs["note"]
+
+
 @pytest.mark.parametrize("sequence", list(LAYOUTS))
 def test_published_rows_and_columns_are_those_of_the_layout(sequence: str) -> None:
     layout = LAYOUTS[sequence]
@@ -172,10 +180,10 @@ def test_published_rows_and_columns_are_those_of_the_layout(sequence: str) -> No
 
 
 def test_the_data_sets_stand_beside_the_papers(tmp_path: Path) -> None:
-    counts = {"train": 4435, "test": 1108, "classes": ["rose"] * 89}
+    counts = {"train": 4000, "val": 435, "test": 1108, "classes": ["rose"] * 89}
     (tmp_path / "data.json").write_text(json.dumps({"flowers": counts}))
     found = data_table(LAYOUTS["finegrained-6"], tmp_path / "data.json", PUBLISHED).set_index(["data", "source"])
-    assert found.loc[("Flowers", "reproduced")].tolist() == [4435, 1108, 89]
+    assert found.loc[("Flowers, a part", "reproduced")].tolist() == [4435, 1108, 89]
     assert found.loc[("Flowers", "paper")].tolist() == [2040, 6149, 102]
     with pytest.raises(CpgError, match="cpg reproduce prepare"):
         data_table(LAYOUTS["finegrained-6"], tmp_path / "none.json", PUBLISHED)

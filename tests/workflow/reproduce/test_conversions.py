@@ -36,7 +36,9 @@ MB = 2**20
 @pytest.fixture
 def project(tmp_path: Path, unbroken: Run) -> Path:
     """A root with a plan whose run `cpg-avg` is learned."""
-    values = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"profile": "smoke"}
+    values = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"profile": unbroken.spec.profile}
+    values["reproduce"]["sequences"][unbroken.spec.profile] = unbroken.spec.sequence
+    values["runs"]["cpg-avg"] = {"method": "cpg"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / unbroken.spec.name)
     write_result(read_plan(tmp_path), "cpg-avg", open_run(tmp_path, unbroken.spec.name), tmp_path)
@@ -47,7 +49,7 @@ def test_a_row_of_the_plan_is_a_run_stored_otherwise_and_judged_anew(project: Pa
     ended = CliRunner().invoke(app, ["reproduce", "convert", "cpg-avg-int8", "--root", str(project)])
     assert ended.exit_code == 0, ended.output
     plan = read_plan(project)
-    result = read_record(project / "results/smoke/conversions/cpg-avg-int8.json", RunResult)
+    result = read_record(project / plan.file("cpg-avg-int8"), RunResult)
     made = open_run(project, result.run)
     assert (result.store, made.spec.settings.store) == (INT8, INT8)
     assert all(finding.ok for finding in audit(made))
@@ -79,7 +81,7 @@ def test_a_conversion_that_cannot_be_made_is_told(project: Path, key: str, words
 def test_a_profile_may_have_conversions_of_its_own_and_a_plan_none(project: Path) -> None:
     values = yaml.safe_load((project / "params.yaml").read_text())
     own = {"scratch-int8": {"run": "scratch", **INT8.model_dump()}}
-    values["reproduce"]["plans"]["smoke"] = {"conversions": own}
+    values["reproduce"]["plans"][values["profile"]] = {"conversions": own}
     del values["conversions"]
     (project / "params.yaml").write_text(yaml.safe_dump(values))
     assert list(read_plan(project).conversions) == ["scratch-int8"]

@@ -88,7 +88,7 @@ def tables(project: Path) -> dict[str, pd.DataFrame]:
     plan = read_plan(project, PLAN)
     data = project / plan.folder / "data.json"
     data.parent.mkdir(parents=True)
-    data.write_text(json.dumps(manifest(plan.sequence, project / "data")))
+    data.write_text(json.dumps(manifest(plan.sequence, project / "data", print)))
     for keys in (plan.baselines, plan.runs):
         for key in keys:
             run = begun(plan, key, project)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from math import isnan
 
 import pytest
 from core.tiny import ROOT
@@ -14,7 +15,7 @@ from tiny_results import tiny_plan
 from flows.reproduce.claims import claims
 from flows.reproduce.frames import frames
 from flows.reproduce.report.bytes_by_task import bytes_by_task
-from flows.reproduce.report.figures import accuracy_and_size, figure_2
+from flows.reproduce.report.figures import accuracy_and_size, figure_2, followed
 from flows.reproduce.report.page import page, sections
 from flows.reproduce.report.prune_curves import curve
 from flows.reproduce.report.triangles import accuracy_matrix
@@ -53,7 +54,7 @@ def test_every_section_has_its_pictures(results: dict[str, RunResult]) -> None:
     found = {section.title: [picture.shows for picture in section.pictures] for section in asked}
     assert list(found) == TITLES
     assert len(found["Accuracy of every task after every task"]) == len(results)
-    assert len(found["What each task picks of each earlier one"]) == 4
+    assert len(found["What each task picks of each earlier one"]) == 5  # four of CPG, and Piggyback
     assert [len(found[title]) for title in (*TITLES[:4], "Goals and orderings")] == [1, 1, 1, 1, 2]
     sharing = [key for key, result in results.items() if result.owned]
     assert len(found["Where each task's weights live"]) == len(sharing) == 8
@@ -149,6 +150,34 @@ def test_the_chosen_point_is_the_sparsity_that_was_frozen(results: dict[str, Run
                 assert list(found.sparsity) == sorted(found.sparsity)
                 seen += 1
     assert seen > 10
+
+
+@pytest.fixture
+def imported(results: dict[str, RunResult]) -> RunResult:
+    """A run of which the first task is a network that was imported without its own images."""
+    run = results["cpg-avg"]
+    return run.model_copy(update={"tasks": (run.tasks[0].model_copy(update={"agreement": True}), *run.tasks[1:])})
+
+
+def test_agreement_is_drawn_nowhere_as_accuracy(imported: RunResult, results: dict[str, RunResult]) -> None:
+    assert (followed({"cpg": results["cpg-avg"]}), followed({"cpg": imported})) == ([1], [2])
+    cells = accuracy_matrix(imported, 0.0, 1.0).axes[0].collections[0].get_array().filled(-1)
+    assert cells[:, 0].tolist() == [-1] * len(imported.tasks) and cells[1, 1] == 100 * imported.matrix[1][1]
+    drawn = bytes_by_task({"scratch": results["scratch"], "cpg": imported})
+    assert drawn is not None
+    accuracy = drawn.axes[1].lines[1].get_ydata()
+    assert isnan(accuracy[0]) and accuracy[1] == pytest.approx(100 * imported.tasks[1].final_accuracy)
+    assert curve(results["cpg-avg"].tasks[0]) is not None and curve(imported.tasks[0]) is None
+    label = accuracy_and_size({"cpg": imported}).axes[0].lines[0].get_label()
+    assert label == f"CPG avg, {len(imported.tasks) - 1} tasks"
+    assert "What each task adds" in made({"scratch": results["scratch"], "cpg": imported})
+
+
+def test_a_note_stands_below_the_title_of_its_table(results: dict[str, RunResult]) -> None:
+    frame = frames(tiny_plan(), results, ROOT)["table1"]
+    plain = page(tiny_plan(), results, {"table1": frame}, "")
+    frame.attrs["note"] = "Of small sets & few."
+    assert "Of small sets &amp; few." in page(tiny_plan(), results, {"table1": frame}, "") and "&amp; few" not in plain
 
 
 def test_a_task_that_was_not_pruned_has_no_curve(results: dict[str, RunResult]) -> None:

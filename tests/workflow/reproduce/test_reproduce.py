@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ import pytest
 import yaml
 from core.tiny import ROOT, learn, spec
 
+from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
-from cpg_core.storage.files import read_json
+from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import Run
 from flows.reproduce.frames import frames
 from flows.reproduce.goals import goals_of
 from flows.reproduce.plan import Plan, begun, read_baselines, read_plan, read_results, write_result, write_settings
 from flows.reproduce.result import RunResult, TaskResult, result_of
-from flows.reproduce.sizes import table_3
+from flows.reproduce.sizes import base_network, table_3
 from flows.reproduce.stored_sizes import Network
-from flows.reproduce.tables import TABLES, comparison, table, with_differences
+from flows.reproduce.tables import ROWS, comparison, table, with_differences
 from flows.versioning.prepare import manifest
 
 PUBLISHED = ROOT / "results" / "published"
@@ -135,7 +137,7 @@ def test_averages_of_other_tasks_have_no_difference() -> None:
     assert all(pd.isna(found[name]) for name in ("20", "average", "expansion", "redundancy"))
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", ROWS)
 def test_a_table_without_results_is_the_published_one(name: str) -> None:
     assert set(table(name, {}, PUBLISHED)["source"]) == {"paper"}
 
@@ -178,7 +180,8 @@ def test_runs_of_different_lengths_are_compared_where_all_have_been() -> None:
     assert frame["average_after_2"].to_dict() == {"cpg": 70.0, "den": 40.0}
     first, *others = results["cpg"].tasks
     imported = results["cpg"].model_copy(update={"tasks": (first.model_copy(update={"agreement": True}), *others)})
-    assert comparison({**results, "cpg": imported}).set_index("method")["average_after_2"]["cpg"] == 60.0
+    mixed = comparison({**results, "cpg": imported}).set_index("method")
+    assert (mixed["average_after_2"]["cpg"], mixed["tasks"]["cpg"]) == (60.0, 2)
 
 
 def test_a_result_holds_what_the_run_found(unbroken: Run) -> None:
@@ -314,20 +317,42 @@ def test_an_unknown_run_of_the_plan_is_told(project: Path) -> None:
 
 
 def test_results_are_read_back(project: Path, unbroken: Run) -> None:
-    plan = read_plan(project)
-    write_result(plan, "cpg-avg", unbroken, project)
-    assert read_results(plan, project) == {"cpg-avg": result_of(unbroken)}
+    plan, planned = read_plan(project), {"profile": "smoke", "sequence": "digits-5", "goal": "avg"}
+    file = project / write_result(plan, "cpg-avg", unbroken, project)
+    with pytest.raises(CpgError, match=r"cpg-avg\.json: learned with \w+ .*learn cpg-avg"):
+        read_results(plan, project)
+    result = result_of(unbroken).model_copy(update=planned)
+    write_json(file, result.model_dump(mode="json"))
+    assert read_results(plan, project) == {"cpg-avg": result}
     assert read_baselines(plan, project) == {}  # goals come from baselines alone, whatever was learned to meet them
+
+
+@pytest.mark.parametrize("name", ["profile", "sequence", "method", "goal", "ordering", "seed", "variant"])
+def test_a_result_of_another_run_than_the_plans_is_refused(project: Path, name: str) -> None:
+    plan, file = read_plan(project), project / "results/smoke/runs/cpg-avg.json"
+    planned = made("cpg", [0.9]).model_copy(update={"profile": "smoke", "sequence": "digits-5"})
+    for value, refused in ((getattr(planned, name), False), (7 if name == "seed" else "other", True)):
+        write_json(file, planned.model_copy(update={name: value}).model_dump(mode="json"))
+        with pytest.raises(CpgError, match=f"learned with {name} ") if refused else nullcontext():
+            assert list(read_results(plan, project)) == ["cpg-avg"]
+
+
+def test_tables_are_made_where_the_images_are_not(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CPG_DATA", raising=False)
+    plan = read_plan(project).model_copy(update={"profile": "photos", "sequence": "finegrained-6"})
+    assert base_network(plan, project).weights > 3_000_000
+    with pytest.raises(CpgError, match="CPG_DATA"):
+        load_sequence("finegrained-6", project / "data")
 
 
 def test_the_manifest_of_a_sequence_changes_with_its_images_alone(project: Path) -> None:
     definition = project / "data" / "digits-5.yaml"
-    before = manifest("digits-5", project / "data")
+    before = manifest("digits-5", project / "data", print)
     assert [len(before), before["zero-one"]["train"], before["zero-one"]["test"]] == [5, 288, 72]
     definition.write_text(definition.read_text().replace("learns in minutes", "learns fast"))
-    assert manifest("digits-5", project / "data") == before
+    assert manifest("digits-5", project / "data", print) == before
     definition.write_text(definition.read_text().replace('["0", "1"]', '["1", "0"]'))
-    after = manifest("digits-5", project / "data")
+    after = manifest("digits-5", project / "data", print)
     assert [task for task in before if before[task] != after[task]] == ["zero-one"]
 
 

@@ -29,6 +29,7 @@ from cpg_core.training.reporter import Interrupted, Reporter, Silent
 from flows.console.reporters import MANY_IMAGES
 from flows.console.signals import Stop
 from flows.local_runner import learn
+from flows.persist import Persist
 from flows.request import SequenceRequest, begun, resolve
 from flows.sweep.comparing import Results, compare, local_pool
 from flows.sweep.comparison import Comparison, Planned, listed, plan, requests, threads_for
@@ -36,7 +37,6 @@ from flows.sweep.fan_out import KILLED, fan_out
 from flows.sweep.job import LOOK_EVERY, Job, Outcome, ReadingLines, learn_job
 from flows.sweep.slot import Submit
 from flows.sweep.worker_process import cores
-from flows.tracking.sync import untracked
 from workflow.conftest import learned
 from workflow.here import here, learn_here
 from workflow.listeners import at
@@ -177,7 +177,7 @@ def test_a_run_keeps_the_threads_that_it_began_with(tmp_path: Path) -> None:
     (request,) = requests(wanted)
     begun_with_two = replace(request, overrides=(*alike, "compute.threads=2"))
     with pytest.raises(Interrupted):
-        learn(begun(begun_with_two, tmp_path), at("two-three", "pick_train"), untracked)
+        learn(begun(begun_with_two, tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
     with pytest.raises(CpgError, match=r"was begun with compute\.threads=2, and with so many workers each has 1"):
         plan(wanted, tmp_path, 1)
     assert [one.spec.settings.compute.threads for one in plan(wanted, tmp_path, 2)] == [2]

@@ -40,8 +40,9 @@ from cpg_core.storage.runs import open_run
 from cpg_core.training.evaluation import eval_mode
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
+from flows.persist import Persist
 from flows.request import added, begun
-from flows.tracking.sync import Tracker, sync, untracked
+from flows.tracking.sync import Tracker, sync
 from workflow.asking import tiny_request
 from workflow.conftest import learned
 from workflow.listeners import at, silently
@@ -113,7 +114,8 @@ def test_an_unfinished_or_untracked_run_is_not(client: MlflowClient, tmp_path: P
     unfinished = begun(tiny_request(run="unfinished"), tmp_path)
     with pytest.raises(Interrupted):
         learn(unfinished, at("two-three", "pick_train"), Tracker())
-    learn(begun(tiny_request(run="untracked", tasks="1-1"), tmp_path), silently, untracked)
+    untracked = begun(tiny_request(run="untracked", tasks="1-1"), tmp_path)
+    learn(untracked, silently, Persist(tmp_path, track=False))
     assert registered(client, "unfinished") == registered(client, "untracked") == []
 
 

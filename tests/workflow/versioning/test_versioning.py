@@ -216,7 +216,7 @@ class TestItNeverFails:
         assert choose_version(tmp_path) is unversioned
         assert choose_version(project) is version
 
-    def test_a_lock_is_tried_again(self) -> None:
+    def test_a_lock_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from dvc.lock import LockError
 
         tries = iter([LockError("held"), LockError("held"), "done"])
@@ -227,9 +227,10 @@ class TestItNeverFails:
                 raise found
             return found
 
-        assert patiently(work, seconds=HANG) == "done"
+        monkeypatch.setattr("flows.versioning.sync.PATIENCE", HANG)
+        assert patiently(work) == "done"
         with pytest.raises(StopIteration):  # anything else is not tried again
-            patiently(work, seconds=HANG)
+            patiently(work)
 
 
 def test_a_colleague_clones_pulls_audits_and_goes_on(copied: Run, tmp_path: Path) -> None:
