@@ -131,9 +131,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     if known is not None and "normalise" not in read.model_fields_set:
         read = read.model_copy(update={"normalise": known})
     task = resolved_task(read, run.spec.settings, (), str(task_file))
-    own = run.spec.settings.goal if read.goal is None else read.goal
-    wanted = own if goal is None else goal
-    least = resolve_goals(_goal(wanted, root, run.spec.profile), [task.name])[task.name]
+    least = _goal_of_added(read, goal, run, root, task_file)
     spec = run.spec
     others_frozen = run.frozen() >= len(spec.tasks) - 1
     if others_frozen and spec.tasks[-1:] == (task,) and spec.goals[task.name] == least:
@@ -223,6 +221,25 @@ def _goal(goal: float | str, root: Path, profile: str) -> float | str:
     given = _without_tilde(goal)
     beside = (root if (root / PARAMS).is_file() else Path()) / given
     return str(beside) if beside.is_file() else given
+
+
+def _goal_of_added(task: TaskSpec, goal: float | str | None, run: Run, root: Path, task_file: Path) -> float:
+    """Of a task at the end of a run: as the command gives it, or its file; else that of the run's other tasks.
+
+    Raises:
+        CpgError: it is out of range, or those of the run are of a file that has none for it.
+    """
+    given = task.goal if goal is None else goal
+    wanted = run.spec.settings.goal if given is None else given
+    try:
+        return resolve_goals(_goal(wanted, root, run.spec.profile), [task.name])[task.name]
+    except CpgError as error:
+        if given is not None:
+            raise
+        raise CpgError(
+            f"task '{task.name}' needs a goal of its own, since those of run {run.spec.name} are of {wanted!r}: give "
+            f"--goal NUMBER, or `goal: NUMBER` in {task_file}"
+        ) from error
 
 
 def _without_tilde(goal: float | str) -> str:

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from cpg_core.config.paths import expanded
 from cpg_core.config.schema import Strict
 
 HUB = "hf://"
@@ -49,10 +50,11 @@ class BackboneSpec(Strict):
     @field_validator("weights")
     @classmethod
     def _of_the_folder(cls, weights: str | None, info: ValidationInfo) -> str | None:
-        """A relative path of a file is relative to the folder of the file that names it."""
-        if weights is None or not is_file(weights) or info.context is None:
+        """A relative path of a file is relative to the folder of the file that names it, as of a `Place`."""
+        if weights is None or not is_file(weights):
             return weights
-        return str((info.context["folder"] / Path(weights).expanduser()).resolve())
+        file = expanded(Path(weights))
+        return weights if info.context is None else str((info.context["folder"] / file).resolve())
 
     @model_serializer(mode="wrap")
     def _as_its_name(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:  # noqa: ANN401  (what JSON can hold)

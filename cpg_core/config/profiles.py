@@ -124,5 +124,5 @@ def _set(values: dict[str, Any], override: str) -> None:
         raise CpgError(f"{OPTION} {override}: {unknown('setting', name, settings_here)}")
     try:
         place[field] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # 2020-13-01 is taken for a date
         raise CpgError(f"{OPTION} {override}: the value is not valid YAML") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,7 +51,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise CpgError(f"{path}: there is no such file; check the path")
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # of which a fault of UTF-8 is a kind
         raise CpgError(f"{path}: this is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise CpgError(f"{path}: expected keys and values, such as 'name: ...'")
@@ -99,6 +100,14 @@ class _UniqueKeys(SafeLoader):
                 )
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401  (whatever it stands for)
+        """As it is, but for text that YAML takes for a date or a number and that is none, such as 2020-13-01."""
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            what = f"'{node.value}' is not what it looks like ({error}); write it in quotes if it is a name"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
+
 
 def _explain(
     error: ValidationError, raw: dict[str, Any], model: type[BaseModel], where: str, given_by: Callable[[str, str], str]
@@ -136,8 +145,8 @@ def _what(error: ErrorDetails, model: type[BaseModel]) -> str:
     value = error["input"]
     if error["type"] == "extra_forbidden":
         return f"unknown key{did_you_mean(str(error['loc'][-1]), _keys(model))}"
-    if error["type"] == "string_type" and isinstance(value, int | float):
-        return f"expected text, got {value!r}; write it in quotes"
+    if error["type"] == "string_type" and isinstance(value, int | float | date):
+        return f"expected text, got {value}; write it in quotes"
     message = error["msg"].removeprefix("Value error, ")
     return message if error["type"] == "value_error" or isinstance(value, dict | list) else f"{message}, got {value!r}"
 

@@ -15,9 +15,13 @@ from cpg_core.data.reading import Wanted, read_rows
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split
 from cpg_core.data.summary import Part, part_of
+from cpg_core.data.validation import Validation
 from cpg_core.data.validation_split import HeldOut, held_out
 from cpg_core.errors import CpgError
 from cpg_core.seeds import derive
+
+FOLDS = 4
+"""That are advised where a share of the images leaves none to validate on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,7 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
             spec.validation, listings["train"], rows, labels, val_fraction, derive(seed, "validation", spec.name)
         )
         validates = val_fraction > 0 or spec.validation is not None
-        _need_all_classes(spec.name, classes, labels[held.kept], labels[held.held], held.why, validates=validates)
+        _need_all_classes(spec, classes, labels[held.kept], labels[held.held], held.why, validates=validates)
     return Chosen(
         spec=spec.model_copy(update={"classes": classes}),
         classes=classes,
@@ -122,13 +126,23 @@ def _classes_of(listings: dict[PartName, Listing]) -> tuple[str, ...]:
 
 
 def _need_all_classes(
-    task: str, classes: tuple[str, ...], train: Rows, val: Rows, why: str, *, validates: bool
+    spec: TaskSpec, classes: tuple[str, ...], train: Rows, val: Rows, why: str, *, validates: bool
 ) -> None:
-    for label, name in enumerate(classes):
-        left, held = (int((labels == label).sum()) for labels in (train, val))
+    to_train, to_validate = (np.bincount(labels, minlength=len(classes)).tolist() for labels in (train, val))
+    for name, left, held in zip(classes, to_train, to_validate, strict=True):
         if left == 0 or (held == 0 and validates):
+            fewest = min(map(sum, zip(to_train, to_validate, strict=True)))
             raise CpgError(
-                f"task '{task}': class '{name}' has {left + held} training image(s), and {why} "
-                f"leaves {left} to train and {held} to validate on; add images or change "
-                f"{'val_fraction' if 'val_fraction' in why else 'validation'}"
+                f"task '{spec.name}': class '{name}' has {left + held} training image(s), and {why} "
+                f"leaves {left} to train and {held} to validate on; {_remedy(spec.validation, fewest)}"
             )
+
+
+def _remedy(validation: Validation | None, fewest: int) -> str:
+    """What helps where a class of so many images is the smallest; `val_fraction` is the run's, which may be fixed."""
+    if validation is not None:
+        group = " of another group" if validation.group is not None else ""
+        return f"add images{group} or change validation"
+    fold = f"validation: {{fold: {{of: {min(FOLDS, fewest)}, index: 1}}}} or " if fewest > 1 else ""
+    named = "source: {splits: {val: NAME}} (folders and parquet files)"
+    return f"add images, or say in the task what it validates on: {fold}{named}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from cpg_core.config.paths import expanded
 from cpg_core.config.schema import Strict
 from cpg_core.data.resize import Resize
 
@@ -62,21 +62,11 @@ def is_as_usual(splits: Splits) -> bool:
 
 def _from_folder(path: Path, info: ValidationInfo) -> Path:
     """Make a relative path relative to the folder of the file that names it; `$NAME/...` lies where a variable says."""
-    path = _from_environment(path.expanduser())
+    path = expanded(path)
     if info.context is None or path == DOWNLOADED:  # that one is in the working folder, whoever names it
         return path
     folder: Path = info.context["folder"]
     return (folder / path).resolve()
-
-
-def _from_environment(path: Path) -> Path:
-    first, *rest = path.parts or ("",)
-    if not first.startswith("$"):
-        return path
-    name = first.removeprefix("$")
-    if not os.environ.get(name):
-        raise ValueError(f"{path}: {first} is not set; set it to the folder that holds {'/'.join(rest)}")
-    return Path(os.environ[name]).expanduser().absolute().joinpath(*rest)
 
 
 def _to_folder(path: Path, info: SerializationInfo) -> str:

@@ -135,7 +135,8 @@ def _need_people(task: str, people: int, held: int, fraction: float) -> None:
     if people - held < 2 or (fraction > 0 and held < LEAST_PEOPLE):
         raise CpgError(
             f"task '{task}': of {people} people, a val_fraction of {fraction} leaves {people - held} to train and "
-            f"{held} to draw validation pairs of; 2 and {LEAST_PEOPLE} are needed: add people or change val_fraction"
+            f"{held} to draw validation pairs of; 2 and {LEAST_PEOPLE} are needed: add people, or begin a "
+            "run with another val_fraction, which is one for all of its tasks: --set val_fraction=NUMBER"
         )
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from cpg_core.backbones import Input
 from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import Unreadable, decode, is_image
+from cpg_core.data.hidden import is_hidden
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.resize import Resize, fit
-from cpg_core.data.sources.folder import is_hidden
 from cpg_core.errors import CpgError
 from cpg_core.recall.predictor import Serving
 

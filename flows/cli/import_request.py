@@ -24,7 +24,7 @@ from cpg_core.stages.import_weights import checked, network_tensors, published
 from cpg_core.stages.prune_rules import GradualPruning
 from cpg_core.storage.run import Run, RunSpec
 from cpg_core.storage.runs import checked_name
-from flows.parameters import ANSWERS, IMPORT_PROFILE, PARAMS
+from flows.parameters import ANSWERS, IMPORT_PROFILE, PARAMS, expanded
 from flows.request import definitions, resolved_task
 from flows.versioning.dvc_pointers import begin_here
 
@@ -96,20 +96,20 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
             f"--keep 1: every task leaves weights to later ones (grow.reserve_x is {settings.grow.reserve_x:g}); keep "
             "less, or --set grow.reserve_x=0"
         )
-    weights = str(Path(request.weights).expanduser().resolve()) if is_file(request.weights) else request.weights
+    weights = str(expanded(request.weights).resolve()) if is_file(request.weights) else request.weights
     said = {"name": request.backbone, "size": request.size, "weights": weights}
     spec = check(said, BackboneSpec, "cpg import")
     _need_classes_to_imitate(spec)
     require_fit(method, spec, settings)
     spec = checked(spec, settings.base_width)
     mean, std = _normalised(request, spec)
-    images = None if request.images is None else request.images.expanduser().resolve()
+    images = None if request.images is None else expanded(request.images).resolve()
     classes = None
     if request.classes is not None:
         classes = _named(request.classes, len(network_tensors(spec, settings.base_width)["head.weight"]))
     task = TaskSpec(
         name=request.backbone.rpartition("/")[2],
-        source=ImitationSource(kind="imitation", images=images),
+        source=check({"kind": "imitation", "images": images}, ImitationSource, "cpg import"),
         classes=classes,
         normalise=check({"mean": mean, "std": std}, MeanStd, "cpg import"),
         settings=prune,

@@ -11,16 +11,16 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from cpg_core.config.paths import require_utf8
 from cpg_core.data.decode import is_image
 from cpg_core.data.fields import AS_USUAL, Part, Place, Splits, is_as_usual
+from cpg_core.data.hidden import OF_THE_SYSTEM, below, is_hidden
 from cpg_core.data.listing import Item, LeftOut, Listing, Rows
 from cpg_core.data.shards import some
 from cpg_core.data.sources import Source
 from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
 
-OF_THE_SYSTEM = frozenset(("lost+found", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "@eaDir"))
-"""Folders that file systems and archives make beside the classes."""
 VALIDATION = frozenset(("val", "valid", "validation", "dev"))
 SHOWN_UNUSED = 8
 
@@ -76,11 +76,6 @@ class FolderSource(Source):
         return [name for name in names if not is_hidden(name)]
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of that name was made by no person."""
-    return name.startswith(".") or name in OF_THE_SYSTEM
-
-
 def list_classes(folder: Path, *, subfolders: bool = False) -> Listing:
     """List `folder/CLASS/*` in the order of class and file names; whatever is not taken is counted.
 
@@ -107,6 +102,8 @@ def list_classes(folder: Path, *, subfolders: bool = False) -> Listing:
         files += taken
         labels += [label] * len(taken)
         left_out += skipped
+    require_utf8(homes)
+    require_utf8(files)
 
     def read(rows: Rows) -> Iterator[Item]:
         return (Item(str(files[row]), files[row]) for row in rows)
@@ -142,7 +139,7 @@ def _class_files(home: Path, *, subfolders: bool) -> tuple[list[Path], list[Left
         return [], [LeftOut(home.name, 1, f"folder that cannot be read ({error.strerror})", counts=False)]
     while entries:
         entry = entries.pop(0)
-        if entry.name.startswith(".") and (subfolders or not entry.is_dir()):
+        if is_hidden(entry.name):
             skipped["hidden", False] += 1
         elif entry.is_dir() and subfolders:
             with naming(entry):
@@ -158,7 +155,7 @@ def _class_files(home: Path, *, subfolders: bool) -> tuple[list[Path], list[Left
 
 
 def _files_below(folder: Path) -> int:
-    return sum(path.is_file() and not path.name.startswith(".") for path in folder.rglob("*"))
+    return sum(path.is_file() for path in below(folder))
 
 
 def _of_system(path: Path) -> bool:

@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from cpg_core.config.paths import require_utf8
 from cpg_core.config.schema import Strict, is_none
 from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Part, Place
+from cpg_core.data.hidden import below
 from cpg_core.data.labels import read_labels
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.sources import Source
-from cpg_core.data.sources.folder import is_hidden
 from cpg_core.data.sources.parquet import need_column, opened, read_images
 from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
@@ -171,7 +172,8 @@ def unlabelled(folder: Path | None) -> Listing:
         raise CpgError(f"{folder}: there is no such folder; expected one with images")
     tables = _tables(folder)
     if not tables:
-        files = [path for path in _below(folder, "*") if path.is_file() and is_image(path)]
+        files = [path for path in below(folder) if path.is_file() and is_image(path)]
+        require_utf8(files)
         if not files:
             raise CpgError(f"{folder}: there are no images in it")
         return _of_files(folder, files)
@@ -214,13 +216,9 @@ def _stamped(files: list[Path], folder: Path, rows: Rows) -> str:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return _below(folder, "*.parquet")
-
-
-def _below(folder: Path, pattern: str) -> list[Path]:
-    """At any depth, but for what is hidden or of the file system."""
-    found = sorted(folder.rglob(pattern))
-    return [path for path in found if not any(map(is_hidden, path.relative_to(folder).parts))]
+    tables = below(folder, "*.parquet")
+    require_utf8(tables)
+    return tables
 
 
 def _rows_of(table: Path) -> int:

@@ -21,6 +21,7 @@ WRONG = {
     "a setting taken for a group": ("digits", ("goal.avg=1",), ["goal"]),
     "no value": ("digits", ("prune.epochs",), ["prune.epochs", "NAME=VALUE"]),
     "not YAML": ("digits", ("prune.epochs=[",), ["prune.epochs"]),
+    "a date that is none": ("digits", ("prune.epochs=2020-13-01",), ["prune.epochs", "not valid YAML"]),
     "not a number": ("digits", ("prune.lr=fast",), ["prune", "lr", "fast"]),
     "out of range": ("digits", ("val_fraction=1.5",), ["val_fraction", "1.5"]),
     "no split to decide on": ("digits", ("val_fraction=0",), ["val_fraction", "goal_split"]),

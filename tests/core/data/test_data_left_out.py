@@ -85,6 +85,35 @@ def test_hidden_files_never_stop(write_folder: Write) -> None:
     assert "4 taken, left out: 9 hidden" in _lines(_load(folder))
 
 
+@pytest.mark.parametrize("subfolders", [False, True])
+def test_thumbnails_inside_a_class_are_no_images_and_never_stop(write_folder: Write, subfolders: bool) -> None:
+    thumbnails = ("@eaDir", ".ipynb_checkpoints", "may/@eaDir")
+    folder = write_folder({**PLAIN, **{f"train/cat/{inside}": 9 for inside in thumbnails}})
+    spec = TaskSpec(name="pets", source=FolderSource(kind="folder", folder=folder, subfolders=subfolders))
+    data = load_task_data(spec, image_size=12, channels=3, val_fraction=0.25, seed=0)
+    assert len(data.train) + len(data.val) == 8
+    assert f"class 'cat': 4 taken, left out: {3 if subfolders else 2} hidden" in _lines(data)
+
+
+@pytest.mark.parametrize("name", ["cat/caf\udce9.png", "caf\udce9/a.png", "cat/may/caf\udce9.png"])
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_read(
+    write_folder: Write, name: str, tells: Tells
+) -> None:
+    """As Python has the name; nothing that is told or stored of it could be written."""
+    folder = write_folder({**PLAIN, "train/cat/may": 1})
+    (folder / "train" / name).parent.mkdir(exist_ok=True)
+    (folder / "train" / name).write_bytes(b"no image")
+    spec = TaskSpec(name="pets", source=FolderSource(kind="folder", folder=folder, subfolders=True))
+    with tells("train/", "caf\\xe9", "this name is not valid UTF-8; rename it"):
+        load_task_data(spec, image_size=12, channels=3, val_fraction=0.25, seed=0)
+
+
+def test_what_is_left_out_may_have_any_name(write_folder: Write) -> None:
+    folder = write_folder(PLAIN)
+    _files(folder / "train/cat", {"caf\udce9.txt": "x"})
+    assert "4 taken, left out: 1 not an image" in _lines(_load(folder))
+
+
 def test_many_classes_with_something_left_out_take_few_lines(write_folder: Write) -> None:
     names = [f"c{k:02d}" for k in range(20)]
     folder = write_folder({f"{part}/{name}": 4 for part in ("train", "test") for name in names})

@@ -256,7 +256,7 @@ def _as_train(faces: Path) -> Path:
     ("fraction", "told"), [(0.1, ["20 people", "18 to train and 2 to draw"]), (0.95, ["1 to train and 19"])]
 )
 def test_too_few_people_for_the_fraction(faces: Path, fraction: float, told: list[str], tells: Tells) -> None:
-    with tells("'faces'", "val_fraction", *told):
+    with tells("'faces'", *told, "add people, or begin a run with another val_fraction"):
         _load(faces, fraction)
 
 

@@ -48,6 +48,14 @@ def _features(label: object) -> dict[str, object]:
     return {"info": {"features": {"label": label}}}
 
 
+def test_what_the_file_system_made_is_no_shard(tmp_path: Path, write_parquet: Write) -> None:
+    """Thumbnails lie in folders that are called as the files are."""
+    shard = write_parquet(tmp_path / "train.parquet", [0, 1], NAMES)
+    (tmp_path / "@eaDir" / "train.parquet").mkdir(parents=True)
+    write_parquet(tmp_path / ".cache" / "train-a.parquet", [0, 1], NAMES)
+    assert shards(tmp_path, "train") == [shard]
+
+
 def test_shards_that_name_their_classes_in_another_order_are_refused(
     tmp_path: Path, write_parquet: Write, tells: Tells
 ) -> None:

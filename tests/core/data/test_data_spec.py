@@ -101,6 +101,8 @@ def test_select_refuses(toy: SequenceSpec, tasks: str | None, ordering: str, tol
         ("name: one, ", "", ["tasks > item 1 > name", "required"]),
         ('["0", "1"]', '["0", "0"]', ["item 1 ('one') > classes", "class '0'", "twice"]),
         ('["0", "1"]', "[0, 1]", ["classes > item 1", "got 0", "quotes"]),
+        ('["0", "1"]', "[2020-12-01, x]", ["classes > item 1", "got 2020-12-01", "quotes"]),
+        ('["0", "1"]', "[2020-13-01, x]", ["not valid YAML", "'2020-13-01'", "quotes", "line 9"]),
         ('["0", "1"]', '["0"]', ["item 1 ('one') > classes", "two classes or more, not 1"]),
         ("classes:", "clases:", ["item 1 ('one') > clases", "did you mean 'classes'"]),
         ("{flip: true}", "{flipp: true}", ["item 2 ('two') > augment > flipp", "did you mean 'flip'"]),
@@ -254,6 +256,29 @@ def test_a_place_may_begin_with_a_variable(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("PICTURES")
     with tells("$PICTURES is not set", "the folder that holds mine/cats"):
         load_task(file)
+
+
+def test_weights_may_be_named_by_a_variable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: Tells) -> None:
+    file = tmp_path / "toy.yaml"
+    file.write_text(SEQUENCE.replace("backbone: net", "backbone: {name: net, weights: $NETWORKS/a/net.pth}"))
+    monkeypatch.setenv("NETWORKS", str(tmp_path / "here"))
+    assert load_sequence(str(file), tmp_path).backbone.weights == str(tmp_path / "here" / "a" / "net.pth")
+    monkeypatch.delenv("NETWORKS")
+    with tells("toy.yaml: backbone > weights", "$NETWORKS is not set", "the folder that holds a/net.pth"):
+        load_sequence(str(file), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [("~nobody-of-that-name/a", "write the folder out"), ("$PLACE/a", "/caf\\xe9/a: this name is not")],
+)
+def test_a_place_that_cannot_be_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: Tells, place: str, told: str
+) -> None:
+    monkeypatch.setenv("PLACE", "/caf\udce9")  # as Python has a byte that is no UTF-8
+    (tmp_path / "one.yaml").write_text(f"{{name: one, source: {{kind: folder, folder: {place}}}}}")
+    with tells("one.yaml: source", told):
+        load_task(tmp_path / "one.yaml")
 
 
 def test_the_faces_lie_where_cpg_data_says_and_not_where_dvc_would_take_them(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -198,7 +199,7 @@ def test_subfolders_are_taken_when_asked_for(write_folder: Write) -> None:
     folder = write_folder({**COUNTS, "train/cat/2023/may": 2, "train/cat/.cache": 1})
     plain, deep = load(task(folder), val_fraction=0), load(task(folder, subfolders=True), val_fraction=0)
     assert (len(plain.train), len(deep.train)) == (24, 26)
-    assert "3 in folders inside the class's (subfolders: true takes them)" in "\n".join(plain.summary.lines())
+    assert "2 in folders inside the class's (subfolders: true takes them), 1 hidden" in "\n".join(plain.summary.lines())
     assert deep.train.labels.bincount().tolist() == [14, 12]
 
 
@@ -236,7 +237,7 @@ def test_paths_that_have_no_group_are_told(write_folder: Write, tells: Tells) ->
         load(TaskSpec.model_validate({"name": "d", "source": {"kind": "digits"}, "validation": {"group": "x"}}))
     with tells("have no columns"):
         load(task(folder, {"group": {"column": "person"}}))
-    with tells("class 'cat'", "with whole groups", "change val_fraction"):
+    with tells("class 'cat'", "with whole groups", "add images of another group or change validation"):
         load(task(folder, {"group": "(cat|dog)/"}))
 
 
@@ -247,6 +248,26 @@ def test_nothing_is_written_of_what_was_not_said() -> None:
     assert said["source"].keys() == {"kind", "folder"}
     full = task(Path("/x"), {"group": "(a)", "fold": {"of": 2, "index": 1}}, splits={"train": "a"}, subfolders=True)
     assert TaskSpec.model_validate_json(full.model_dump_json()) == full
+
+
+@pytest.mark.parametrize(("fewest", "folds"), [(5, 4), (2, 2)])
+def test_what_is_advised_where_a_class_is_too_small_for_its_share_helps(
+    write_folder: Write, fewest: int, folds: int
+) -> None:
+    folder = write_folder({**COUNTS, "train/cat": 5, "train/dog": fewest})
+    with pytest.raises(CpgError, match=r"leaves [52] to train and 0 to validate on; add images, or say") as told:
+        load(task(folder), val_fraction=0.1)
+    (advised,) = re.findall(r" (validation: .*?) or source", str(told.value))
+    validation = yaml.safe_load(advised)["validation"]
+    assert validation == {"fold": {"of": folds, "index": 1}}
+    data = load(task(folder, validation), val_fraction=0.1)
+    assert all(split.labels.bincount().min() > 0 for split in (data.train, data.val))
+
+
+def test_no_fold_is_advised_where_a_class_has_one_image(write_folder: Write) -> None:
+    with pytest.raises(CpgError, match=r"0 to validate on; .* validates on: source: \{splits: \{val") as told:
+        load(task(write_folder({**COUNTS, "train/dog": 1})), val_fraction=0.1)
+    assert "fold:" not in str(told.value)
 
 
 def test_a_broken_image_to_validate_on_is_named_with_the_others(write_folder: Write, tells: Tells) -> None:

@@ -154,6 +154,13 @@ def test_what_the_file_system_made_is_no_image(answered: Answered, images: Path)
     assert len(unlabelled(images).files) == COUNT and told(answered())
 
 
+@pytest.mark.parametrize("name", ["caf\udce9.png", "caf\udce9.parquet"])
+def test_an_image_whose_name_is_not_utf_8_is_refused(images: Path, name: str) -> None:
+    (images / name).write_bytes(b"")
+    with pytest.raises(CpgError, match=r"/caf\\xe9\.\w+: this name is not valid UTF-8; rename it"):
+        unlabelled(images)
+
+
 def parquet(folder: Path, images: Path, **columns: list[object]) -> Path:
     folder.mkdir()
     encoded = [{"bytes": file.read_bytes()} for file in sorted(images.rglob("*.png"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import yaml
 from core.tiny import ROOT
 
 from cpg_core.errors import CpgError
-from cpg_core.storage.run import Run
+from cpg_core.storage.files import write_json
+from cpg_core.storage.run import RUN, Run, RunSpec
 from flows.request import SequenceRequest, added, resolve
 from flows.tracking.by_class import confusion_picture, recall_table
 from workflow.asking import cpg
@@ -65,6 +67,33 @@ def test_an_added_task_may_have_its_own(copied: Run, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({**TASK, "settings": {"check": {"tolerance": 2}}}))
     with pytest.raises(CpgError, match=r"eight.yaml: task 'low': settings: check > tolerance: Input should be less"):
         added(copied.root, "tiny", file, None)
+
+
+@pytest.mark.parametrize("goal", ["avg", "goals.json"])
+def test_an_added_task_is_told_how_to_have_a_goal_where_those_of_its_run_are_of_a_file(
+    copied: Run, tmp_path: Path, goal: str
+) -> None:
+    """The file of the second is there, and has goals of the run's own tasks alone."""
+    (copied.root / "params.yaml").touch()
+    (copied.root / "goals.json").write_text(json.dumps(copied.spec.goals))
+    write_json(copied.folder / RUN, with_goal(copied, goal).stored(copied.root))
+    file = tmp_path / "low.yaml"
+    file.write_text(yaml.safe_dump(TASK))
+    with pytest.raises(CpgError, match=f"'low' needs .* are of '{goal}': give --goal NUMBER, or `goal: NUMBER` in"):
+        added(copied.root, "tiny", file, None)
+    assert added(copied.root, "tiny", file, 0.9).spec.goals["low"] == 0.9
+    with pytest.raises(CpgError, match=r"expected an accuracy in \[0, 1\]"):
+        added(copied.root, "tiny", file, 90)
+    file.write_text(yaml.safe_dump({**TASK, "goal": 0.7}))
+    assert added(copied.root, "tiny", file, None).spec.goals["low"] == 0.7
+    (copied.root / "goals.json").write_text(json.dumps({**copied.spec.goals, "low": 0.6}))
+    file.write_text(yaml.safe_dump(TASK))
+    if goal == "goals.json":
+        assert added(copied.root, "tiny", file, None).spec.goals["low"] == 0.6
+
+
+def with_goal(run: Run, goal: str) -> RunSpec:
+    return run.spec.model_copy(update={"settings": run.spec.settings.model_copy(update={"goal": goal})})
 
 
 def test_recall_by_class_is_printed_and_drawn(unbroken: Run, tmp_path: Path) -> None:
