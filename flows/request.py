@@ -130,8 +130,9 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     """
     require_here(root, name)
     run, read = open_run(root, name), load_task(task_file)
-    if run.spec.backbone.weights is not None and run.spec.tasks and "normalise" not in read.model_fields_set:
-        read = read.model_copy(update={"normalise": run.spec.tasks[0].normalise})
+    known = normalise_of_weights(run.spec)
+    if known is not None and "normalise" not in read.model_fields_set:
+        read = read.model_copy(update={"normalise": known})
     task = resolved_task(read, run.spec.settings, (), str(task_file))
     least = _goal_of_added(read, goal, run, root, task_file)
     spec = run.spec
@@ -141,6 +142,22 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     if task.name in spec.goals and run.frozen() == len(spec.tasks):
         return again(run, task, least)
     return extend(without_unfinished(run), task, least)
+
+
+def normalise_of_weights(spec: RunSpec) -> MeanStd | None:
+    """How the images were normalised that the pretrained network of a run was trained on; None: it began from none.
+
+    Its task says so, which is task 1. Once that is forgotten, so do the published weights; of a file of weights the
+    tasks that were added do, which are normalised alike unless they say otherwise.
+    """
+    if spec.backbone.weights is None:
+        return None
+    told = [task.normalise for task in spec.tasks if isinstance(task.normalise, MeanStd)]
+    if any(gone.index == 1 for gone in spec.forgotten):
+        published = backbones.find(spec.backbone.name).weights().get(spec.backbone.weights)
+        if published is not None:
+            return MeanStd(mean=published.mean, std=published.std)
+    return told[0] if told else None
 
 
 def resolved_task(task: TaskSpec, settings: Settings, for_all: tuple[str, ...], where: str) -> TaskSpec:

@@ -194,8 +194,9 @@ def _keep_unchanged(run: Run, index: int, folder: Path) -> None:
             if entry.is_dir():
                 shutil.copytree(entry, folder / entry.name, copy_function=_link)
             elif entry.name == ".gitignore":
-                lines = [line for line in entry.read_text().splitlines(True) if line.strip().strip("/") not in gone]
-                (folder / entry.name).write_text("".join(lines))
+                text = entry.read_text(encoding="utf-8")
+                lines = [line for line in text.splitlines(True) if line.strip().strip("/") not in gone]
+                (folder / entry.name).write_text("".join(lines), encoding="utf-8")
             else:
                 _link(str(entry), str(folder / entry.name))
 

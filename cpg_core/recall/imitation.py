@@ -10,9 +10,10 @@ import torch
 
 from cpg_core import backbones
 from cpg_core.config.backbone import BackboneSpec
-from cpg_core.data.batches import eval_batches
+from cpg_core.data.batches import counted, eval_batches
 from cpg_core.data.fields import MeanStd
 from cpg_core.data.listing import Listing
+from cpg_core.data.load import streams
 from cpg_core.data.reading import Progress, Wanted, read_rows, silent
 from cpg_core.data.resize import Resize
 from cpg_core.data.sources.imitation import Answers, ImitationSource, names_in, unlabelled
@@ -105,10 +106,10 @@ def answers_of(
         normalise: how the network's images were.
         resize: how they become square, as the task's will.
         seed: draws the halves.
-        progress: told as images are read.
+        progress: told as images are read, and once more as they are answered to.
 
     Raises:
-        CpgError: there are too few images.
+        CpgError: there are too few images, or one of them cannot be read.
     """
     count = len(images.labels)
     if count < FEWEST:
@@ -119,10 +120,12 @@ def answers_of(
     network.place(torch.device("cpu"), "float32")
     wanted = Wanted(takes.channels, takes.size, progress=progress, resize=resize)
     none = np.zeros(count, dtype=np.int64)
-    split = read_rows(images, "train", np.arange(count), none, wanted, streams=False).split
+    # Of images that are no files, half, which is trained on, must fit in memory anyway; else nothing is decoded.
+    streamed = streams(images, count if images.files else count // 2, wanted)
+    split = read_rows(images, "train", np.arange(count), none, wanted, streams=streamed).split
     mean, std = torch.tensor(normalise.mean), torch.tensor(normalise.std)
     with eval_mode(network), torch.no_grad():
-        batches = eval_batches(split, mean, std, BATCH, "cpu")
+        batches = counted(eval_batches(split, mean, std, BATCH, "cpu"), count, progress)
         labels = torch.cat([network(batch).argmax(dim=1) for batch, _ in batches]).numpy()
     order = np.random.default_rng(seed).permutation(count)
     cuts = np.split(order, [count // 2, count // 2 + count // 4])
@@ -150,6 +153,6 @@ def _short(content: object) -> str:
 def _known(file: Path) -> Answers | None:
     """None where there are no answers."""
     try:
-        return Answers.model_validate(json.loads(file.read_text()))
+        return Answers.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None

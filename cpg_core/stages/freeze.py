@@ -33,6 +33,9 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     record = task_record(context, learned, stages, (folder / DELTA).stat().st_size)
     earlier = recheck(assembly, learned.written.after, context.index - 1, partial(reading_progress, context.reporter))
     write_json(folder / RECALL, recall_content(earlier, learned.drawn))
+    if changed := [recall.task for recall in earlier if not recall.unchanged]:
+        what = f"no longer as at their freeze: {', '.join(changed)}"
+        context.reporter.note(f"{context.name}: {what}; their test accuracies now are in {folder / RECALL}")
     seconds = _seconds(context, stages, began)
     write_json(folder / SECONDS, seconds)
     sweep(folder)  # what is frozen are four files: all that is in the folder goes into DVC's pointer

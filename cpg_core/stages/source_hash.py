@@ -69,7 +69,7 @@ def _with_imports(room: str, module: str) -> dict[str, Path]:
         if part in found or spec is None or spec.origin is None:
             continue
         found[part] = Path(spec.origin)
-        for node in ast.walk(ast.parse(found[part].read_text())):
+        for node in ast.walk(ast.parse(found[part].read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == package:
                 left += [alias.name for alias in node.names if find_spec(f"{package}.{alias.name}")]
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):

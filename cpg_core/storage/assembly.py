@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -54,11 +56,20 @@ class Assembly:
         Raises:
             Damaged: naming the file that is damaged or missing.
         """
+        return deque(self.history(after), maxlen=1).pop()
+
+    def history(self, after: int) -> Iterator[Shared]:
+        """The shared weights before task 1, and as each of tasks 1 to `after` left them at its freeze.
+
+        Raises:
+            Damaged: as `rebuild`.
+        """
         shared = empty_shared(self.run.shapes(1.0))
+        yield shared
         for index in range(1, after + 1):
             record = self.run.record(index)
             shared = self.add(shared, record, self.run.delta(index, record))
-        return shared
+            yield shared
 
     def add(self, shared: Shared, record: TaskRecord, added: Delta) -> Shared:
         """The shared weights after a frozen task, from those before it: widened if it grew, with its own added.

@@ -69,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
         Damaged: missing, unreadable, or not what was written.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise _unreadable(path, error) from error
     except ValueError as error:

@@ -129,7 +129,7 @@ class Run:
     def data(self, index: int, progress: Progress = silent, keep: Keep = NOTHING_KEPT) -> TaskData:
         """The images of task `index`, read anew but for what is kept: always the same split of the same images."""
         return load_task_data(
-            self.spec.tasks[index - 1],
+            self._of_its_classes(index),
             image_size=self.input.size,
             channels=self.input.channels,
             val_fraction=self.spec.settings.val_fraction,
@@ -142,12 +142,20 @@ class Run:
 
     def test_split(self, index: int, progress: Progress = silent) -> Split:
         """The test images of task `index` alone."""
-        return load_test_split(self.spec.tasks[index - 1], self.wanted(index, progress))
+        return load_test_split(self._of_its_classes(index), self.wanted(index, progress))
 
     def wanted(self, index: int, progress: Progress = silent) -> Wanted:
         """What images are made into that task `index` is evaluated on."""
         resize, workers = self.spec.tasks[index - 1].augment.resize, self.spec.settings.compute.workers
         return Wanted(self.input.channels, self.input.size, workers, progress, resize=resize)
+
+    def _of_its_classes(self, index: int) -> TaskSpec:
+        """Task `index`: once it is frozen, of the classes that it learned, whatever lies beside them since."""
+        task = self.spec.tasks[index - 1]
+        if task.classes is not None or not self.is_frozen(index):
+            return task
+        listed = self.record(index).task.get("classes")
+        return task.model_copy(update={"classes": tuple(listed)}) if isinstance(listed, list) else task
 
     def settings(self, index: int) -> Settings:
         """The settings of task `index`: the run's, but for those that the task has of its own.

@@ -184,9 +184,10 @@ def _normalised(request: ImportRequest, spec: BackboneSpec) -> tuple[tuple[float
 def _named(file: Path, count: int) -> tuple[str, ...]:
     """The names of the network's `count` outputs, a line each."""
     try:
-        names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CpgError(f"{file}: cannot be read as text; expected a class name a line") from error
+        raise CpgError(f"{file}: cannot be read as UTF-8 text; expected a class name a line") from error
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(names) != count or len(set(names)) != count:
         raise CpgError(f"{file}: {len(set(names))} class names, and the network has {count} outputs")
     return names

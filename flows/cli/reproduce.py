@@ -130,7 +130,7 @@ def report(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> N
     results = read_results(plan, root)
     stored = list(pairs(plan, results, read_conversions(plan, root)).values())
     findings = root / FINDINGS / f"{plan.profile}.md"
-    text = findings.read_text() if findings.exists() else ""
+    text = findings.read_text(encoding="utf-8") if findings.exists() else ""
     published = published_models(root / PUBLISHED, results)
     name = "index" if plan_file == PARAMS else plan.profile
     tables = frames(plan, results, root, stored)
@@ -146,5 +146,5 @@ def _markdown(frame: pd.DataFrame) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     typer.echo(f"wrote {path}")

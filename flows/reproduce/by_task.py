@@ -175,7 +175,7 @@ def data_table(layout: Layout, manifest: Path, published: Path) -> pd.DataFrame:
     if not manifest.exists():
         raise CpgError(f"{manifest}: there is no such file; `cpg reproduce prepare` writes it")
     found = []
-    for name, there in json.loads(manifest.read_text()).items():
+    for name, there in json.loads(manifest.read_text(encoding="utf-8")).items():
         classes = there["classes"]
         counts = {"train": there["train"] + there.get("val", 0), "test": there["test"]}
         counts["classes"] = classes if isinstance(classes, int) else len(classes)

@@ -109,5 +109,5 @@ def _with_content(repo: Repo, name: str) -> Iterator[str]:
     yield name
     if name.endswith(FOLDER):
         with suppress(OSError, ValueError):  # not in the cache
-            content = json.loads(Path(repo.cache.local.oid_to_path(name)).read_text())
+            content = json.loads(Path(repo.cache.local.oid_to_path(name)).read_text(encoding="utf-8"))
             yield from (entry["md5"] for entry in content)

@@ -74,7 +74,7 @@ class ImitationSource(Source):
                 "source of kind imitation: it is for the first task of a sequence alone, whose backbone has weights"
             )
         try:
-            return Answers.model_validate(json.loads(self.answers.read_text()))
+            return Answers.model_validate(json.loads(self.answers.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise CpgError(
                 f"{self.answers}: expected a network's answers; give the command again that made the run, which "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,16 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from cpg_core.config.backbone import BackboneSpec
+from cpg_core.data import load
 from cpg_core.data.augment import normalise
 from cpg_core.data.decode import decode
 from cpg_core.data.fields import MeanStd
 from cpg_core.data.resize import Resize, fit
 from cpg_core.data.sources.imitation import ImitationSource, unlabelled
 from cpg_core.data.spec import TaskSpec
+from cpg_core.data.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.model.network import build
+from cpg_core.recall import imitation
 from cpg_core.recall.imitation import with_answers
 from cpg_core.training.evaluation import eval_mode
 
@@ -100,6 +105,31 @@ def test_answers_to_other_images_are_another_file(answered: Answered, images: Pa
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash"])
+def test_images_that_stream_get_the_answers_of_those_in_memory(
+    answered: Answered, images: Path, monkeypatch: pytest.MonkeyPatch, resize: Resize
+) -> None:
+    """JPEGs, of which a draft is decoded to see whether they can be read, and all pixels to answer."""
+    drawn = np.random.default_rng(2).integers(0, 255, (COUNT, 3, 5, 3), dtype=np.uint8)
+    for file, pixels in zip(sorted(images.rglob("*.png")), drawn, strict=True):
+        Image.fromarray(pixels).resize((5 * SIDE, 9 * SIDE)).save(file.with_suffix(".jpg"))
+        file.unlink()
+    batches, seen = imitation.eval_batches, list[tuple[bool, Tensor]]()
+
+    def watched(split: Split, *given: Any) -> Iterator[tuple[Tensor, Tensor]]:  # noqa: ANN401  (as it is called)
+        made = list(batches(split, *given))
+        seen.append((split.images is None, torch.cat([pixels for pixels, _ in made])))
+        yield from made
+
+    monkeypatch.setattr(imitation, "eval_batches", watched)
+    there = answered(resize, images).known()
+    monkeypatch.setattr(load, "MEMORY_LIMIT", 0)
+    again = answered(resize, images.rename(images.with_name("again"))).known()
+    assert [streamed for streamed, _ in seen] == [False, True]
+    assert torch.equal(seen[0][1], seen[1][1])
+    assert (there.rows, there.labels) == (again.rows, again.labels)
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash"])
 def test_the_network_sees_an_image_as_the_task_will(answered: Answered, tmp_path: Path, resize: Resize) -> None:
     other: Resize = "squash" if resize == "crop" else "crop"
     source = answered(resize)
@@ -148,6 +178,19 @@ def test_parquet_files_are_those_of_before_or_refused(answered: Answered, images
     table.with_name("a.parquet").write_bytes(table.read_bytes()[:100])
     with pytest.raises(CpgError, match=r"a\.parquet: cannot read this parquet file"):
         unlabelled(table.parent)
+
+
+def test_parquet_files_that_could_not_be_trained_on_are_refused_before_they_are_decoded(
+    answered: Answered, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = parquet(tmp_path / "tables", images)
+    fits = COUNT // 2 * 3 * SIDE**2
+    monkeypatch.setattr(load, "MEMORY_LIMIT", fits - 1)
+    with monkeypatch.context() as patch, pytest.raises(CpgError, match="unpack them into"):
+        patch.setattr(imitation, "read_rows", lambda *_, **__: pytest.fail("images are decoded"))
+        answered(folder=table.parent)
+    monkeypatch.setattr(load, "MEMORY_LIMIT", fits)
+    assert len(answered(folder=table.parent).list_part("test").labels) == COUNT // 4
 
 
 def test_numbers_that_label_images_are_in_order_as_numbers(images: Path, tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from core.tiny import learn, spec
 from cpg_core.data import reading
+from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
-from cpg_core.recall.recall import device_note, evaluate
+from cpg_core.recall.convert import convert
+from cpg_core.recall.recall import device_note, evaluate, evaluated
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
@@ -51,6 +54,32 @@ def test_a_folder_of_images_is_judged_by_its_own_labels(
         Image.fromarray(pixels[0].numpy()).save(folder / f"{number}.png")
     found = evaluate(run, data.name, tmp_path)
     assert found > 0.9 if right else found < 0.1
+
+
+@pytest.fixture
+def of_a_folder(tmp_path: Path, write_folder: Callable[..., Path]) -> Run:
+    """A run of a task that has all classes of its folder: `images/train/ant` and so on."""
+    counts = {f"{part}/{name}": count for part, count in (("train", 10), ("test", 4)) for name in ("ant", "cow", "eel")}
+    task = TaskSpec.model_validate({"name": "animals", "source": {"kind": "folder", "folder": write_folder(counts)}})
+    of_folder = {"tasks": (task,), "goals": {task.name: 0.0}}
+    return learn(tmp_path, spec(tasks="1").model_copy(update=of_folder))
+
+
+def test_a_class_that_comes_later_is_no_class_of_the_task(of_a_folder: Run) -> None:
+    run, folder = of_a_folder, of_a_folder.root / "images"
+    for part in ("train", "test"):
+        shutil.copytree(folder / part / "cow", folder / part / "bee")
+    found = evaluated(run, "animals")
+    assert (found.score, found.classes) == (run.record(1).test_accuracy, ("ant", "cow", "eel"))
+    assert found.confusion is not None and found.confusion.sum() == 3 * 4
+    assert run.data(1).digest == run.record(1).data_sha256
+    assert [task.after.test_accuracy for task in convert(run, "small", run.spec.settings.store)] == [found.score]
+
+
+def test_a_class_whose_images_are_gone_is_named(of_a_folder: Run) -> None:
+    shutil.rmtree(of_a_folder.root / "images/test/ant")
+    with pytest.raises(CpgError, match=r"test: there is no class 'ant'"):
+        evaluate(of_a_folder, "animals")
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ import torch
 from core.tiny import ROOT, spec
 from PIL import Image
 
+from cpg_core.backbones.parts.imagenet import MEAN, STD
 from cpg_core.config.backbone import BackboneSpec
+from cpg_core.data.fields import MeanStd
 from cpg_core.data.reading import silent
 from cpg_core.data.sources.imitation import unlabelled
+from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.model.network import build
 from cpg_core.recall.audit import audit
@@ -25,13 +28,14 @@ from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.metrics import summary
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.import_weights import network_tensors
+from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import extend
 from cpg_core.storage.weight_files import read_weights
 from cpg_core.training.reporter import Silent
 from flows.cli.import_request import ImportRequest, imported
 from flows.reproduce.result import result_of
-from flows.request import SequenceRequest, added, begun
+from flows.request import SequenceRequest, added, begun, normalise_of_weights
 from workflow.asking import cpg
 
 WIDTH = 0.05
@@ -120,6 +124,30 @@ def test_an_added_task_is_normalised_as_the_network_was_trained(request_of: Call
     for told, expected in ({}, run.spec.tasks[0].normalise), ({"normalise": "per_task"}, "per_task"):
         file.write_text(json.dumps(task | told))
         assert added(run.root, run.spec.name, file, 0.5).spec.tasks[1].normalise == expected
+
+
+def test_once_it_is_forgotten_a_task_is_normalised_as_its_weights_were(tmp_path: Path) -> None:
+    """Whichever task is the first then, and whichever says its own."""
+    half, own = ({"mean": [value] * 3, "std": [value] * 3} for value in (0.5, 0.25))
+    raw = [{"name": name, "source": {"kind": "digits"}, "normalise": how}
+           for name, how in (("base", half), ("own", own), ("plain", "per_task"), ("more", half))]  # fmt: skip
+    tasks = [TaskSpec.model_validate(task) for task in raw]
+    gone = [Forgotten(index=index, time="2026-01-01T00:00:00Z", own=1, freed=1) for index in (1, 2)]
+
+    def known(weights: str | None, tasks: Sequence[TaskSpec], *forgotten: Forgotten) -> MeanStd | None:
+        backbone = BackboneSpec(name="resnet18", weights=weights)
+        given = {"backbone": backbone, "tasks": tuple(tasks), "forgotten": forgotten}
+        return normalise_of_weights(spec().model_copy(update=given))
+
+    file, base, plain, more = str(tmp_path / "net.pth"), tasks[0], tasks[2], tasks[3]
+    assert known(None, tasks) is None
+    assert known(file, tasks) == known(file, [base, plain], gone[1]) == base.normalise
+    assert known(file, [plain, more], gone[0]) == more.normalise
+    assert known(file, [plain], gone[0]) is None
+    published = MeanStd(mean=MEAN, std=STD)
+    for left in ([], tasks[1:], [plain]):
+        assert known("IMAGENET1K_V1", left, gone[1], gone[0]) == published
+    assert known("IMAGENET1K_V1", [base, plain], gone[1]) == base.normalise
 
 
 def test_once_it_is_forgotten_the_next_task_is_learned_and_not_imported(
