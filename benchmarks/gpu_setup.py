@@ -13,7 +13,7 @@ from cpg_core.config.settings import Settings, load_settings
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.machine import versions
 from cpg_core.storage.records import StageRecord
-from cpg_core.storage.run import RunSpec
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.training.reporter import Silent
 
 ROOT = Path(__file__).parents[1]

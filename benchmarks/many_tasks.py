@@ -31,7 +31,8 @@ from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_task
 from cpg_core.stages.open_task import open_task
 from cpg_core.storage.records import TaskRecord
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import begin
 from cpg_core.training.reporter import Silent
 

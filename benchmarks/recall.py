@@ -31,7 +31,8 @@ from cpg_core.model.network import Network, empty
 from cpg_core.recall.predictor import Serving
 from cpg_core.recall.recall import recalled
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import begin, open_run
 from cpg_core.training.reporter import Silent
 

@@ -22,7 +22,8 @@ from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.import_weights import checked
 from cpg_core.storage.differences import again
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run, without_unfinished
 from flows.parameters import ANSWERS, PARAMS, expanded
 from flows.versioning.dvc_pointers import begin_here, require_here

@@ -29,7 +29,8 @@ from cpg_core.methods import find
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.open_task import open_task
 from cpg_core.stages.run_stage import Call, do_work
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.snapshot import ReadOnly
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Interrupted, Silent

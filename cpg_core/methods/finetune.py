@@ -12,7 +12,7 @@ from cpg_core.stages.pick_train import pick_train, pick_train_at
 from cpg_core.stages.prune_rules import NoPruning
 from cpg_core.stages.request import Request
 from cpg_core.stages.stage_table import STAGES
-from cpg_core.storage.run import RunSpec
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.snapshot import Snapshots
 
 

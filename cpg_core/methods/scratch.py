@@ -6,7 +6,7 @@ from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.prune_rules import NoPruning
 from cpg_core.stages.stage_table import STAGES
-from cpg_core.storage.run import RunSpec
+from cpg_core.storage.run_spec import RunSpec
 
 
 def nothing_before(spec: RunSpec, index: int) -> int | None:  # noqa: ARG001

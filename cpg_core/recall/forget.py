@@ -22,7 +22,8 @@ from cpg_core.storage.exchange import exchanged
 from cpg_core.storage.files import as_bytes, disk_errors, sha256, write_json
 from cpg_core.storage.forgotten import Forgotten, Left
 from cpg_core.storage.lock import locked
-from cpg_core.storage.run import RECORD, RUN, Run, RunSpec
+from cpg_core.storage.run import RECORD, RUN, Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import open_run, without_unfinished
 
 

@@ -25,7 +25,8 @@ from cpg_core.stages.source_hash import code_of
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.files import hash_of
 from cpg_core.storage.records import Epoch, StageName, StageRecord
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.ranks import SINGLE_PROCESS, Ranks
 from cpg_core.training.reporter import Reporter, reading_progress

@@ -10,7 +10,7 @@ from torch import Tensor
 from cpg_core.config.settings import Settings
 from cpg_core.stages.request import Request, Rules
 from cpg_core.storage.records import StageName, StageRecord
-from cpg_core.storage.run import RunSpec
+from cpg_core.storage.run_spec import RunSpec
 
 
 def released_weights(older: Tensor, index: int, grown_from: int) -> Tensor:  # noqa: ARG001  (as every such function)

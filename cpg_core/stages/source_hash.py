@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cpg_core.backbones import module_of
-from cpg_core.storage.run import RunSpec
+from cpg_core.storage.run_spec import RunSpec
 
 PACKAGE = Path(__file__).parents[1]
 EXEMPT = ("recall/", "data/faces/")

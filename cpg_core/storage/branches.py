@@ -14,7 +14,8 @@ from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
 from cpg_core.storage.exchange import interrupted, replaced
 from cpg_core.storage.files import RESTORE, Damaged, read_json, sha256
-from cpg_core.storage.run import RECORD, RUN, Base, Run, RunSpec, is_run
+from cpg_core.storage.run import RECORD, RUN, Run, is_run
+from cpg_core.storage.run_spec import Base, RunSpec
 
 
 def branch_of(run: Run, after: str, name: str) -> Run:

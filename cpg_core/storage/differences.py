@@ -11,7 +11,8 @@ from cpg_core.config.schema import Strict
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.storage.forgotten import Forgotten
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 
 IDENTITY = ("sequence", "method", "backbone")
 COMPARED = (*IDENTITY, "ordering", "profile", "seed", "goals", "tasks", "settings")

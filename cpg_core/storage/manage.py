@@ -13,7 +13,8 @@ from cpg_core.storage.branches import require_no_branches
 from cpg_core.storage.exchange import settle
 from cpg_core.storage.files import disk_errors, read_record, write_json
 from cpg_core.storage.lock import locked
-from cpg_core.storage.run import RUN, RunSpec, is_run
+from cpg_core.storage.run import RUN, is_run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import checked_name, none_of
 
 

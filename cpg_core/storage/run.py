@@ -1,4 +1,4 @@
-"""A run on disk: what it is (`run.json`), what is frozen, and where work in progress lies."""
+"""A run on disk: what is frozen, and where work in progress lies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 
 from cpg_core.backbones import Input, input_of
-from cpg_core.config.backbone import BackboneSpec
-from cpg_core.config.defaults import completed
-from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
 from cpg_core.config.suggestions import unknown
 from cpg_core.config.task_settings import task_settings
@@ -29,8 +25,8 @@ from cpg_core.objectives.measures.confusion import from_rows
 from cpg_core.storage import delta
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import RESTORE, Damaged, read_json, read_record
-from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.records import Recall, TaskRecord
+from cpg_core.storage.run_spec import RunSpec
 
 RUN = "run.json"
 RECORD = "record.json"
@@ -44,59 +40,6 @@ ROUNDED = 1e-6
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run's, however damaged: it has a `run.json`, a frozen task, or one that DVC keeps."""
     return (folder / RUN).exists() or any(folder.glob(f"*/{RECORD}")) or any(folder.glob("*.dvc"))
-
-
-class Base(Strict):
-    """Frozen tasks that a run has of another one, which its own tasks are built on.
-
-    Attributes:
-        run: the other run, beside this one in `checkpoints`.
-        tasks: tasks 1 to this one are those of the other run, or of a base that stands before this one in the list.
-        record_sha256: of the record of that task, whose chain names the whole model up to it.
-    """
-
-    run: str
-    tasks: int = Field(ge=1)
-    record_sha256: str
-
-
-class RunSpec(Strict):
-    """What a run is, resolved: enough to do it again, or to add to it.
-
-    A run that was branched from others names them in `base`, the one with the earliest tasks first.
-
-    Attributes:
-        forgotten: the tasks that it had and has no longer, in the order in which they were forgotten.
-    """
-
-    name: str
-    sequence: str
-    ordering: str
-    method: str
-    backbone: BackboneSpec
-    profile: str
-    seed: int
-    goals: dict[str, float]
-    settings: Settings
-    tasks: tuple[TaskSpec, ...]
-    versions: dict[str, str]
-    git_commit: str | None
-    forgotten: tuple[Forgotten, ...] = Field(default=(), exclude_if=lambda forgotten: not forgotten)
-    base: tuple[Base, ...] = Field(default=(), exclude_if=lambda base: not base)
-
-    def stored(self, root: Path) -> dict[str, object]:
-        """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""
-        return self.model_dump(mode="json", context={"folder": root})
-
-    @property
-    def seed_words(self) -> tuple[int | str, ...]:
-        """What initial weights and the order of batches are drawn by, with the task's name and stage."""
-        return (self.seed,) if self.settings.seeds == "shared" else (self.seed, self.method)
-
-    @field_validator("settings", mode="before")
-    @classmethod
-    def _of_an_older_run(cls, settings: object) -> object:
-        return completed(settings) if isinstance(settings, dict) else settings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from cpg_core.storage.differences import goes_on
 from cpg_core.storage.exchange import interrupted, settle
 from cpg_core.storage.files import Damaged, read_record, write_json
 from cpg_core.storage.lock import locked
-from cpg_core.storage.run import RUN, Run, RunSpec, is_run
+from cpg_core.storage.run import RUN, Run, is_run
+from cpg_core.storage.run_spec import RunSpec
 
 
 def checked_name(name: str) -> str:

@@ -22,7 +22,8 @@ from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.import_weights import checked, network_tensors, published
 from cpg_core.stages.prune_rules import GradualPruning
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import checked_name
 from flows.parameters import ANSWERS, IMPORT_PROFILE, PARAMS, expanded
 from flows.request import definitions, resolved_task

@@ -15,7 +15,8 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import summary
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.training.reporter import Interrupted
 from flows.console.failures import described
 from flows.console.reporters import Listen

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cpg_core.config.profiles import overridden
 from cpg_core.errors import CpgError
-from cpg_core.storage.run import RUN, RunSpec
+from cpg_core.storage.run import RUN
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import found, open_run
 from flows.request import SequenceRequest, resolve
 

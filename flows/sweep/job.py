@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.training.reporter import Interrupted, Reporter, Several, Silent
 from flows.console.failures import described
 from flows.console.reporters import Listen, reading_line

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.branches import bases
-from cpg_core.storage.run import RECORD, Run, RunSpec
+from cpg_core.storage.run import RECORD, Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import begin
 
 TEMPORARY = (".dvc", "tmp", "exps")

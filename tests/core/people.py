@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from core.tiny import spec
 from cpg_core import backbones
 from cpg_core.data.spec import TaskSpec
-from cpg_core.storage.run import RunSpec
+from cpg_core.storage.run_spec import RunSpec
 
 SIZE = 16
 DRAWN = 64  # pixels a side, before it is made smaller

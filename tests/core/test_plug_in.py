@@ -18,7 +18,7 @@ from cpg_core.methods import assembly_of
 from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
 from cpg_core.stages.source_hash import source_sha256, sources
-from cpg_core.storage.run import RunSpec
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import open_run
 
 METHOD = '''

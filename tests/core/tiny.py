@@ -16,7 +16,8 @@ from cpg_core.data.spec import load_sequence, select
 from cpg_core.machine import versions
 from cpg_core.methods import every
 from cpg_core.runner import learn_sequence
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import begin, open_run, write_spec
 from cpg_core.training.reporter import Silent
 

@@ -13,7 +13,8 @@ from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.differences import again
 from cpg_core.storage.files import write_json
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import begin, found, open_run, without_unfinished
 from cpg_core.training.reporter import Silent
 

@@ -12,7 +12,8 @@ from core.tiny import ROOT
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.files import write_json
-from cpg_core.storage.run import RUN, Run, RunSpec
+from cpg_core.storage.run import RUN, Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import write_spec
 from flows.request import SequenceRequest, added, resolve
 from flows.tracking.by_class import confusion_picture, recall_table

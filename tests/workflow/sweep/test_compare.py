@@ -23,7 +23,8 @@ from waiting import until
 
 from cpg_core.errors import CpgError
 from cpg_core.methods import names
-from cpg_core.storage.run import Run, RunSpec
+from cpg_core.storage.run import Run
+from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted, Reporter, Silent
 from flows.console.reporters import MANY_IMAGES
