@@ -90,6 +90,22 @@ def test_a_control_is_compared_with_the_runs_that_it_controls(results: dict[str,
     assert "CPG avg is more accurate than CPG avg with all picked" not in found
 
 
+def test_picks_are_judged_on_later_tasks_too(results: dict[str, RunResult]) -> None:
+    """Random picks that are as good on the first of two tasks and far behind on the second."""
+    seeds = (0.0, 0.001, -0.001)
+    runs = learned_again(results["cpg-avg"], "cpg-avg", seeds)
+    for key, run in learned_again(results["cpg-avg"], "random", seeds).items():
+        half = len(run.tasks) // 2
+        later = [task.model_copy(update={"final_accuracy": task.final_accuracy - 0.3}) for task in run.tasks[half:]]
+        runs[key] = run.model_copy(update={"tasks": (*run.tasks[:half], *later), "variant": "random picks"})
+    last = len(results["cpg-avg"].tasks)
+    words = f"CPG avg is more accurate than CPG avg with random picks over tasks {last // 2 + 1} to {last}"
+    (late,) = (claim for claim in claims(runs) if claim.statement == words)
+    assert late.verdict == "holds"
+    assert late.difference is not None
+    assert late.difference.mean == pytest.approx(30)
+
+
 def test_what_a_program_reads_is_what_the_page_shows(results: dict[str, RunResult]) -> None:
     found = claims(results)
     for line, claim in zip(json.loads(json.dumps([claim.as_json() for claim in found])), found, strict=True):
