@@ -50,10 +50,13 @@ def learn_task(context: TaskContext, execute: Execute = execute) -> None:
         done.append(execute(context, request))
 
 
-def _of_another_unit(run: Run, left: Iterable[int]) -> list[Settings]:
-    """The settings of tasks that prune channels where the run prunes weights, or the other way round."""
-    settings = [run.settings(index) for index in left]
-    return [own for own in settings if own.prune.unit != run.spec.settings.prune.unit][:1]
+def _distinct_settings(run: Run, left: Iterable[int]) -> list[Settings]:
+    """Those of the run and of its tasks, none twice."""
+    found = [run.spec.settings]
+    for index in left:
+        if (settings := run.settings(index)) not in found:
+            found.append(settings)
+    return found
 
 
 def learn_sequence(
@@ -76,7 +79,7 @@ def learn_sequence(
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         if left:
             device_of(run.spec.settings.compute.device)
-            for settings in (run.spec.settings, *_of_another_unit(run, left)):
+            for settings in _distinct_settings(run, left):
                 require_fit(method, run.spec.backbone, settings)
         with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:
             told, first = set[str](), FirstBatches(clock)

@@ -8,10 +8,11 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from cpg_core import backbones
 from cpg_core.config.backbone import BackboneSpec
+from cpg_core.config.picks import RandomPicks
 from cpg_core.config.settings import Settings
 from cpg_core.errors import CpgError
 from cpg_core.model.channels.units import channel_units
-from cpg_core.model.network import width
+from cpg_core.model.network import shared_layers, width
 from cpg_core.stages.context import Method
 
 
@@ -33,6 +34,8 @@ def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
         problems.append(
             f"{random[0]} is dropout: what it draws is not saved, so a stopped run would end in other bytes"
         )
+    if method.learns_picks(2):
+        problems += _of_its_layers(network, settings)
     problems += _of_its_features(network, takes)
     if settings.prune.unit == "channel" and not problems:
         channel_units(spec, width(settings.base_width, 1.0), 2)
@@ -57,6 +60,19 @@ def _of_one_width(method: Method, settings: Settings) -> list[str]:
         stays = not method.growth.may_grow(try_grown)
         problems.append(f"it cannot grow, as {method.name} may: {cure if stays else 'take another method'}")
     return problems
+
+
+def _of_its_layers(network: nn.Module, settings: Settings) -> list[str]:
+    """Random picks with a share a layer: channels run through several, and every shared layer is named once."""
+    picks = settings.pick_train.picks
+    if not isinstance(picks, RandomPicks) or not isinstance(picks.share, dict):
+        return []
+    if settings.prune.unit == "channel":
+        return ["pick_train.picks.share: one number where channels are picked (prune.unit: channel)"]
+    odd = sorted(picks.share.keys() ^ {f"{name}.weight" for name in shared_layers(network)})
+    return (
+        [f"pick_train.picks.share: name every shared layer once; missing or unknown: {', '.join(odd)}"] if odd else []
+    )
 
 
 def _of_its_features(network: nn.Module, takes: backbones.Input) -> list[str]:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from cpg_core.config.picks import AllPicks, Picks, RandomPicks
-from cpg_core.errors import CpgError
 from cpg_core.model.channels.units import Units
 from cpg_core.model.layers import Layers
 from cpg_core.model.state import TaskState
@@ -27,34 +26,26 @@ def random_picks(context: TaskContext, state: TaskState, config: RandomPicks) ->
     Args:
         context: the task.
         state: it picks every older weight.
-        config: the share.
+        config: the share; where layers have shares of their own, `require_fit` saw that these are the network's.
 
     Returns:
         Picks, bool; of whole channels where these are picked.
-
-    Raises:
-        CpgError: shares are named for other layers than the network has, or for layers where channels are picked,
-            which run through several.
     """
     units = units_of(context, state.budget_x)
     words = (*context.run.spec.seed_words, "random picks", context.name)
     older = state.pick
     if units is not None:
-        return _random_channels(units, older, config, derive(*words, "channels"))
+        assert not isinstance(config.share, dict)
+        return _random_channels(units, older, config.share, derive(*words, "channels"))
     shares = config.share if isinstance(config.share, dict) else dict.fromkeys(older, config.share)
-    if shares.keys() != older.keys():
-        odd = sorted(shares.keys() ^ older.keys())
-        raise CpgError(f"pick_train.picks.share: name every shared layer once; missing or unknown: {', '.join(odd)}")
     return {name: drawn(mask, shares[name], derive(*words, name)) for name, mask in older.items()}
 
 
-def _random_channels(units: Units, older: Layers, config: RandomPicks, seed: int) -> Layers:
+def _random_channels(units: Units, older: Layers, share: float, seed: int) -> Layers:
     """All older weights of a share of the units of each pool; at least of one."""
-    if isinstance(config.share, dict):
-        raise CpgError("pick_train.picks.share: one number where channels are picked (prune.unit: channel)")
     having, picked = units.having(older), torch.zeros(len(units), dtype=torch.bool)
     for pool in sorted(set(units.pool[having].tolist())):
-        picked |= drawn(having & (units.pool == pool), config.share, derive(seed, pool))
+        picked |= drawn(having & (units.pool == pool), share, derive(seed, pool))
     score = -torch.arange(len(units), dtype=torch.float32)  # where none is drawn, the first
     picked = picked_units(picked, score, having, torch.zeros_like(having), units)
     return {name: mask & units.weights(name, picked, mask.dim()) for name, mask in older.items()}

@@ -13,7 +13,7 @@ from core.tiny import settings
 from cpg_core import backbones, methods
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.errors import CpgError
-from cpg_core.model.network import build
+from cpg_core.model.network import build, shared_shapes
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.backbone_rules import is_chain, require_fit
 from cpg_core.storage.run import Run
@@ -64,6 +64,25 @@ def test_one_of_one_width_needs_settings_that_cannot_grow(method: str) -> None:
     assert "base_width is 0.5: --set base_width=1" in said[0]
     assert f"cannot grow, as {method} may: --set grow.max_x=1 (it is 1.5)" in said[1]
     assert [line for line in problems(method, ONE_WIDTH, *FIXED) if "grow" in line or "width" in line] == []
+
+
+def test_shares_of_random_picks_name_every_shared_layer_once() -> None:
+    small, share = (
+        BackboneSpec(name="digits_cnn"),
+        dict.fromkeys(shared_shapes(BackboneSpec(name="digits_cnn"), 1.0), 0.5),
+    )
+
+    def said(share: dict[str, float], *overrides: str, method: str = "cpg") -> list[str]:
+        return problems(method, small, f"pick_train.picks={{kind: random, share: {share}}}", *overrides)
+
+    assert said(share) == []
+    (missing,) = said(dict(list(share.items())[1:]))
+    assert missing.endswith(f"missing or unknown: {next(iter(share))}")
+    (unknown,) = said(share | {"conv9.weight": 0.5})
+    assert unknown.endswith("missing or unknown: conv9.weight")
+    (channels,) = said(share, "prune.unit=channel")
+    assert "one number where channels are picked" in channels
+    assert said({"conv9.weight": 0.5}, method="pae") == []  # which picks none
 
 
 def test_a_method_that_always_grows_is_no_matter_of_settings() -> None:

@@ -59,6 +59,8 @@ def test_a_run_learns_by_every_rule(tmp_path: Path, picks: str) -> None:
     assert all(finding.ok for finding in audit(run))
 
 
-def test_shares_are_named_for_every_layer(tmp_path: Path) -> None:
+def test_a_layer_that_the_network_has_not_is_told_before_task_1(tmp_path: Path) -> None:
+    wanted = spec(tasks="1-2", overrides=("pick_train.picks={kind: random, share: {conv9: 0.5}}",))
     with pytest.raises(CpgError, match="share: name every shared layer once"):
-        learn(tmp_path, spec(tasks="1-2", overrides=("pick_train.picks={kind: random, share: {conv9: 0.5}}",)))
+        learn(tmp_path, wanted)
+    assert not list(tmp_path.rglob("record.json"))
