@@ -10,7 +10,7 @@ from cpg_core.config.settings import Settings
 from cpg_core.distributed.rank_worker import start_ranks
 from cpg_core.machine import deterministic, device_of, device_seconds
 from cpg_core.methods import find
-from cpg_core.stages.backbone_rules import require_fit
+from cpg_core.stages.backbone_rules import require_fit, require_kinds
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.forecast import forecast, forecast_line
 from cpg_core.stages.freeze import freeze
@@ -71,7 +71,7 @@ def learn_sequence(
 
     Raises:
         CpgError: another process is learning this run or has changed it since it was opened, its device is not here,
-            its method cannot learn with its backbone, or a rank was lost.
+            its method cannot learn with its backbone or its kinds of task, or a rank was lost.
     """
     with alone(run), deterministic(run.spec.settings.compute.threads):
         require_current(run)
@@ -79,6 +79,7 @@ def learn_sequence(
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         if left:
             device_of(run.spec.settings.compute.device)
+            require_kinds(method, run.spec.tasks)
             for settings in _distinct_settings(run, left):
                 require_fit(method, run.spec.backbone, settings)
         with start_ranks(run) if left else nullcontext(SINGLE_PROCESS) as ranks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +132,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     """
     require_here(root, name)
     run, read = open_run(root, name), load_task(task_file)
+    _need_a_name(run)
     known = normalise_of_weights(run.spec)
     if known is not None and "normalise" not in read.model_fields_set:
         read = read.model_copy(update={"normalise": known})
@@ -143,6 +145,14 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     if task.name in spec.goals and run.frozen() == len(spec.tasks):
         return again(run, task, least)
     return extend(without_unfinished(run), task, least)
+
+
+def _need_a_name(run: Run) -> None:
+    """Refuse a run whose folder somebody gave a name that MLflow and other systems do not take."""
+    try:
+        checked_name(run.folder.name)
+    except CpgError as error:
+        raise CpgError(f"{error}; first: cpg rename {shlex.quote(run.folder.name)} NEW") from error
 
 
 def normalise_of_weights(spec: RunSpec) -> MeanStd | None:

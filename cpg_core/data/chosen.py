@@ -82,7 +82,7 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
         held = held_out(
             spec.validation, listings["train"], rows, labels, val_fraction, derive(seed, "validation", spec.name)
         )
-        validates = val_fraction > 0 or spec.validation is not None
+        validates = val_fraction > 0 or _named_whatever_the_share(spec)
         _need_all_classes(spec, classes, labels[held.kept], labels[held.held], held.why, validates=validates)
     return Chosen(
         spec=spec.model_copy(update={"classes": classes}),
@@ -98,6 +98,12 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
         parts=parts,
         notes=(*(f"{spec.name}: {line}" for line in held.lines), *spec.source.unused()),
     )
+
+
+def _named_whatever_the_share(spec: TaskSpec) -> bool:
+    """Whether the task names its validation images, by a fold or lists, so that no share of them is drawn."""
+    split = spec.validation
+    return split is not None and (split.fold is not None or split.files is not None)
 
 
 def _validated_on(spec: TaskSpec, val: Listing) -> str:

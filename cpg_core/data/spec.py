@@ -82,6 +82,11 @@ class TaskSpec(ObjectiveSpec):
             )
         if self.pairs is not None and not compares:
             raise ValueError(f"pairs: tasks of kind {self.kind} have none; leave it out, or set kind: verification")
+        if compares and isinstance(self.loss, WeightedCrossEntropy) and (self.loss.counts or self.loss.weights):
+            raise ValueError(
+                f"loss: tasks of kind {self.kind} draw the people to validate on, so nobody can give the others counts "
+                "or weights; leave these out, and they come from the training images"
+            )
         return self
 
     @model_validator(mode="after")

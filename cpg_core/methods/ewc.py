@@ -56,5 +56,6 @@ METHOD = replace(
     name="ewc",
     source="Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 2017",
     penalty=penalty,
+    classes_only=True,
     steps_alike=False,
 )

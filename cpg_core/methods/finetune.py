@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cpg_core.config.task_settings import task_settings
 from cpg_core.methods.scratch import weights_of_a_network_each
 from cpg_core.model.state import TaskState
 from cpg_core.seeds import derive
@@ -18,7 +19,8 @@ from cpg_core.storage.snapshot import Snapshots
 
 def earlier_task(spec: RunSpec, index: int) -> int | None:
     """Drawn by the run's seed and the task's name; or the first, as where that is a pretrained network."""
-    if spec.settings.finetune.init_from == "first":
+    task = spec.tasks[index - 1]
+    if task_settings(spec.settings, task.settings, f"settings of task '{task.name}'").finetune.init_from == "first":
         return 1
     return 1 + derive(spec.seed, "earlier", spec.tasks[index - 1].name) % (index - 1)
 

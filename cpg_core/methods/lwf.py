@@ -30,5 +30,6 @@ METHOD = replace(
     name="lwf",
     source="Li and Hoiem, Learning without Forgetting, ECCV 2016",
     penalty=penalty,
+    classes_only=True,
     steps_alike=False,
 )

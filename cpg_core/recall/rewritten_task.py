@@ -48,13 +48,16 @@ def rewrite(
     after = deltas.apply(before, delta, number, overwrites=False)
     older = {name: owned_before(owner, number) for name, owner in before.owner.items()}
     using = {name: delta.picked(name, places) for name, places in older.items()}
-    allocated, released = find(run.spec.method).count(size(after.owner), released_count(after), number)
+    method, own = find(run.spec.method), count({name: owner == number for name, owner in after.owner.items()})
+    allocated, released = method.count(size(after.owner), released_count(after), number)
+    available = method.pruning.available(own, size(after.owner) - count(older))
     stood = read_json(run.task_folder(index) / RECALL)
     stood["earlier"] = [item for item in stood["earlier"] if item["task"] != run.spec.tasks[forgotten - 1].name]
     changed: dict[str, Any] = {
         "index": number,
         "allocated": allocated,
-        "own": count({name: owner == number for name, owner in after.owner.items()}),
+        "own": own,
+        "sparsity": 1 - own / available if available else 0.0,
         "released": released,
         "picked": count(using) / count(older) if count(older) else None,
         "delta_bytes": (folder / DELTA).stat().st_size,

@@ -1,15 +1,18 @@
-"""Whether a method can learn with a backbone under its settings, told before anything is learned."""
+"""Whether a method can learn some tasks with a backbone under its settings, told before anything is learned."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from cpg_core import backbones
+from cpg_core import backbones, objectives
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.picks import RandomPicks
 from cpg_core.config.settings import Settings
+from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.model.channels.units import channel_units
 from cpg_core.model.network import shared_layers, width
@@ -24,7 +27,12 @@ def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
     """
     backbone, takes = backbones.find(spec.name), backbones.input_of(spec)
     with torch.device("meta"):
-        network = backbones.build(spec, width(settings.base_width, 1.0))
+        try:
+            network = backbones.build(spec, width(settings.base_width, 1.0))
+        except RuntimeError as error:  # more weights than can be counted
+            raise CpgError(
+                f"backbone {spec}: base_width {settings.base_width:g} is out of its range: {error}"
+            ) from error
     problems = []
     if not backbone.growable:
         problems += _of_one_width(method, settings)
@@ -41,6 +49,20 @@ def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
         channel_units(spec, width(settings.base_width, 1.0), 2)
     if problems:
         raise CpgError("\n".join(f"backbone {spec}: {problem}" for problem in problems))
+
+
+def require_kinds(method: Method, tasks: Iterable[TaskSpec]) -> None:
+    """Let a method learn only kinds of task that it can.
+
+    Raises:
+        CpgError: naming the first task that it cannot.
+    """
+    for task in tasks:
+        if method.classes_only and objectives.of(task).compares_pairs:
+            raise CpgError(
+                f"task '{task.name}' is of kind {task.kind}, and {method.name} holds on to tasks by the probabilities "
+                "of their classes; take another method"
+            )
 
 
 def is_chain(network: nn.Module) -> bool:

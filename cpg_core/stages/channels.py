@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 from cpg_core.machine import device_of
 from cpg_core.model.channels.units import Units, channel_units
 from cpg_core.model.layers import Layers
@@ -19,7 +22,10 @@ def units_of(context: TaskContext, budget_x: float) -> Units | None:
         return None
     spec = context.run.spec
     at = width(spec.settings.base_width, budget_x)
-    return channel_units(spec.backbone, at, len(context.data.classes))
+    with torch.device("meta"):
+        head = context.objective.head(1, len(context.data.classes))
+    assert isinstance(head, nn.Linear)
+    return channel_units(spec.backbone, at, head.out_features)
 
 
 def channel_picks(context: TaskContext, budget_x: float, rule: ScoreRule, trainable: Layers) -> ChannelPicks | None:

@@ -66,6 +66,7 @@ class Method:
         growth: when and how far the network is widened.
         pruning: how far the task is pruned.
         chain_only: the backbone must be a chain of layers, each of which reads the one before it alone.
+        classes_only: it takes what an earlier task answers for logits of classes, so no task may compare pairs.
         overwrites: a task trains over the weights of earlier ones, so the method must fail the unforgetting law.
         independent: each task has a network of its own, so nothing is shared and nothing can be forgotten.
         trainable: of a layer, `(older, index, grown_from)` to what task `index` trains (bool, the layer's shape), where
@@ -86,6 +87,7 @@ class Method:
     growth: Growth
     pruning: Pruning
     chain_only: bool = False
+    classes_only: bool = False
     overwrites: bool = False
     independent: bool = False
     trainable: Callable[[Tensor, int, int], Tensor] = method_parts.released_weights

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cpg_core.storage.records import Epoch
 from cpg_core.training.reporter import Silent
 
 SKIPPED = 5
@@ -23,32 +22,29 @@ class FirstBatches(Silent):
         self._clock = clock
         self._tell: Callable[[float], None] | None = None
         self._told = False
-        self._batches, self._began = 0, 0.0
+        self._batches = 0
+        self._began: float | None = None  # when the batches that are counted began; None: they are skipped
 
     def measure(self, tell: Callable[[float], None]) -> None:
         """Tell the seconds of a batch, of those that come next; nothing where it was told before."""
-        self._tell, self._batches = tell, 0
+        self._tell = tell
+        self._restart()
 
     def stage_begins(self, task: str, stage: str, epochs: int) -> None:  # noqa: ARG002
         """Batches are counted from the beginning of a stage."""
-        self._batches = 0
+        self._restart()
 
-    def batch_done(self, share: float) -> None:  # noqa: ARG002
-        """Counted, and at two of them the clock is looked at."""
+    def batch_done(self, share: float) -> None:
+        """Counted, and at two of them the clock is looked at; the batches of an epoch that is shorter have to do."""
         if self._told or self._tell is None:
             return
         self._batches += 1
-        if self._batches == SKIPPED:
-            self._began = self._clock()
-        elif self._batches == SKIPPED + MEASURED:
-            self._end(MEASURED)
+        if self._began is None:
+            if self._batches >= SKIPPED and share < 1:  # between two epochs lies an evaluation
+                self._began, self._batches = self._clock(), 0
+        elif self._batches == MEASURED or share >= 1:
+            self._told = True
+            self._tell((self._clock() - self._began) / self._batches)
 
-    def epoch_done(self, task: str, stage: str, epoch: Epoch) -> None:  # noqa: ARG002
-        """The batches of an epoch that is shorter have to do."""
-        if not self._told and self._tell is not None and self._batches > SKIPPED:
-            self._end(self._batches - SKIPPED)
-
-    def _end(self, batches: int) -> None:
-        assert self._tell is not None
-        self._told = True
-        self._tell((self._clock() - self._began) / batches)
+    def _restart(self) -> None:
+        self._batches, self._began = 0, None

@@ -63,7 +63,8 @@ def align_folder(folder: Path, to: Path, size: int, detect: Detector) -> int:
         for outcome in aligned(places, size, detect, partial(write_bytes, sync=False)):
             outcomes.append(outcome)
             bar(folder.name, len(outcomes), len(places))
-    listing = to.with_name(f"{to.name}-not-aligned.csv")
+    place = to.resolve()  # `.` has no name
+    listing = place.with_name(f"{place.name}-not-aligned.csv")
     missed = [outcome for outcome in outcomes if outcome.problem is not None]
     if missed:
         write_bytes(listing, _rows(missed))

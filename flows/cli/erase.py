@@ -94,7 +94,7 @@ class _Erasure:
         return f"MLflow at {without_password(tracking_address(self._run.root))}"
 
     def _from_mlflow(self, left: Left) -> None:
-        if VARIABLE not in os.environ and not (Path(self._run.root) / "mlflow.db").exists():
+        if not os.environ.get(VARIABLE) and not (Path(self._run.root) / "mlflow.db").exists():
             return
         from flows.tracking.erase import erase
 

@@ -134,7 +134,12 @@ def _planned(request: SequenceRequest, root: Path, share: int) -> Planned:
     if threads != asked:
         request = replace(request, overrides=(*request.overrides, f"{THREADS}={threads}"))
         spec = _with_threads(spec, threads)
-    found(root, spec)
+    there = found(root, spec)
+    if there is not None and len(there.spec.tasks) > len(spec.tasks):
+        raise CpgError(
+            f"run {spec.name} has {len(there.spec.tasks)} tasks, and {len(spec.tasks)} are to be compared; "
+            "rename it (cpg rename), or compare all"
+        )
     return Planned(request, spec)
 
 
@@ -149,7 +154,7 @@ def _begun(root: Path, spec: RunSpec) -> tuple[int | None, bool]:
         return None, False
     there = open_run(root, spec.name)
     frozen = there.frozen()
-    return (there.spec.settings.compute.threads if frozen else None), frozen >= len(spec.tasks)
+    return (there.spec.settings.compute.threads if frozen else None), frozen >= len(there.spec.tasks)
 
 
 def _lists(wanted: Comparison) -> Iterable[str]:

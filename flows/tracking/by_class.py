@@ -58,6 +58,7 @@ def confusion_picture(title: str, classes: Sequence[str], confusion: Tensor) -> 
     names = [
         classes[place] if len(classes[place]) <= LONGEST else classes[place][: LONGEST - 1] + "…" for place in places
     ]
+    names = [name.replace("$", r"\$") for name in names]
     size = 8 if count <= NUMBERED else 6
     axes.set_xticks(list(places), names, rotation=90, fontsize=size)
     axes.set_yticks(list(places), names, fontsize=size)

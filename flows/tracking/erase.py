@@ -7,6 +7,7 @@ from collections.abc import Collection
 from mlflow.entities import Run as MlflowRun
 
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import names
 from flows.tracking.place import delete_artifacts
 from flows.tracking.store import RECORD, Store
 
@@ -29,15 +30,19 @@ def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
     """
     store = Store(run)
     deleted = [line for record in records for line in _models(store, record)]
+    others = set(names(run.root)) - {run.folder.name}  # a name that no run has: this one, before it was renamed
     for record in records:
-        while (found := store.find({RECORD: record})) is not None:
-            deleted.append(_delete_run(store, found))
-    if origin is not None:
-        while (found := store.find({"run": run.folder.name, "cpg.origin": origin})) is not None:
-            for task in _tasks(store, found):
-                deleted.append(_delete_run(store, task))
-            deleted.append(_delete_run(store, found))
+        deleted += [_delete_run(store, found) for found in _found(store, RECORD, record, others)]
+    for found in _found(store, "cpg.origin", origin, others) if origin is not None else ():
+        deleted += [_delete_run(store, task) for task in _tasks(store, found)]
+        deleted.append(_delete_run(store, found))
     return deleted
+
+
+def _found(store: Store, tag: str, value: str, others: Collection[str]) -> list[MlflowRun]:
+    """Runs with a tag, but for those of other runs that are on disk."""
+    found = store.client.search_runs([store.experiment], f"tags.`{tag}` = '{value}'", max_results=1000)
+    return [one for one in found if one.data.tags.get("run") not in others]
 
 
 def _tasks(store: Store, parent: MlflowRun) -> list[MlflowRun]:

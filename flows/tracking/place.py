@@ -42,7 +42,8 @@ def follow_move(root: Path, location: str) -> Path | None:
     folder, now = local_folder(location), root.resolve() / FOLDER
     if folder is None or folder == now:
         return None
-    if VARIABLE not in os.environ and folder.name == FOLDER:
+    copied = (folder.parent / "mlflow.db").exists()  # else another root recorded in this database
+    if not os.environ.get(VARIABLE) and folder.name == FOLDER and (copied or not folder.exists()):
         artifacts_moved(root.resolve() / "mlflow.db", location, artifact_place(root))
         return folder
     if not folder.exists() and not folder.parent.exists():

@@ -102,6 +102,9 @@ def _send(store: Store, run: Run) -> None:
 
     identity = {"run": run.folder.name, "cpg.origin": _identity(run, 1)}
     found = store.find(identity)
+    chain = {_identity(run, index) for index in range(1, run.frozen() + 1)}
+    if found and not store.finished(str(found.info.run_id)) <= chain:
+        found = None
     parent = str(found.info.run_id) if found else store.create({**_tags(run), **identity}, run.folder.name)
     store.params(parent, _params(run))
     written = store.finished(parent)

@@ -39,7 +39,7 @@ def require_lasting(root: Path) -> None:
         )
 
 
-def require_here(root: Path, name: str) -> None:
+def require_here(root: Path, name: str, seen: frozenset[str] = frozenset()) -> None:
     """Refuse a run of which tasks are under DVC that are not on this disk: it would be learned from the start.
 
     Also one that was branched from such a run.
@@ -48,8 +48,10 @@ def require_here(root: Path, name: str) -> None:
         CpgError: naming the tasks, and the command that fetches them.
     """
     folder = root / "checkpoints" / name
+    seen |= {name}  # a branch that was renamed to what its base was called
     for base in bases(folder):
-        require_here(root, base)
+        if base not in seen:
+            require_here(root, base, seen)
     tasks = sorted(file.with_suffix("") for file in folder.glob("*.dvc"))
     away = [task.name for task in tasks if versioned(task) and not (task / RECORD).exists()]
     if away:

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core.people import face_task, people_backbone, people_spec, who_task, write_faces
+from core.people import SIZE, face_task, people_backbone, people_spec, who_task, write_faces
 from core.tiny import begun, frozen_bytes, learn
 from core.witness import Witness
 from torch import Tensor
 
 from cpg_core.data.spec import TaskSpec
+from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
+from cpg_core.recall.export.cost import counted
+from cpg_core.recall.export.network import plain_network
 from cpg_core.recall.forget import carry_out, plan
-from cpg_core.recall.recall import evaluate
+from cpg_core.recall.recall import evaluate, recalled
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from cpg_core.training.step import TrainStep
@@ -113,3 +116,20 @@ def test_no_decision_is_made_by_a_test_pair(tmp_path: Path, tasks: list[TaskSpec
 def test_the_papers_protocol_fails_the_same_check(tmp_path: Path, tasks: list[TaskSpec]) -> None:
     with pytest.raises(TestSplitRead):
         decide_blindly(begun(tmp_path, people_spec(tasks[:1], ("goal_split=test",))))
+
+
+@pytest.mark.parametrize("method", ["ewc", "lwf"])
+def test_methods_that_hold_on_to_class_probabilities_refuse_pairs(
+    tmp_path: Path, tasks: list[TaskSpec], method: str
+) -> None:
+    with pytest.raises(CpgError, match=f"task 'faces' is of kind verification, and {method} holds on"):
+        learn(tmp_path, people_spec(tasks[:2], method=method))
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_multiply_adds_are_those_of_the_recalled_network(tmp_path: Path, tasks: list[TaskSpec]) -> None:
+    run = learn(tmp_path, people_spec(tasks[:1], ("prune.unit=channel",)))
+    record, network = recalled(run, "faces")
+    _, multiply_adds = counted(plain_network(network, record), (3, SIZE, SIZE))
+    assert record.living is not None
+    assert record.living.of_multiply_adds == multiply_adds

@@ -106,15 +106,15 @@ class Units:
 
 
 @lru_cache(maxsize=4)
-def channel_units(backbone: BackboneSpec, width: float, classes: int) -> Units:
-    """The units of a backbone with a head of so many classes, for images of its size.
+def channel_units(backbone: BackboneSpec, width: float, outputs: int) -> Units:
+    """The units of a backbone with a head of so many outputs, for images of its size.
 
     Raises:
         CpgError: what the backbone computes depends on the image in other ways than by layers, so none can be told.
     """
     with seeded("channels"):
         body = backbones.build(backbone, width)
-        head = nn.Linear(int(body.out_features), classes)  # type: ignore[arg-type]
+        head = nn.Linear(int(body.out_features), outputs)  # type: ignore[arg-type]
     whole = nn.Sequential(OrderedDict(backbone=body, head=head)).eval()
     takes = backbones.input_of(backbone)
     shape = takes.channels, takes.size, takes.size

@@ -276,3 +276,8 @@ def test_a_broken_image_to_validate_on_is_named_with_the_others(write_folder: Wr
         (folder / place).write_text("no image")
     with tells("2 of", "val/cat/0.png", "test/dog/0.png"):
         load(task(folder, splits={"val": "val"}))
+
+
+def test_with_no_share_to_validate_on_groups_train_whole(write_folder: Write) -> None:
+    loaded = load(task(write_folder(COUNTS), {"group": r"(\d+)"}), val_fraction=0.0)
+    assert (len(loaded.train), len(loaded.val)) == (24, 0)

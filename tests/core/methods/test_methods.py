@@ -67,6 +67,15 @@ def test_fine_tuning_may_begin_from_the_first_task(init_from: str, begun: set[in
     assert {drawn(run, 3) for run in runs} == begun
 
 
+def test_a_task_may_say_itself_where_it_begins() -> None:
+    drawn, begun = find("finetune").init_from, set()
+    for seed in range(1, 6):
+        run = spec(method="finetune", seed=seed, overrides=("finetune.init_from=random",))
+        own = run.tasks[2].model_copy(update={"settings": {"finetune": {"init_from": "first"}}})
+        begun.add((drawn(run, 3), drawn(run.model_copy(update={"tasks": (*run.tasks[:2], own)}), 3)))
+    assert begun == {(1, 1), (2, 1)}
+
+
 def test_models_apart_count_as_many_times_the_base_network(learned: Callable[..., Run]) -> None:
     assert summary(learned(method="scratch"))["expansion_x"] == 3.0
     assert summary(learned(method="packnet"))["expansion_x"] == 1.0

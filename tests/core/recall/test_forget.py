@@ -17,6 +17,7 @@ from cpg_core.config.store import Store
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of
+from cpg_core.model.ownership import count, owned_before
 from cpg_core.recall.audit import audit
 from cpg_core.recall.convert import convert
 from cpg_core.recall.copies import runs_with_task
@@ -87,6 +88,17 @@ def test_what_a_later_task_uses_is_handed_to_it_and_the_rest_is_free(damageable:
     assert [record.own for record in after] == [before[k - 1].own + planned.handover.heirs[k] for k in (2, 3)]
     assert after[-1].released == before[-1].released + planned.freed
     assert f"{planned.freed / planned.own:.1%}" in planned.lines()[0]
+
+
+def test_the_sparsity_of_a_later_task_is_that_of_what_it_holds(damageable: Callable[..., Run]) -> None:
+    after = forget(damageable(), "zero-one")
+    owner = assembly_of(after).shared().owner
+    size = sum(layer.numel() for layer in owner.values())
+    for record in after.records():
+        own = sum(int((layer == record.index).sum()) for layer in owner.values())
+        older = count({name: owned_before(layer, record.index) for name, layer in owner.items()})
+        assert record.own == own
+        assert record.sparsity == pytest.approx(1 - own / (size - older))
 
 
 def test_a_new_task_owns_freed_weights(damageable: Callable[..., Run]) -> None:

@@ -12,6 +12,7 @@ from cpg_core.runner import learn_sequence
 from cpg_core.stages.forecast import Forecast, forecast_line, longest_way
 from cpg_core.stages.request import Rules
 from cpg_core.storage.run import Run
+from cpg_core.training.first_batches import FirstBatches
 from cpg_core.training.reporter import Silent
 
 GROWS = ("grow.max_x=2.0", "grow.step_x=0.5", "prune.targets=[0.5, 0.8]")
@@ -109,3 +110,17 @@ def test_the_bytes_are_never_fewer_than_are_stored(new_run: Callable[..., Run]) 
     stored = sum(record.delta_bytes for record in run.records())
     assert stored <= forecast.bytes <= 4 * stored
     assert run.record(3).budget_x == 1.5
+
+
+@pytest.mark.parametrize("batches", [5, 9, 40])
+def test_a_batch_is_measured_without_the_evaluation_between_two_epochs(batches: int) -> None:
+    clock, told = Clock(0.0), list[float]()
+    first = FirstBatches(clock)
+    first.measure(told.append)
+    first.stage_begins("fish", "pick_train", 9)
+    for step in range(3 * batches):
+        clock.now += 1
+        first.batch_done((step % batches + 1) / batches)
+        if (step + 1) % batches == 0:
+            clock.now += 100
+    assert told == [1.0]

@@ -90,3 +90,14 @@ def test_stopped_it_says_that_the_same_command_goes_on(
     code, printed = run(pictures, "--to", tmp_path / "out", "--size", 28)
     assert (code, printed) == (130, "stopped; what was aligned is saved. Give the same command again to go on.\n")
     assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["ann_0001.png"]
+
+
+def test_a_folder_without_a_name_of_its_own_has_its_list_beside_it(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector, "mtcnn", lambda: bright_half_is_a_face)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code, _ = run(pictures, "--to", ".", "--size", 28)
+    assert code == 1
+    assert (tmp_path / "here-not-aligned.csv").is_file()

@@ -164,3 +164,12 @@ def test_many_classes_are_drawn_each_and_some_are_named() -> None:
     assert min(figure.get_size_inches()) * figure.dpi / 196 > 2
     row = recall_table(classes, matrix).iloc[5]
     assert (row["recall %"], row["taken for"], row["times"]) == (60.0, "class number 190", 2)
+
+
+def test_a_class_named_by_two_prices_is_drawn_as_it_is_written(tmp_path: Path) -> None:
+    """Between two dollar signs the picture would read mathematics."""
+    import torch
+
+    figure = confusion_picture("price", ["$5_$10", "other"], torch.eye(2, dtype=torch.int64))
+    figure.savefig(tmp_path / "price.png")
+    assert next(text.get_text() for text in figure.axes[0].get_yticklabels()) == r"\$5_\$10"

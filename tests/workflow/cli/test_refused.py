@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,3 +94,10 @@ def test_a_sequence_is_not_taken_for_a_task_nor_a_task_for_a_sequence(unbroken: 
     assert f"{sequence}: this is a sequence, and one task was expected" in said and f"cpg run {sequence}" in said
     (tmp_path / "task.yaml").write_text("name: more\nsource: {kind: digits}\nclasses: ['1', '2']\n")
     assert "cpg add RUN" in mistake("run", tmp_path / "task.yaml", "--root", tmp_path)
+
+
+def test_a_copy_whose_name_no_run_may_have_is_renamed_first(unbroken: Run, tmp_path: Path) -> None:
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "bob's")
+    (tmp_path / "task.yaml").write_text("name: more\nsource: {kind: digits}\nclasses: ['1', '2']\n")
+    said = mistake("add", "bob's", tmp_path / "task.yaml", "--root", tmp_path)
+    assert "becomes a folder name" in said and "first: cpg rename" in said

@@ -391,3 +391,11 @@ def client() -> Any:  # noqa: ANN401
     from prefect.client.orchestration import get_client
 
     return get_client(sync_client=True)
+
+
+def test_a_run_of_more_tasks_is_not_compared_with_one_of_fewer(tmp_path: Path) -> None:
+    (request,) = requests(replace(TWO, methods=("packnet",), tasks="1-3"))
+    with pytest.raises(Interrupted):
+        learn(begun(request, tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
+    with pytest.raises(CpgError, match="has 3 tasks, and 2 are to be compared"):
+        plan(replace(TWO, methods=("packnet",), tasks="1-2"), tmp_path, 1)

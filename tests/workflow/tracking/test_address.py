@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 
 from flows.tracking.address import database_address, database_file, database_url, local_folder, without_password
-from flows.tracking.place import artifact_place
+from flows.tracking.place import artifact_place, follow_move
 
 ODD = "a?b#c%41 d&e=f;ü'"
 
@@ -65,3 +65,10 @@ def test_where_artifacts_are_elsewhere_there_is_no_folder() -> None:
 def test_no_password_is_shown(address: str) -> None:
     assert "hunter2" not in without_password(address)
     assert without_password("http://h:5000/x") == "http://h:5000/x"
+
+
+def test_artifacts_that_another_root_keeps_in_this_database_stay_where_they_are(tmp_path: Path) -> None:
+    """They are there, and beside them is no database that was copied along."""
+    kept = tmp_path / "other" / "mlartifacts"
+    kept.mkdir(parents=True)
+    assert follow_move(tmp_path / "here", artifact_place(tmp_path / "other")) is None

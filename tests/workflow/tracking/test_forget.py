@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpg_core.recall.forget import carry_out, plan
+from cpg_core.storage.manage import rename
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.erase import erase_elsewhere
@@ -54,3 +55,26 @@ def test_a_server_that_is_away_is_named_and_asked_again(unbroken: Run, tmp_path:
     (problem,) = erase_elsewhere(after, lambda _: None, pushed=False)
     assert problem.startswith("001-zero-one in MLflow at http://127.0.0.1:9")
     assert open_run(tmp_path, "away").spec.forgotten[0].left.records
+
+
+def test_the_entries_go_that_it_had_under_another_name_and_those_of_a_copy_stay(
+    unbroken: Run, tmp_path: Path, mlflow_store: str
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    for name in ("secret", "copy"):
+        shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / name)
+        sync(open_run(tmp_path, name))
+    rename(tmp_path, "secret", "public")
+    said = list[str]()
+    assert erase_elsewhere(carry_out(plan(open_run(tmp_path, "public"), "two-three")), said.append, pushed=False) == []
+    client = MlflowClient(tracking_uri=mlflow_store)
+    (experiment,) = client.search_experiments(filter_string=f"name = '{unbroken.spec.sequence}'")
+
+    def entries(name: str) -> list[str]:
+        found = client.search_runs([experiment.experiment_id], f"tags.run = '{name}'")
+        return sorted(str(run.info.run_name) for run in found)
+
+    assert entries("secret") == []
+    assert entries("public") == ["001-zero-one", "public"]
+    assert entries("copy") == ["001-zero-one", "002-two-three", "copy"]

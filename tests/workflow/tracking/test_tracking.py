@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pytest
 
 from cpg_core.recall.metrics import matrix, summary
 from cpg_core.storage.run import Run
+from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.request import begun
@@ -208,3 +210,17 @@ def test_learning_goes_on_while_mlflow_is_away(
         2,
     ]
     assert len(keeping.notes) == 1
+
+
+def test_a_run_that_is_learned_anew_has_figures_of_its_own(client: MlflowClient, unbroken: Run, tmp_path: Path) -> None:
+    """Under its old name, with the same first task and another second one."""
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "anew")
+    sync(open_run(tmp_path, "anew"))
+    first = parent_of(client, "anew").info.run_id
+    shutil.rmtree(tmp_path / "checkpoints")
+    run = begun(tiny_request(run="anew", tasks="1,3"), tmp_path)
+    learn(run, silently, Tracker())
+    parents = [run for run in all_runs(client, "anew") if run.data.tags["cpg.kind"] == "sequence"]
+    (second,) = (parent for parent in parents if parent.info.run_id != first)
+    assert second.data.metrics["average_accuracy"] == pytest.approx(summary(run)["average_accuracy"])
+    assert "recall/two-three" not in second.data.metrics

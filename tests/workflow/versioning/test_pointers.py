@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from cpg_core.errors import CpgError
+from cpg_core.storage.manage import rename
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import branch
 from flows.versioning.dvc_pointers import require_here
@@ -58,3 +59,12 @@ def test_a_branch_adds_pointers_of_its_own_tasks_alone(copied: Run) -> None:
     version(made, Keeping().note)
     assert set(pointers(copied.root)) == {"001-zero-one.dvc", "002-two-three.dvc"}
     assert [path.name for path in made.folder.iterdir()] == ["run.json"]
+
+
+def test_a_branch_that_takes_the_old_name_of_its_base_is_here(copied: Run) -> None:
+    """Its `run.json` names the base as it was called, which it is called itself now."""
+    branch(copied, "zero-one", "side")
+    rename(copied.root, "tiny", "old")
+    rename(copied.root, "side", "tiny")
+    require_here(copied.root, "tiny")
+    require_here(copied.root, "old")
