@@ -100,7 +100,7 @@ class Prune(Strict):
         description="The least sparsity of every task, goal met or missed"
     )
     recover_epochs: Annotated[int, Field(ge=0)] = Field(
-        description="In which the chosen sparsity alone trains on; kept if no worse. 0: none"
+        description="In which the sparsity that a search chose trains on alone; kept if no worse. 0: none"
     )
     skip_empty: bool = Field(description="A task that trained no shared weight is neither pruned nor retrained")
     keep: Keep = Field(description="Of a target, the last epoch or the best of those after prune_epochs")

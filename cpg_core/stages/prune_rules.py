@@ -78,8 +78,9 @@ class GradualPruning(NoPruning):
         return enough[0].number if least > 0 else super().chosen(check, pruned, rules)
 
     def recovers(self, check: StageRecord, chosen: int, rules: Rules) -> bool:
-        """Where weights were released and the settings give it epochs."""
-        return rules.settings.prune.recover_epochs > 0 and chosen != check.source
+        """Where a search has released weights and the settings give it epochs; a named share has had its own."""
+        prune = rules.settings.prune
+        return prune.share is None and prune.recover_epochs > 0 and chosen != check.source
 
     def available(self, own: int, unowned: int) -> int:  # noqa: ARG002
         """All that no earlier task owns, whether the task holds it or not."""
