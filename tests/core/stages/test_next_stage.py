@@ -258,6 +258,12 @@ CASES = {
         method="pae",
         overrides=("prune.recover_epochs=2", "prune.misses_allowed=0"),
     ),
+    "a share that a person chose has all its epochs in its prune": Case(
+        "pick_train check<1 prune@0.4<1 freeze<3",
+        "met met",
+        method="pae",
+        overrides=("prune.recover_epochs=2", "prune.share=0.4"),
+    ),
     "packnet recovers in its own way": Case(
         "pick_train check<1 prune@0.6<1 freeze<3", "met met", method="packnet", overrides=("prune.recover_epochs=2",)
     ),
