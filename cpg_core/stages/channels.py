@@ -23,9 +23,9 @@ def units_of(context: TaskContext, budget_x: float) -> Units | None:
     spec = context.run.spec
     at = width(spec.settings.base_width, budget_x)
     with torch.device("meta"):
-        head = context.objective.head(1, len(context.data.classes))
-    assert isinstance(head, nn.Linear)
-    return channel_units(spec.backbone, at, head.out_features)
+        head = context.objective.head(1, classes := len(context.data.classes))
+    outputs = head.out_features if isinstance(head, nn.Linear) else classes  # of an embedding, not the people
+    return channel_units(spec.backbone, at, outputs)
 
 
 def channel_picks(context: TaskContext, budget_x: float, rule: ScoreRule, trainable: Layers) -> ChannelPicks | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 
 from mlflow.entities import Run as MlflowRun
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import names
+from flows.tracking.address import VARIABLE
 from flows.tracking.place import delete_artifacts
 from flows.tracking.store import RECORD, Store
 
@@ -33,7 +35,10 @@ def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
     others = set(names(run.root)) - {run.folder.name}  # a name that no run has: this one, before it was renamed
     for record in records:
         deleted += [_delete_run(store, found) for found in _found(store, RECORD, record, others)]
-    for found in _found(store, "cpg.origin", origin, others) if origin is not None else ():
+    parents = [] if origin is None else _found(store, "cpg.origin", origin, others)
+    if os.environ.get(VARIABLE):  # a server, where somebody else may record the very same run under another name
+        parents = [one for one in parents if one.data.tags.get("run") == run.folder.name]
+    for found in parents:
         deleted += [_delete_run(store, task) for task in _tasks(store, found)]
         deleted.append(_delete_run(store, found))
     return deleted

@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from cpg_core.recall.forget import carry_out, plan
 from cpg_core.storage.manage import rename
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.erase import erase_elsewhere
+from flows.tracking.address import database_address
 from flows.tracking.sync import sync
 
 if TYPE_CHECKING:
@@ -58,17 +61,18 @@ def test_a_server_that_is_away_is_named_and_asked_again(unbroken: Run, tmp_path:
 
 
 def test_the_entries_go_that_it_had_under_another_name_and_those_of_a_copy_stay(
-    unbroken: Run, tmp_path: Path, mlflow_store: str
+    unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.tracking import MlflowClient
 
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # in the root's own database
     for name in ("secret", "copy"):
         shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / name)
         sync(open_run(tmp_path, name))
     rename(tmp_path, "secret", "public")
     said = list[str]()
     assert erase_elsewhere(carry_out(plan(open_run(tmp_path, "public"), "two-three")), said.append, pushed=False) == []
-    client = MlflowClient(tracking_uri=mlflow_store)
+    client = MlflowClient(tracking_uri=database_address(tmp_path / "mlflow.db"))
     (experiment,) = client.search_experiments(filter_string=f"name = '{unbroken.spec.sequence}'")
 
     def entries(name: str) -> list[str]:
