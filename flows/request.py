@@ -132,7 +132,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     """
     require_here(root, name)
     run, read = open_run(root, name), load_task(task_file)
-    _need_a_name(run)
+    _need_allowed_name(run)
     known = normalise_of_weights(run.spec)
     if known is not None and "normalise" not in read.model_fields_set:
         read = read.model_copy(update={"normalise": known})
@@ -147,7 +147,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     return extend(without_unfinished(run), task, least)
 
 
-def _need_a_name(run: Run) -> None:
+def _need_allowed_name(run: Run) -> None:
     """Refuse a run whose folder somebody gave a name that MLflow and other systems do not take."""
     try:
         checked_name(run.folder.name)

@@ -82,7 +82,7 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
         held = held_out(
             spec.validation, listings["train"], rows, labels, val_fraction, derive(seed, "validation", spec.name)
         )
-        validates = val_fraction > 0 or _named_whatever_the_share(spec)
+        validates = val_fraction > 0 or _names_validation_images(spec)
         _need_all_classes(spec, classes, labels[held.kept], labels[held.held], held.why, validates=validates)
     return Chosen(
         spec=spec.model_copy(update={"classes": classes}),
@@ -100,7 +100,7 @@ def labelled_images(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: i
     )
 
 
-def _named_whatever_the_share(spec: TaskSpec) -> bool:
+def _names_validation_images(spec: TaskSpec) -> bool:
     """Whether the task names its validation images, by a fold or lists, so that no share of them is drawn."""
     split = spec.validation
     return split is not None and (split.fold is not None or split.files is not None)

@@ -50,14 +50,13 @@ def rewrite(
     using = {name: delta.picked(name, places) for name, places in older.items()}
     method, own = find(run.spec.method), count({name: owner == number for name, owner in after.owner.items()})
     allocated, released = method.count(size(after.owner), released_count(after), number)
-    available = method.pruning.available(own, size(after.owner) - count(older))
     stood = read_json(run.task_folder(index) / RECALL)
     stood["earlier"] = [item for item in stood["earlier"] if item["task"] != run.spec.tasks[forgotten - 1].name]
     changed: dict[str, Any] = {
         "index": number,
         "allocated": allocated,
         "own": own,
-        "sparsity": 1 - own / available if available else 0.0,
+        "sparsity": method.sparsity(own, size(after.owner) - count(older)),
         "released": released,
         "picked": count(using) / count(older) if count(older) else None,
         "delta_bytes": (folder / DELTA).stat().st_size,

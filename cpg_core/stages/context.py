@@ -100,6 +100,11 @@ class Method:
     steps_alike: bool = True
     count: Callable[[int, int, int], tuple[int, int]] = method_parts.weights_of_one_network
 
+    def sparsity(self, own: int, unowned: int) -> float:
+        """The share of what a task could hold that it released, given its weights and those of no earlier task."""
+        available = self.pruning.available(own, unowned)
+        return 1 - own / available if available else 0.0
+
     def assembly(self, run: Run) -> Assembly:
         """The model that a run's frozen tasks make up."""
         return Assembly(run, overwrites=self.overwrites, independent=self.independent)

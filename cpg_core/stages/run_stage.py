@@ -109,9 +109,8 @@ def measures(context: TaskContext, state: TaskState) -> dict[str, float | int | 
     shared = context.shared(state.budget_x)
     older = count(context.older(shared))
     own = count(state.own)
-    available = context.method.pruning.available(own, size(shared.owner) - older)
     return {
         "own": own,
-        "sparsity": 1 - own / available if available else 0.0,
+        "sparsity": context.method.sparsity(own, size(shared.owner) - older),
         "picked": count(state.pick) / older if older else None,
     }

@@ -100,16 +100,16 @@ def _send(store: Store, run: Run) -> None:
     from flows.tracking.registry import register
     from flows.tracking.task_run import write_task
 
-    identity = {"run": run.folder.name, "cpg.origin": _identity(run, 1)}
+    chain = [_identity(run, index) for index in range(1, run.frozen() + 1)]
+    identity = {"run": run.folder.name, "cpg.origin": chain[0]}
     found = store.find(identity)
-    chain = {_identity(run, index) for index in range(1, run.frozen() + 1)}
-    if found and not store.finished(str(found.info.run_id)) <= chain:
-        found = None
+    written = store.finished(str(found.info.run_id)) if found else set[str]()
+    if not written <= set(chain):  # of an earlier run of this name, which began alike
+        found, written = None, set()
     parent = str(found.info.run_id) if found else store.create({**_tags(run), **identity}, run.folder.name)
     store.params(parent, _params(run))
-    written = store.finished(parent)
-    for index in range(1, run.frozen() + 1):
-        if (record := _identity(run, index)) not in written:
+    for index, record in enumerate(chain, 1):
+        if record not in written:
             write_task(store, run, index, parent, record)
     _curves(store, run, parent)
     store.text(parent, "accuracy_matrix.csv", matrix(run).to_csv(float_format="%.6f"))
@@ -117,7 +117,7 @@ def _send(store: Store, run: Run) -> None:
     store.text(parent, "run.json", run.spec.model_dump_json(indent=1))
     finished = run.frozen() == len(run.spec.tasks)
     if finished:
-        register(store, run, parent, _identity(run, run.frozen()))
+        register(store, run, parent, chain[-1])
     store.status(parent, finished=finished)
 
 
