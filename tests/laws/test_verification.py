@@ -128,8 +128,10 @@ def test_methods_that_hold_on_to_class_probabilities_refuse_pairs(
 
 
 def test_multiply_adds_are_those_of_the_recalled_network(tmp_path: Path, tasks: list[TaskSpec]) -> None:
-    run = learn(tmp_path, people_spec(tasks[:1], ("prune.unit=channel",)))
-    record, network = recalled(run, "faces")
+    """An embedding of 8 numbers, of more people than that."""
+    run = learn(tmp_path, people_spec(tasks[2:], ("prune.unit=channel",)))
+    record, network = recalled(run, "again")
+    assert len(record.classes) > 8
     _, multiply_adds = counted(plain_network(network, record), (3, SIZE, SIZE))
     assert record.living is not None
     assert record.living.of_multiply_adds == multiply_adds
