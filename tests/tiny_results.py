@@ -8,7 +8,7 @@ from core.tiny import GROWS, ROOT
 
 from cpg_core.storage.run import Run
 from flows.reproduce.plan import Plan, read_plan
-from flows.reproduce.result import RunResult, result_of
+from flows.reproduce.result import RunResult, TaskResult, result_of
 
 GOALS = {"avg": 0.6, "max": 0.7, "top": 0.99}
 METHODS = ("scratch", "finetune", "packnet", "pae", "piggyback", "progressive", "sequential", "den", "ewc", "lwf")
@@ -30,3 +30,23 @@ def named(run: Run, *, goal: str) -> RunResult:
 
 def tiny_plan() -> Plan:
     return read_plan(ROOT).model_copy(update={"profile": "smoke", "sequence": "digits-5"})
+
+
+def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: str = "0", seed: int = 1) -> RunResult:
+    """A result by hand. Tasks a, b, ...; validation accuracy is 0.1 below that of the test."""
+    tasks = tuple(
+        TaskResult(
+            name=chr(ord("a") + place), goal=0.5, goal_met=True, accuracy=accuracy - 0.1, test_accuracy=accuracy,
+            final_accuracy=accuracy, changed_by=0, budget_x=1.0, sparsity=0.0, picked=None, picked_of=(), delta_bytes=1,
+            stages=(),
+        )
+        for place, accuracy in enumerate(accuracies)
+    )  # fmt: skip
+    names = ("backward_transfer", "forgetting", "goals_met", "model_mb", "seconds")
+    summary = {"average_accuracy": sum(accuracies) / len(accuracies), "expansion_x": 1.5, "redundancy_x": 0.25}
+    return RunResult(
+        run=method, sequence="cifar100-20", profile="p", method=method, goal=goal, ordering=ordering, seed=seed,
+        goal_split="val", git_commit=None, tasks=tasks, owned={},
+        matrix=tuple(tuple(accuracies[: place + 1]) for place in range(len(accuracies))),
+        summary=summary | dict.fromkeys(names, 0.0),
+    )  # fmt: skip

@@ -23,13 +23,7 @@ OPTION = "--set"
 
 def profile_values(path: Path, profile: str, overrides: tuple[str, ...], method: str | None) -> dict[str, Any]:
     """The values of a profile, not yet checked; arguments and errors as of `load_settings`."""
-    profiles = read_mapping(path).get("profiles")
-    if not isinstance(profiles, dict):
-        raise CpgError(f"{path}: expected a `profiles` mapping")
-    values = _extended(path, profiles, profile, ())
-    of_methods = values.pop(METHODS, {})
-    if not isinstance(of_methods, dict):
-        raise CpgError(f"{path}, profile '{profile}': {METHODS}: expected methods and their settings")
+    values, of_methods = _read(path, profile)
     own = of_methods.get(method, {})
     if not isinstance(own, dict):
         raise CpgError(f"{path}, profile '{profile}': {METHODS}: {method}: expected settings, found {own!r:.80}")
@@ -41,8 +35,20 @@ def profile_values(path: Path, profile: str, overrides: tuple[str, ...], method:
 
 def methods_named(path: Path, profile: str) -> list[str]:
     """The methods for which a profile, or one that it extends, has settings of their own."""
-    profiles = read_mapping(path).get("profiles", {})
-    return sorted(_extended(path, profiles, profile, ()).get(METHODS, {}))
+    _, of_methods = _read(path, profile)
+    return sorted(map(str, of_methods))
+
+
+def _read(path: Path, profile: str) -> tuple[dict[str, Any], dict[str | None, Any]]:
+    """The values of a profile, and what differs in them for methods."""
+    profiles = read_mapping(path).get("profiles")
+    if not isinstance(profiles, dict):
+        raise CpgError(f"{path}: expected a `profiles` mapping")
+    values = _extended(path, profiles, profile, ())
+    of_methods = values.pop(METHODS, {})
+    if not isinstance(of_methods, dict):
+        raise CpgError(f"{path}, profile '{profile}': {METHODS}: expected methods and their settings")
+    return values, of_methods
 
 
 def _extended(path: Path, profiles: dict[str, Any], name: str, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -95,7 +101,10 @@ def blamed(overrides: tuple[str, ...], field: str, what: str) -> str:
         field: its dotted name; of a group, or "" for all settings, where values do not go together.
         what: is wrong; of a group, it names the fields.
     """
-    of_field = [override for override in overrides if f"{field}.".startswith(f"{overridden(override)}.")]
+    # A kind decides which keys stand beside it.
+    of_field = [
+        override for override in overrides if f"{field}.".startswith(f"{overridden(override).removesuffix('.kind')}.")
+    ]
     in_group = [
         override
         for override in overrides

@@ -14,7 +14,7 @@ class Steps(Strict):
     """The rate times `factor` at each epoch of `at_epochs` (counted from 0)."""
 
     kind: Literal["steps"]
-    at_epochs: tuple[int, ...]
+    at_epochs: tuple[Annotated[int, Field(ge=0)], ...]
     factor: Positive
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from cpg_core.config.suggestions import did_you_mean
@@ -27,6 +28,30 @@ class Strict(BaseModel):
     """A record that cannot change and knows no other keys than its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, values: Any) -> Any:  # noqa: ANN401  (before it is known to be a record)
+        """YAML takes `yes` and `on` for true, and pydantic takes true for 1."""
+        for name in _numbers(cls) & values.keys() if isinstance(values, dict) else ():
+            given = values[name]
+            if any(isinstance(one, bool) for one in (given if isinstance(given, list | tuple) else (given,))):
+                raise ValueError(f"{name}: expected a number, got {given}; YAML takes yes, on and true for True")
+        return values
+
+
+@cache
+def _numbers(model: type[BaseModel]) -> frozenset[str]:
+    """The fields that hold a number, or several, and may not hold a truth value."""
+    kinds = {name: set(_kinds(field.annotation)) for name, field in model.model_fields.items()}
+    return frozenset(name for name, found in kinds.items() if found & {int, float} and bool not in found)
+
+
+def _kinds(annotation: object) -> Iterator[object]:
+    """The types that an annotation is made of."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _kinds(inner)
 
 
 def is_none(value: object) -> bool:
@@ -91,14 +116,11 @@ def check(
 class _UniqueKeys(SafeLoader):
     """Plain YAML keeps the last of two equal keys in silence; here it is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for place, (key, _) in enumerate(node.value):
-            if key.value in keys[:place]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key.value}' is given twice; keep one", key.start_mark
-                )
-        return super().construct_mapping(node, deep)
+    def get_single_node(self) -> yaml.Node | None:
+        """As it is. Keys are compared as they were written: reading `<<` adds those of another mapping."""
+        node = super().get_single_node()
+        _require_each_key_once(node, set())
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401  (whatever it stands for)
         """As it is, but for text that YAML takes for a date or a number and that is none, such as 2020-13-01."""
@@ -107,6 +129,23 @@ class _UniqueKeys(SafeLoader):
         except ValueError as error:
             what = f"'{node.value}' is not what it looks like ({error}); write it in quotes if it is a name"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
+
+
+def _require_each_key_once(node: yaml.Node | None, seen: set[int]) -> None:
+    """Of a mapping and of all inside it; an alias leads to the same node again, maybe in a circle."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        for place, (key, _) in enumerate(node.value):
+            if key.value in keys[:place]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' is given twice; keep one", key.start_mark
+                )
+    for inner in node.value:
+        for child in inner if isinstance(inner, tuple) else (inner,):
+            _require_each_key_once(child, seen)
 
 
 def _explain(
@@ -144,7 +183,8 @@ def _keys_to(error: ErrorDetails, raw: Any) -> list[str]:  # noqa: ANN401  (anyt
 def _what(error: ErrorDetails, model: type[BaseModel]) -> str:
     value = error["input"]
     if error["type"] == "extra_forbidden":
-        return f"unknown key{did_you_mean(str(error['loc'][-1]), _keys(model))}"
+        key, known = str(error["loc"][-1]), _keys(model)
+        return "this key is not one of this place" if key in known else f"unknown key{did_you_mean(key, known)}"
     if error["type"] == "string_type" and isinstance(value, int | float | date):
         return f"expected text, got {value}; write it in quotes"
     message = error["msg"].removeprefix("Value error, ")

@@ -40,7 +40,7 @@ class PickTrain(Strict):
     score_schedule: Schedule
     score_init: float
     score_threshold: float
-    score_freeze_epoch: int | None = Field(
+    score_freeze_epoch: Annotated[int, Field(ge=0)] | None = Field(
         description="From this epoch on the picks stand still, unless no weight is released"
     )
     keep: Keep = Field(description="Which epoch's network is kept: the last, or the best on the split that decides")

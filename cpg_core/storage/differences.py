@@ -113,7 +113,7 @@ def _goals(there: RunSpec, here: RunSpec) -> list[str]:
 def _settings(there: RunSpec, here: RunSpec) -> list[str]:
     """Those that the method rests on; the goal is compared task by task, wherever its file lies."""
     one, two = ({**settings_of(spec.method, spec.settings), "goal": None} for spec in (there, here))
-    return [f"setting {name}: {old} there, {new} here" for name, old, new in _changes(one, two)]
+    return [f"setting {name}: {old} there, {new} here" for name, old, new in changes(one, two)]
 
 
 def _tasks(there: Run, wanted: RunSpec) -> tuple[tuple[TaskSpec, ...], list[str]]:
@@ -124,9 +124,9 @@ def _tasks(there: Run, wanted: RunSpec) -> tuple[tuple[TaskSpec, ...], list[str]
             return tuple(tasks), [*lines, f"task {index}: {old.name} there, {new.name} here"]
         if old == new:
             continue
-        changes = _changes(old.model_dump(mode="json"), new.model_dump(mode="json"))
-        told = [f"{name}: {before} there, {after} here" for name, before, after in changes]
-        if all(name.startswith("source.") for name, _, _ in changes):
+        differing = changes(old.model_dump(mode="json"), new.model_dump(mode="json"))
+        told = [f"{name}: {before} there, {after} here" for name, before, after in differing]
+        if all(name.startswith("source.") for name, _, _ in differing):
             why = _other_images(there, wanted, index)
             if why is None:
                 tasks[index - 1] = new
@@ -154,13 +154,13 @@ def _other_images(there: Run, wanted: RunSpec, index: int) -> str | None:
     return None if digest == there.record(index).data_sha256 else "its images are others than those that were learned"
 
 
-def _changes(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[tuple[str, object, object]]:
-    """The fields that differ, by their dotted names, with both values."""
+def changes(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[tuple[str, object, object]]:
+    """The fields that differ, by their dotted names, with both values; one that is not there is `nothing`."""
     found: list[tuple[str, object, object]] = []
     for name in sorted(there.keys() | here.keys()):
         old, new = there.get(name, ABSENT), here.get(name, ABSENT)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _changes(old, new, f"{prefix}{name}.")
+            found += changes(old, new, f"{prefix}{name}.")
         elif old != new:
             found.append((prefix + name, old, new))
     return found

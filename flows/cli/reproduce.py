@@ -45,7 +45,8 @@ def prepare(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> 
 def learn(key: Key, root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Learn one run of the tables, or go on with it, and write its result."""
     from flows.cli.launch import learn as learn_run
-    from flows.reproduce.plan import begun, read_plan, write_result
+    from flows.reproduce.plan import begun, read_plan
+    from flows.reproduce.result_files import write_result
 
     plan = read_plan(root, plan_file)
     run = begun(plan, key, root)
@@ -64,7 +65,8 @@ def convert(
     """Store a finished run of the tables otherwise, judge it anew, and write its result."""
     from flows.console.terminal import reading_bar
     from flows.reproduce.conversions import converted
-    from flows.reproduce.plan import read_plan, write_result
+    from flows.reproduce.plan import read_plan
+    from flows.reproduce.result_files import write_result
     from flows.versioning.sync import choose_version
 
     plan = read_plan(root, plan_file)
@@ -78,7 +80,8 @@ def convert(
 def goals(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
     """Compute the goals from the baselines: a file each for avg, max and top."""
     from flows.reproduce.goals import goals_of
-    from flows.reproduce.plan import read_baselines, read_plan
+    from flows.reproduce.plan import read_plan
+    from flows.reproduce.result_files import read_baselines
 
     plan = read_plan(root, plan_file)
     for name, found in goals_of(read_baselines(plan, root), plan.top_margin).items():
@@ -92,11 +95,12 @@ def tables(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> N
     from flows.reproduce.claims_by_task import claims_of
     from flows.reproduce.conversions import pairs
     from flows.reproduce.frames import PUBLISHED, frames
-    from flows.reproduce.plan import read_conversions, read_plan, read_results
+    from flows.reproduce.plan import read_plan
     from flows.reproduce.report.bytes_by_task import bytes_by_task
     from flows.reproduce.report.drawing import save_png, styled
     from flows.reproduce.report.figures import accuracy_and_size, figure_2
     from flows.reproduce.result import as_in_the_profile
+    from flows.reproduce.result_files import read_conversions, read_results
     from flows.reproduce.sizes import published_models
 
     plan = read_plan(root, plan_file)
@@ -122,8 +126,9 @@ def report(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> N
     """Make the report, one HTML file that shows it all."""
     from flows.reproduce.conversions import pairs
     from flows.reproduce.frames import PUBLISHED, frames
-    from flows.reproduce.plan import read_conversions, read_plan, read_results
+    from flows.reproduce.plan import read_plan
     from flows.reproduce.report.page import page
+    from flows.reproduce.result_files import read_conversions, read_results
     from flows.reproduce.sizes import published_models
 
     plan = read_plan(root, plan_file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,9 +18,8 @@ from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
 from cpg_core.methods import names
 from cpg_core.storage.differences import COMPARED
-from cpg_core.storage.files import hash_of, read_record, write_json
+from cpg_core.storage.files import hash_of, write_json
 from cpg_core.storage.run import Run
-from flows.reproduce.result import RunResult, result_of
 from flows.request import SequenceRequest, definitions, resolve
 from flows.versioning.dvc_pointers import begin_here
 
@@ -80,6 +79,13 @@ class Plan(Strict):
     conversions: dict[str, Conversion] = Field(default_factory=dict)
 
     @model_validator(mode="after")
+    def _each_key_once(self) -> Self:
+        for one, two in combinations(SECTIONS, 2):
+            for key in getattr(self, one).keys() & getattr(self, two).keys():
+                raise ValueError(f"{key} stands in {one} and in {two}; each needs a name of its own")
+        return self
+
+    @model_validator(mode="after")
     def _rows_of_equal_tasks(self) -> Self:
         rows: dict[tuple[str, ...], tuple[str, int | None]] = {}
         for key, item in {**self.baselines, **self.runs}.items():
@@ -136,7 +142,7 @@ def read_plan(root: Path, file: Path = Path(PARAMS)) -> Plan:
     sequences = reproduce.get("sequences")
     if not isinstance(sequences, dict):
         raise CpgError(f"{path}: expected `reproduce.sequences`, the sequence that each profile learns")
-    if profile not in sequences:
+    if not isinstance(profile, str) or profile not in sequences:
         raise unknown("profile", str(profile), sequences)
     own = _mapping(path, _mapping(path, reproduce, "plans"), str(profile))
     if set(own) - set(SECTIONS):
@@ -204,70 +210,3 @@ def write_settings(plan: Plan, root: Path) -> list[Path]:
         written.append(root / plan.folder / "settings" / f"{name}.json")
         write_json(written[-1], settings_of(name, settings))
     return written
-
-
-def write_result(plan: Plan, key: str, run: Run, root: Path) -> Path:
-    """Write what the tables need of a finished run or conversion, and return where."""
-    path = root / plan.file(key)
-    learned = plan.conversions[key].run if key in plan.conversions else key
-    write_json(path, result_of(run, plan.item(learned)[0].variant).model_dump(mode="json"))
-    return path
-
-
-def read_results(plan: Plan, root: Path) -> dict[str, RunResult]:
-    """The results of runs that are there, by their names.
-
-    Raises:
-        Damaged: a file is not what was written.
-        CpgError: a result is not of the run that the plan names.
-    """
-    return _read(plan, (*plan.baselines, *plan.runs), root)
-
-
-def read_baselines(plan: Plan, root: Path) -> dict[str, RunResult]:
-    """The results that goals come from, as far as they are there, by their names.
-
-    Raises:
-        Damaged: a file is not what was written.
-        CpgError: a result is not of the run that the plan names.
-    """
-    return _read(plan, plan.baselines, root)
-
-
-def read_conversions(plan: Plan, root: Path) -> dict[str, RunResult]:
-    """The results of conversions that are there, by their names.
-
-    Raises:
-        Damaged: a file is not what was written.
-        CpgError: a result is not of the run that the plan names.
-    """
-    return _read(plan, plan.conversions, root)
-
-
-def _read(plan: Plan, keys: Iterable[str], root: Path) -> dict[str, RunResult]:
-    files = {key: root / plan.file(key) for key in keys}
-    found = {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}
-    for key, result in found.items():
-        _require_of_the_plan(plan, key, result, files[key])
-    return found
-
-
-def _require_of_the_plan(plan: Plan, key: str, result: RunResult, file: Path) -> None:
-    """A plan that was changed leaves results of other runs behind."""
-    converts = key in plan.conversions
-    item, _ = plan.item(plan.conversions[key].run if converts else key)
-    wanted = {
-        "profile": plan.profile,
-        "sequence": plan.sequence,
-        "method": item.method,
-        "ordering": str(item.ordering),
-        "seed": item.seed,
-        "variant": item.variant,
-        **({"goal": item.goal} if item.goal else {}),
-    }
-    for name, value in wanted.items():
-        if (there := getattr(result, name)) != value:
-            raise CpgError(
-                f"{file}: learned with {name} {there!r}, and the plan says {value!r}; make it anew: "
-                f"cpg reproduce {'convert' if converts else 'learn'} {key}"
-            )

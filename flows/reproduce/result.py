@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from cpg_core.config.method_settings import settings_of
 from cpg_core.config.schema import Strict
 from cpg_core.config.store import Store
 from cpg_core.recall import weight_usage as sharing
@@ -86,6 +88,7 @@ class RunResult(Strict):
             not stand side by side in one network.
         summary: the figures of `cpg_core.recall.metrics.summary`.
         store: how its tasks are stored; of results of before there was a choice: exactly.
+        settings: all that it rests on, as `settings_of` tells them; empty in results of before they were kept.
     """
 
     run: str
@@ -103,6 +106,7 @@ class RunResult(Strict):
     owned: dict[str, tuple[int, ...]]
     summary: dict[str, float]
     store: Store = Field(default=EXACT, exclude_if=lambda store: store == EXACT)
+    settings: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda settings: not settings)
 
 
 def labelled_matrix(run: RunResult) -> tuple[tuple[float, ...], ...]:
@@ -161,6 +165,7 @@ def result_of(run: Run, variant: str = "") -> RunResult:
         owned={name: tuple(counts) for name, counts in sharing.owned(run).items()},
         summary=summary(run),
         store=spec.settings.store,
+        settings=settings_of(spec.method, spec.settings),
     )
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from core.tiny import ROOT
 from cpg_core.config.schedules import Steps
+from cpg_core.config.schema import read_mapping
 from cpg_core.config.settings import Grow, OneShot, Retrain, Settings, load_settings
 from cpg_core.errors import CpgError
 
@@ -37,6 +38,17 @@ WRONG = {
     "too many pruning epochs": ("digits", ("prune.prune_epochs=99",), ["prune", "prune_epochs must not exceed"]),
     "nothing picked at first": ("digits", ("pick_train.score_init=0",), ["pick_train", "score_init must exceed"]),
     "schedule of another kind": ("digits", ("prune.schedule={kind: steps}",), ["prune", "schedule", "at_epochs"]),
+    "a truth value for a rate": ("digits", ("prune.lr=yes",), ["prune", "lr: expected a number, got True"]),
+    "a truth value for a count": ("digits", ("batch_size=true",), ["batch_size: expected a number"]),
+    "a truth value among numbers": ("digits", ("prune.targets=[0.5, on]",), ["prune", "targets: expected a number"]),
+    "a truth value for a goal": ("digits", ("goal=yes",), ["goal: expected a number"]),
+    "picks that never learn": ("digits", ("pick_train.score_freeze_epoch=-3",), ["score_freeze_epoch", "-3"]),
+    "an epoch before the first": (
+        "digits",
+        ("pick_train.score_schedule={kind: steps, at_epochs: [-5], factor: 0.1}",),
+        ["at_epochs", "-5"],
+    ),
+    "a kind without its keys": ("digits", ("pick_train.schedule.kind=constant",), ["warmup", "not one of this place"]),
     "a budget below the base": ("digits", ("grow.max_x=0.5",), ["grow", "max_x", "0.5"]),
 }
 
@@ -61,6 +73,18 @@ def test_a_mistake_of_the_file_is_not_blamed_on_an_option(tmp_path: Path) -> Non
     one, two = str(error.value).splitlines()
     assert one.startswith(f"{tmp_path / 'params.yaml'}, profile 'digits': prune > lr: ")
     assert two.startswith("--set retrain.lr=-1: retrain.lr: ")
+
+
+def test_a_mapping_may_be_read_into_another_and_changed(tmp_path: Path) -> None:
+    """The second reading of `*more` meets what the first one has put into it."""
+    (tmp_path / "a.yaml").write_text(
+        "base: &base {lr: 1, x: 2}\nouter: {more: &more {<<: *base, lr: 3}}\nother: {<<: *more}\n"
+    )
+    read = read_mapping(tmp_path / "a.yaml")
+    assert (read["outer"]["more"], read["other"]) == ({"lr": 3, "x": 2}, {"lr": 3, "x": 2})
+    (tmp_path / "a.yaml").write_text("base: &base {lr: 1, x: 2}\nouter: [{more: {<<: *base, lr: 3, lr: 4}}]\n")
+    with pytest.raises(CpgError, match="key 'lr' is given twice"):
+        read_mapping(tmp_path / "a.yaml")
 
 
 def test_all_images_may_train_where_the_test_split_decides() -> None:

@@ -19,9 +19,10 @@ from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.app import app
 from flows.reproduce.conversions import Converted, converted, pairs
-from flows.reproduce.plan import read_conversions, read_plan, read_results, write_result
+from flows.reproduce.plan import read_plan
 from flows.reproduce.report.figures import accuracy_and_size
 from flows.reproduce.result import RunResult, result_of
+from flows.reproduce.result_files import read_conversions, read_results, write_result
 from flows.reproduce.sizes import table_3
 from flows.reproduce.stored_sizes import Network
 from flows.reproduce.tables import as_text
@@ -38,6 +39,7 @@ def project(tmp_path: Path, unbroken: Run) -> Path:
     """A root with a plan whose run `cpg-avg` is learned."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"profile": unbroken.spec.profile}
     values["reproduce"]["sequences"][unbroken.spec.profile] = unbroken.spec.sequence
+    values["profiles"][unbroken.spec.profile] = unbroken.spec.settings.model_dump(mode="json")
     values["runs"]["cpg-avg"] = {"method": "cpg"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / unbroken.spec.name)
@@ -57,6 +59,17 @@ def test_a_row_of_the_plan_is_a_run_stored_otherwise_and_judged_anew(project: Pa
     assert result.summary["model_mb"] < result_of(unbroken).summary["model_mb"]
     found = pairs(plan, read_results(plan, project), read_conversions(plan, project))
     assert found["cpg-avg-int8"] == Converted(result_of(unbroken), result)
+
+
+def test_a_conversion_of_another_kind_than_the_plans_is_refused(project: Path) -> None:
+    ended = CliRunner().invoke(app, ["reproduce", "convert", "cpg-avg-int8", "--root", str(project)])
+    assert ended.exit_code == 0, ended.output
+    assert list(read_conversions(read_plan(project), project)) == ["cpg-avg-int8"]
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["conversions"]["cpg-avg-int8"]["values"] = "bfloat16"
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(CpgError, match=r"store.values 'int8', and the plan says 'bfloat16'.*convert cpg-avg-int8"):
+        read_conversions(read_plan(project), project)
 
 
 def test_a_conversion_is_made_once_and_anew_of_a_run_that_was_learned_anew(project: Path, unbroken: Run) -> None:

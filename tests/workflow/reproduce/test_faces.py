@@ -19,7 +19,8 @@ from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
 from flows.reproduce.frames import frames
 from flows.reproduce.goals import goals_of
-from flows.reproduce.plan import begun, read_baselines, read_plan, read_results, write_result
+from flows.reproduce.plan import begun, read_plan
+from flows.reproduce.result_files import read_baselines, read_results, write_result
 from flows.request import SequenceRequest, resolve
 from flows.versioning.prepare import manifest
 

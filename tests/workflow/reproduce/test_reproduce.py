@@ -1,51 +1,26 @@
-"""The paper's tables from results made by hand, and the plan that says which runs they are of."""
+"""The paper's tables from results made by hand."""
 
 from __future__ import annotations
 
-import shutil
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from core.tiny import ROOT, learn, spec
+from tiny_results import made
 
-from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
-from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import Run
 from flows.reproduce.frames import frames
 from flows.reproduce.goals import goals_of
-from flows.reproduce.plan import Plan, begun, read_baselines, read_plan, read_results, write_result, write_settings
-from flows.reproduce.result import RunResult, TaskResult, result_of
-from flows.reproduce.sizes import base_network, table_3
+from flows.reproduce.plan import Plan
+from flows.reproduce.result import RunResult, result_of
+from flows.reproduce.sizes import table_3
 from flows.reproduce.stored_sizes import Network
 from flows.reproduce.tables import ROWS, comparison, table, with_differences
-from flows.versioning.prepare import manifest
 
 PUBLISHED = ROOT / "results" / "published"
-
-
-def made(method: str, accuracies: list[float], *, goal: str = "avg", ordering: str = "0", seed: int = 1) -> RunResult:
-    """Tasks a, b, ...; validation accuracy is 0.1 below that of the test."""
-    tasks = tuple(
-        TaskResult(
-            name=chr(ord("a") + place), goal=0.5, goal_met=True, accuracy=accuracy - 0.1, test_accuracy=accuracy,
-            final_accuracy=accuracy, changed_by=0, budget_x=1.0, sparsity=0.0, picked=None, picked_of=(), delta_bytes=1,
-            stages=(),
-        )
-        for place, accuracy in enumerate(accuracies)
-    )  # fmt: skip
-    names = ("backward_transfer", "forgetting", "goals_met", "model_mb", "seconds")
-    summary = {"average_accuracy": sum(accuracies) / len(accuracies), "expansion_x": 1.5, "redundancy_x": 0.25}
-    return RunResult(
-        run=method, sequence="cifar100-20", profile="p", method=method, goal=goal, ordering=ordering, seed=seed,
-        goal_split="val", git_commit=None, tasks=tasks, owned={},
-        matrix=tuple(tuple(accuracies[: place + 1]) for place in range(len(accuracies))),
-        summary=summary | dict.fromkeys(names, 0.0),
-    )  # fmt: skip
 
 
 BASELINES = {
@@ -191,169 +166,6 @@ def test_a_result_holds_what_the_run_found(unbroken: Run) -> None:
     assert [len(row) for row in result.matrix] == [1, 2]
     assert [task.changed_by for task in result.tasks] == [0, 0]
     assert RunResult.model_validate_json(result.model_dump_json()) == result
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A root with a plan of its own."""
-    shutil.copytree(ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("raw"))
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["profile"] = "smoke"
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    return tmp_path
-
-
-def edit(project: Path, change: dict[str, Any]) -> None:
-    values = yaml.safe_load((project / "params.yaml").read_text())
-    (project / "params.yaml").write_text(yaml.safe_dump(values | change))
-
-
-def test_every_planned_run_can_be_made_once_its_goals_are_there(project: Path) -> None:
-    plan = read_plan(project)
-    for key in plan.baselines:
-        begun(plan, key, project)
-    goals = project / plan.folder / "goals"
-    goals.mkdir(parents=True)
-    names = ("zero-one", "two-three", "four-five", "six-seven", "eight-nine")
-    for name in ("avg", "max", "top"):
-        (goals / f"{name}.json").write_text(str(dict.fromkeys(names, 0.9)).replace("'", '"'))
-    assert len({begun(plan, key, project).spec.name for key in plan.runs}) == len(plan.runs)
-
-
-def test_a_run_waits_for_its_goal_file(project: Path) -> None:
-    with pytest.raises(CpgError, match="dvc repro"):
-        begun(read_plan(project), "cpg-avg", project)
-
-
-def test_another_setting_makes_another_run_and_the_same_one_goes_on(project: Path) -> None:
-    first = begun(read_plan(project), "scratch", project)
-    assert begun(read_plan(project), "scratch", project).spec.name == first.spec.name
-    profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
-    profiles["smoke"]["pick_train"]["epochs"] = 5
-    edit(project, {"profiles": profiles})
-    assert begun(read_plan(project), "scratch", project).spec.name != first.spec.name
-
-
-def test_a_run_depends_on_the_settings_of_its_own_method_alone(project: Path) -> None:
-    def written() -> dict[str, str]:
-        plan = read_plan(project)
-        return {path.stem: path.read_text() for path in write_settings(plan, project)}
-
-    before, name = written(), begun(read_plan(project), "scratch", project).spec.name
-    profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
-    profiles["paper"]["ewc"]["strength"] = 3.0
-    profiles["small"]["base_width"] = 0.5  # `smoke` says another
-    edit(project, {"profiles": profiles})
-    after = written()
-    assert [method for method in before if before[method] != after[method]] == ["ewc"]
-    assert begun(read_plan(project), "scratch", project).spec.name == name
-
-
-def test_a_run_may_have_settings_of_its_own(project: Path) -> None:
-    own = {"pick_train": {"epochs": 5, "picks": {"kind": "random", "share": 0.5}}}
-    item = {"method": "packnet", "goal": None, "variant": "random picks", "settings": own}
-    edit(project, {"runs": {"plain": {"method": "packnet"}, "varied": item}})
-    plan = read_plan(project)
-    plain, varied = begun(plan, "plain", project), begun(plan, "varied", project)
-    assert varied.spec.settings.pick_train.picks.model_dump() == own["pick_train"]["picks"]
-    assert varied.spec.settings.pick_train.epochs == 5
-    assert plain.spec.settings.pick_train.epochs == 6
-    assert plain.spec.name != varied.spec.name
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"runs": {"cpg": {"method": "cpg", "settings": {"seeds": "shared"}}}}, ["runs > cpg", "variant"]),
-        ({"runs": {"cpg": {"method": "cpg", "variant": "longer"}}}, ["runs > cpg", "variant"]),
-        ({"profile": "smok"}, ["smok", "did you mean 'smoke'"]),
-        ({"runs": {"cpg": {"method": "cpg", "gaol": "avg"}}}, ["runs > cpg > gaol", "goal"]),
-        ({"runs": {"cpg": {"method": "cpg", "goal": "average"}}}, ["runs > cpg > goal", "average"]),
-        ({"baselines": None}, ["baselines"]),
-        (
-            {"runs": {"one": {"method": "cpg", "first_tasks": 2}, "two": {"method": "cpg", "seed": 2}}},
-            ["one and two", "first_tasks"],
-        ),
-        ({"reproduce": None}, ["reproduce.sequences"]),
-        ({"reproduce": {"sequences": {"smoke": "digits-5"}, "plans": [1]}}, ["plans"]),
-        ({"reproduce": {"sequences": {"smoke": "digits-5"}, "plans": {"smoke": {"run": {}}}}}, ["plans.smoke", "run"]),
-    ],
-)
-def test_a_wrong_plan_is_told(project: Path, change: dict[str, Any], words: list[str]) -> None:
-    edit(project, change)
-    with pytest.raises(CpgError) as error:
-        read_plan(project)
-    assert [word for word in words if word not in str(error.value)] == []
-
-
-def test_a_profile_may_have_runs_of_its_own(project: Path) -> None:
-    """Published: five fine-tuned models a task, PAE with goal max, DEN on all twenty tasks."""
-    edit(project, {"profile": "paper"})
-    paper = read_plan(project)
-    edit(project, {"profile": "cpu"})
-    cpu = read_plan(project)
-    assert [item.seed for item in paper.baselines.values() if item.method == "finetune"] == [1, 2, 3, 4, 5]
-    assert [item.seed for item in cpu.baselines.values() if item.method == "finetune"] == [1, 2, 3]
-    assert {item.goal for item in paper.runs.values() if item.method == "pae"} == {"max"}
-    assert {item.goal for item in cpu.runs.values() if item.method == "pae"} == {"avg"}
-    assert (paper.runs["den"].first_tasks, cpu.runs["den"].first_tasks) == (None, 10)
-    assert paper.runs["cpg-avg"] == cpu.runs["cpg-avg"]
-
-
-def test_a_profile_may_have_settings_of_its_own_for_a_method(project: Path) -> None:
-    edit(project, {"profile": "paper"})
-    largest = {path.stem: read_json(path)["grow"]["max_x"] for path in write_settings(read_plan(project), project)}
-    assert {method for method, max_x in largest.items() if max_x == 2.0} == {"pae"}
-    profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
-    profiles["paper"]["methods"]["pea"] = profiles["paper"]["methods"].pop("pae")
-    edit(project, {"profiles": profiles})
-    with pytest.raises(CpgError, match="did you mean 'pae'"):
-        write_settings(read_plan(project), project)
-
-
-def test_an_unknown_run_of_the_plan_is_told(project: Path) -> None:
-    with pytest.raises(CpgError, match="did you mean 'scratch'"):
-        read_plan(project).item("scrach")
-
-
-def test_results_are_read_back(project: Path, unbroken: Run) -> None:
-    plan, planned = read_plan(project), {"profile": "smoke", "sequence": "digits-5", "goal": "avg"}
-    file = project / write_result(plan, "cpg-avg", unbroken, project)
-    with pytest.raises(CpgError, match=r"cpg-avg\.json: learned with \w+ .*learn cpg-avg"):
-        read_results(plan, project)
-    result = result_of(unbroken).model_copy(update=planned)
-    write_json(file, result.model_dump(mode="json"))
-    assert read_results(plan, project) == {"cpg-avg": result}
-    assert read_baselines(plan, project) == {}  # goals come from baselines alone, whatever was learned to meet them
-
-
-@pytest.mark.parametrize("name", ["profile", "sequence", "method", "goal", "ordering", "seed", "variant"])
-def test_a_result_of_another_run_than_the_plans_is_refused(project: Path, name: str) -> None:
-    plan, file = read_plan(project), project / "results/smoke/runs/cpg-avg.json"
-    planned = made("cpg", [0.9]).model_copy(update={"profile": "smoke", "sequence": "digits-5"})
-    for value, refused in ((getattr(planned, name), False), (7 if name == "seed" else "other", True)):
-        write_json(file, planned.model_copy(update={name: value}).model_dump(mode="json"))
-        with pytest.raises(CpgError, match=f"learned with {name} ") if refused else nullcontext():
-            assert list(read_results(plan, project)) == ["cpg-avg"]
-
-
-def test_tables_are_made_where_the_images_are_not(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CPG_DATA", raising=False)
-    plan = read_plan(project).model_copy(update={"profile": "photos", "sequence": "finegrained-6"})
-    assert base_network(plan, project).weights > 3_000_000
-    with pytest.raises(CpgError, match="CPG_DATA"):
-        load_sequence("finegrained-6", project / "data")
-
-
-def test_the_manifest_of_a_sequence_changes_with_its_images_alone(project: Path) -> None:
-    definition = project / "data" / "digits-5.yaml"
-    before = manifest("digits-5", project / "data", print)
-    assert [len(before), before["zero-one"]["train"], before["zero-one"]["test"]] == [5, 288, 72]
-    definition.write_text(definition.read_text().replace("learns in minutes", "learns fast"))
-    assert manifest("digits-5", project / "data", print) == before
-    definition.write_text(definition.read_text().replace('["0", "1"]', '["1", "0"]'))
-    after = manifest("digits-5", project / "data", print)
-    assert [task for task in before if before[task] != after[task]] == ["zero-one"]
 
 
 def test_two_runs_with_one_seed_give_the_same_tables_and_another_seed_gives_others(tmp_path: Path) -> None:

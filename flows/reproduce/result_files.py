@@ -1,0 +1,100 @@
+"""The result files of a plan: written, and read back where they are of the runs that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cpg_core.config.method_settings import settings_of
+from cpg_core.config.profiles import overrides_of
+from cpg_core.config.schema import read_mapping
+from cpg_core.config.settings import load_settings
+from cpg_core.config.store import Store
+from cpg_core.errors import CpgError
+from cpg_core.storage.differences import changes
+from cpg_core.storage.files import read_record, write_json
+from cpg_core.storage.run import Run
+from flows.reproduce.plan import PARAMS, Item, Plan
+from flows.reproduce.result import RunResult, result_of
+from flows.request import definitions
+
+
+def write_result(plan: Plan, key: str, run: Run, root: Path) -> Path:
+    """Write what the tables need of a finished run or conversion, and return where."""
+    path = root / plan.file(key)
+    learned = plan.conversions[key].run if key in plan.conversions else key
+    write_json(path, result_of(run, plan.item(learned)[0].variant).model_dump(mode="json"))
+    return path
+
+
+def read_results(plan: Plan, root: Path) -> dict[str, RunResult]:
+    """The results of runs that are there, by their names.
+
+    Raises:
+        Damaged: a file is not what was written.
+        CpgError: a result is not of the run that the plan names.
+    """
+    return _read(plan, (*plan.baselines, *plan.runs), root)
+
+
+def read_baselines(plan: Plan, root: Path) -> dict[str, RunResult]:
+    """The results that goals come from, as far as they are there, by their names. Errors as of `read_results`."""
+    return _read(plan, plan.baselines, root)
+
+
+def read_conversions(plan: Plan, root: Path) -> dict[str, RunResult]:
+    """The results of conversions that are there, by their names. Errors as of `read_results`."""
+    return _read(plan, plan.conversions, root)
+
+
+def _read(plan: Plan, keys: Iterable[str], root: Path) -> dict[str, RunResult]:
+    files = {key: root / plan.file(key) for key in keys}
+    found = {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}
+    for key, result in found.items():
+        _require_of_the_plan(plan, key, result, root)
+    return found
+
+
+def _require_of_the_plan(plan: Plan, key: str, result: RunResult, root: Path) -> None:
+    """A plan or profile that was changed leaves results of other runs behind."""
+    converts = key in plan.conversions
+    item, _ = plan.item(plan.conversions[key].run if converts else key)
+    there = result.model_dump() | {"tasks": len(result.tasks)}
+    wanted = {
+        "profile": plan.profile,
+        "sequence": plan.sequence,
+        "method": item.method,
+        "ordering": str(item.ordering),
+        "seed": item.seed,
+        "variant": item.variant,
+        **({"goal": item.goal} if item.goal else {}),
+    }
+    if (tasks := _tasks(plan, item, root)) is not None:
+        wanted["tasks"] = tasks
+    differing = [(name, there[name], value) for name, value in wanted.items() if there[name] != value]
+    if not differing and result.settings:
+        differing = changes(result.settings, _settings(plan, key, item, root))
+    for name, value, planned in differing[:1]:
+        raise CpgError(
+            f"{root / plan.file(key)}: learned with {name} {value!r}, and the plan says {planned!r}; make it anew: "
+            f"cpg reproduce {'convert' if converts else 'learn'} {key}"
+        )
+
+
+def _tasks(plan: Plan, item: Item, root: Path) -> int | None:
+    """How many a run has; None: nothing says how long the sequence is, whose images need not be at hand."""
+    manifest = root / plan.folder / "data.json"
+    there = len(read_mapping(manifest)) if manifest.exists() else None
+    return min((n for n in (item.first_tasks, there) if n is not None), default=None)
+
+
+def _settings(plan: Plan, key: str, item: Item, root: Path) -> dict[str, Any]:
+    """What a run or conversion of the plan depends on."""
+    goal = (f"goal={item.goal}",) if item.goal else ()
+    overrides = (*overrides_of(item.settings), *goal)
+    settings = load_settings(definitions(root) / PARAMS, plan.profile, overrides, item.method)
+    if key in plan.conversions:
+        store = Store.model_validate(plan.conversions[key].model_dump(exclude={"run"}))
+        settings = settings.model_copy(update={"store": store})
+    return settings_of(item.method, settings)
