@@ -1,9 +1,13 @@
 """The one exception that is meant for a person, and what others say as a line of text."""
 
+import errno
 from textwrap import shorten
 
 MOST_CHARACTERS = 1000
 """Of what another program says: enough for two paths, too few for a page of HTML."""
+
+RIGHTS, LIMIT = "change its rights, or those of its folder", "allow more open files (ulimit -n), or end other processes"
+OF_SOUND_FILES = {errno.EACCES: RIGHTS, errno.EPERM: RIGHTS, errno.EMFILE: LIMIT, errno.ENFILE: LIMIT}
 
 
 class CpgError(Exception):
@@ -16,3 +20,8 @@ class CpgError(Exception):
 def one_line(text: str) -> str:
     """What another program says, as one line; where something is cut off, the line says so."""
     return shorten(text, MOST_CHARACTERS, placeholder=" ... (cut)")
+
+
+def advice(error: Exception, usual: str) -> str:
+    """What to do about a file that cannot be read: as usual, unless it may be sound all the same."""
+    return OF_SOUND_FILES.get(error.errno or 0, usual) if isinstance(error, OSError) else usual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -75,6 +76,7 @@ def learn_sequence(
     """
     with alone(run), deterministic(run.spec.settings.compute.threads):
         require_current(run)
+        _drop_work_of_frozen(run)
         method = find(run.spec.method)
         left = range(run.frozen() + 1, len(run.spec.tasks) + 1)
         if left:
@@ -97,6 +99,13 @@ def learn_sequence(
                     learn(context)
         if not left:
             write_spec(run)  # its images may have moved
+
+
+def _drop_work_of_frozen(run: Run) -> None:
+    """What a process that was killed as it froze a task has left of the work on it."""
+    for index in range(1, run.frozen() + 1):
+        for work in run.all_work(index):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _tell_forecast(context: TaskContext, seconds: float) -> None:

@@ -65,6 +65,11 @@ class BackboneSpec(Strict):
             said["weights"] = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
         return said if len(said) > 1 else self.name
 
+    def content(self) -> Any:  # noqa: ANN401  (what JSON can hold)
+        """What learning rests on: of a weight file its digest, wherever it lies."""
+        placed = self.weights is not None and is_file(self.weights) and self.weights_sha256 is not None
+        return (self.model_copy(update={"weights": None}) if placed else self).model_dump(mode="json")
+
     def __str__(self) -> str:
         """For people: `resnet18`, or `resnet18 (size 96)`."""
         return self.name if self.size is None else f"{self.name} (size {self.size})"

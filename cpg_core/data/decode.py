@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from cpg_core.data.grey import to_8_bit
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, advice
 
 MODE_OF_CHANNELS = {1: "L", 3: "RGB"}
 SUFFIXES = frozenset(
@@ -70,7 +70,7 @@ def examine(content: Path | bytes | Image.Image, channels: int, where: str, *, d
         named = f"{type(error).__module__.removeprefix('builtins')}.{type(error).__name__}".lstrip(".")
         kind = "" if isinstance(error, OSError | ValueError) else f"{named}: "
         raise Unreadable(
-            f"{where}: cannot read this image ({kind}{why}); replace it, save it anew, or remove it"
+            f"{where}: cannot read this image ({kind}{why}); {advice(error, 'replace it, save it anew, or remove it')}"
         ) from error
 
 

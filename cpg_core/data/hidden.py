@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 OF_THE_SYSTEM = frozenset(("lost+found", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "@eaDir"))
@@ -13,7 +15,26 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in OF_THE_SYSTEM
 
 
-def below(folder: Path, pattern: str = "*") -> list[Path]:
-    """What is in a folder at any depth, in the order of the paths, but for what is hidden or in something hidden."""
-    found = sorted(folder.rglob(pattern))
-    return [path for path in found if not any(map(is_hidden, path.relative_to(folder).parts))]
+def walk(folder: Path, cannot: Callable[[OSError], None]) -> Iterator[Path]:
+    """The files in a folder at any depth, folder by folder in the order of their names, but for what is hidden.
+
+    Links to folders are followed, and no folder is entered twice.
+
+    Args:
+        folder: where.
+        cannot: is told of a folder that cannot be listed.
+    """
+    entered = set[Path]()
+    for home, folders, names in os.walk(folder, onerror=cannot, followlinks=True):
+        there = Path(home).resolve()
+        if there in entered:
+            folders.clear()
+            continue
+        entered.add(there)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (Path(home, name) for name in sorted(names) if not is_hidden(name))
+
+
+def below(folder: Path, suffix: str = "") -> list[Path]:
+    """The files that `walk` finds, with this ending, in the order of their paths."""
+    return sorted(path for path in walk(folder, lambda _: None) if path.name.endswith(suffix) and path.is_file())

@@ -26,7 +26,7 @@ def read_pairs(file: Path, *, headed: bool = True) -> tuple[list[Pair], int | No
         CpgError: it cannot be read, a line is none of its format, or it is cut short.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise CpgError(

@@ -25,7 +25,7 @@ from cpg_core.data.listing import Item, Listing, Pixels, Rows
 from cpg_core.data.resize import Resize, fit
 from cpg_core.data.split import Split
 from cpg_core.data.whole import reduced
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, advice
 
 SHOWN_BROKEN = 50
 NOT_CACHED = "images do not fit into the cache (compute.cache_bytes, or the disk) and are decoded in each epoch"
@@ -199,7 +199,8 @@ def _through(item: Item, wanted: Wanted, *, count: bool) -> Image:
     try:
         content = item.content.read_bytes()
     except OSError as error:
-        raise Unreadable(f"{item.where}: cannot be read ({error.strerror}); replace or remove it") from error
+        cure = advice(error, "replace or remove it")
+        raise Unreadable(f"{item.where}: cannot be read ({error.strerror}); {cure}") from error
     keeps = wanted.caches
     pixels, remarks = examine(content, wanted.channels, item.where, draft=not (count or keeps))
     fitted = _fitted(pixels, wanted) if count or keeps else None

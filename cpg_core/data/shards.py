@@ -17,7 +17,7 @@ SHOWN = 6
 
 def matching(folder: Path, name: str) -> list[Path]:
     """The files of the part that is called so, at any depth."""
-    return [p for p in below(folder, "*.parquet") if _is_of(p.name, name)]
+    return [p for p in below(folder, ".parquet") if _is_of(p.name, name)]
 
 
 def _is_of(file: str, name: str) -> bool:
@@ -47,7 +47,7 @@ def shards(folder: Path, part: Part, splits: Splits = AS_USUAL) -> list[Path]:
 
 def others(folder: Path, splits: Splits = AS_USUAL) -> tuple[str, ...]:
     """What no part of the source reads, in a line each kind."""
-    files = sorted(p.name for p in below(folder, "*.parquet"))
+    files = sorted(p.name for p in below(folder, ".parquet"))
     files = [file for file in files if not any(_is_of(file, name) for name in splits.names)]
     held = [file for file in files if re.match(r"val|dev", file) and splits.val is None]
     lines = []

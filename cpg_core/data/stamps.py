@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def stamps(files: Iterable[Path], inside: Path) -> str:
-    """A line a file: its path inside a folder, its size, and when it was changed; empty if one is not there.
+    """A line a file: its path (in the folder, if there), size, and when it was changed; empty if one is not there.
 
     Tools that copy files may bring back the time of their content (mtime), but not that of their last change (ctime).
     """
@@ -19,4 +19,5 @@ def stamps(files: Iterable[Path], inside: Path) -> str:
 
 def _stamp(file: Path, inside: Path) -> str:
     found = file.stat()
-    return f"{file.relative_to(inside)}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
+    name = file.relative_to(inside) if file.is_relative_to(inside) else file
+    return f"{name}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"

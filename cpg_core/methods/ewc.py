@@ -18,6 +18,7 @@ from cpg_core.model.state import TaskState
 from cpg_core.seeds import derive
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.storage.differences import OTHER_IMAGES
 from cpg_core.training.penalties.ewc import ewc_penalty, fisher
 from cpg_core.training.reporter import reading_progress
 from cpg_core.training.step import Penalty
@@ -43,8 +44,7 @@ def earlier_tasks(context: TaskContext) -> Iterator[tuple[Layers, Layers]]:
         data = run.data(index, reading_progress(context.reporter, record.name))
         if data.digest != record.data_sha256:
             raise CpgError(
-                f"task '{record.name}': its images are others than those that were learned; bring them back: ewc "
-                "computes the Fisher information on them"
+                f"task '{record.name}': {OTHER_IMAGES}; bring them back: ewc computes the Fisher information on them"
             )
         seed = derive(run.spec.seed, "fisher", record.name)
         information = fisher(network, data.train, data.mean, data.std, images, seed)

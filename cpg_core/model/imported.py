@@ -27,7 +27,8 @@ def imported(tensors: Mapping[str, Tensor], network: Network, head: PublishedHea
         where: the file, for errors.
 
     Raises:
-        CpgError: tensors are missing, surplus or of another shape, each named; or the file has other outputs.
+        CpgError: tensors are missing, surplus, of another shape or not finite, each named; or the file has other
+            outputs.
     """
     wanted = network.state_dict()
     _need_classes(tensors, wanted, head, where)
@@ -39,6 +40,7 @@ def imported(tensors: Mapping[str, Tensor], network: Network, head: PublishedHea
     problems = [
         *_named("missing", missing),
         *_named("not of this network", [name for name in tensors if name not in shapes]),
+        *_named("not finite", [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]),
         *_named(
             "of another shape", [f"{name} {list(tensors[name].shape)} instead of {shapes[name]}" for name in other]
         ),

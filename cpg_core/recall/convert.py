@@ -21,6 +21,7 @@ from cpg_core.stages.stored_delta import rounds, write_delta
 from cpg_core.stages.task_record import format_of
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import state_of
+from cpg_core.storage.differences import OTHER_IMAGES
 from cpg_core.storage.files import digest, disk_errors, sha256, write_json
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, RUN, SECONDS, Run
@@ -69,7 +70,7 @@ def _task(
     run, record, folder = old.run, old.run.record(index), new.run.task_folder(index)
     delta, data = run.delta(index, record), run.data(index, progress)
     if data.digest != record.data_sha256:
-        raise CpgError(f"task {record.name}: its images are others than those that were learned")
+        raise CpgError(f"task {record.name}: {OTHER_IMAGES}")
     state = state_of(old.before(shared[0], record), delta, index, overwrites=old.overwrites)
     least = run.least(record.name)
     before = new.before(shared[1], record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from torch import Tensor
 from cpg_core.backbones import Input
 from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import Unreadable, decode, is_image
-from cpg_core.data.hidden import is_hidden
+from cpg_core.data.hidden import walk
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.resize import Resize, fit
 from cpg_core.errors import CpgError
@@ -100,9 +99,7 @@ def _inside(folder: Path) -> tuple[list[Path], list[CpgError]]:
     def cannot(error: OSError) -> None:
         problems.append(CpgError(f"{error.filename}: cannot be read ({error.strerror}); change its rights"))
 
-    for home, folders, names in os.walk(folder, onerror=cannot):
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        files += [Path(home, name) for name in sorted(names) if not is_hidden(name) and _taken(Path(home, name))]
+    files += [file for file in walk(folder, cannot) if _taken(file)]
     return files, problems
 
 

@@ -201,7 +201,7 @@ class TaskContext:
             "torch": torch.__version__,
             "settings": settings_of(spec.method, self.settings),
             "method": spec.method,
-            "backbone": spec.backbone.model_dump(mode="json"),
+            "backbone": spec.backbone.content(),
             "seed": spec.seed,
             "goal": self.goal,
             "task": [self.index, len(spec.tasks), self.data.train.digest, decides.digest],

@@ -17,6 +17,10 @@ from cpg_core.storage.run_spec import RunSpec
 IDENTITY = ("sequence", "method", "backbone")
 COMPARED = (*IDENTITY, "ordering", "profile", "seed", "goals", "tasks", "settings")
 ABSENT = "nothing"
+OTHER_IMAGES = (
+    "its images are others than those that were learned, or are resized to other bits here, as another kind of "
+    "processor or version of torch may do"
+)
 
 
 def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
@@ -151,7 +155,7 @@ def _other_images(there: Run, wanted: RunSpec, index: int) -> str | None:
         digest = Run(there.root, wanted).data(index).digest
     except CpgError as error:
         return f"its images cannot be read: {error}"
-    return None if digest == there.record(index).data_sha256 else "its images are others than those that were learned"
+    return None if digest == there.record(index).data_sha256 else OTHER_IMAGES
 
 
 def changes(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> list[tuple[str, object, object]]:

@@ -18,14 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
 from cpg_core.config.schema import check
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, advice
 from cpg_core.model.layers import Layers
 
 M = TypeVar("M", bound=BaseModel)
 SEAL = "sealed_sha256"
 RESTORE = "bring back this file from a copy (dvc pull; run.json: git checkout)"
-RIGHTS, LIMIT = "change its rights, or those of its folder", "allow more open files (ulimit -n), or end other processes"
-INSTEAD_OF_RESTORE = {errno.EACCES: RIGHTS, errno.EPERM: RIGHTS, errno.EMFILE: LIMIT, errno.ENFILE: LIMIT}
 LEFTOVERS = (".*.part", ".tmp??????")
 
 
@@ -47,9 +45,7 @@ def sha256(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> Damaged:
-    """Of a file that may be sound all the same, a copy would help nobody."""
-    advice = INSTEAD_OF_RESTORE.get(error.errno or 0, RESTORE)
-    return Damaged(f"{path}: cannot be read: {error.strerror}; {advice}")
+    return Damaged(f"{path}: cannot be read: {error.strerror}; {advice(error, RESTORE)}")
 
 
 def hash_of(content: object) -> str:

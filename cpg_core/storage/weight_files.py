@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def _saved_by_torch(path: Path) -> object:
             f"{path}: holds more than tensors, or is no file of torch.save; nothing but tensors is loaded, since other "
             f"content can run code. Write it anew: torch.save(model.state_dict(), FILE)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # what is no such file, or a damaged one, may fail in any way
         raise CpgError(f"{path}: cannot be read ({_line(error)}); it may be cut short, fetch it again") from error
 
 

@@ -177,9 +177,9 @@ def _said(found: list[float]) -> str:
     return f"{np.mean(found):.1f} %" + (f" (sd {spread:.1f}, n {len(found)})" if spread is not None else " (n 1)")
 
 
-def fact(statement: str, holds: bool, figures: str, runs: int) -> Claim:
-    """A claim about something that is counted."""
-    return Claim(statement, "holds" if holds else "does not hold", figures, (runs,))
+def fact(statement: str, holds: bool, figures: str, *runs: int) -> Claim:
+    """A claim about something that is counted in so many runs, of each side where it is about two."""
+    return Claim(statement, "holds" if holds else "does not hold", figures, runs)
 
 
 def _changed(results: list[RunResult]) -> int:

@@ -58,7 +58,8 @@ def _about(
     results: Mapping[str, RunResult], gained: Mapping[str, float], statement: str, holds: bool, told: str
 ) -> Claim | None:
     """None where not all of the tasks were learned by both."""
-    return fact(statement, holds, told, len(CPG.runs(results))) if gained else None
+    runs = [len(side.runs(results)) for side in (CPG, FINE_AVG)]
+    return fact(statement, holds, told, *runs) if gained else None
 
 
 def _gained(results: Mapping[str, RunResult], names: Collection[str]) -> dict[str, float]:

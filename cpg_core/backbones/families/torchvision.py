@@ -22,6 +22,12 @@ SHARED_OR_PRIVATE = (nn.Conv2d, nn.Linear, _NormBase, nn.GroupNorm, nn.LayerNorm
 ONE_OUTPUT = {"googlenet": {"aux_logits": False, "init_weights": False}, "inception_v3": {"aux_logits": False}}
 """Networks that have further outputs in training, unless they are told not to."""
 
+OTHERWISE_PUBLISHED = frozenset(
+    ("densenet121", "densenet161", "densenet169", "densenet201", "googlenet", "inception_v3")
+)
+"""Networks that their published files do not fit: torchvision renames tensors of the DenseNets as it reads them; those
+of the last two hold further outputs, and take images that are normalised otherwise than torchvision tells."""
+
 SHOWN = 3
 
 
@@ -40,7 +46,7 @@ def find(name: str) -> Backbone:
         raise unknown("network of torchvision", name, names())
     newest = models.get_model_weights(name).DEFAULT
     takes = Input(3, newest.transforms().crop_size[0], smallest=newest.meta["min_size"][0])
-    weights = partial(torchvision_weights, name)
+    weights = dict if name in OTHERWISE_PUBLISHED else partial(torchvision_weights, name)
     return Backbone(
         f"torchvision/{name}",
         takes,

@@ -87,6 +87,9 @@ def list_classes(folder: Path, *, subfolders: bool = False) -> Listing:
         raise CpgError(f"{folder}: there is no such folder; expected one folder a class in it, with images")
     with naming(folder):
         entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    if lost := [p for p in entries if not p.exists()]:
+        target = lost[0].readlink()
+        raise CpgError(f"{lost[0]}: a link to {target}, which is not there; bring that back, or remove the link")
     homes = [p for p in entries if p.is_dir() and p.name not in OF_THE_SYSTEM]
     if not homes:
         raise CpgError(f"{folder}: there are no class folders in it; expected {folder}/CLASS/image.png and so on")
@@ -132,7 +135,7 @@ def naming(folder: Path) -> Iterator[None]:
 
 def _class_files(home: Path, *, subfolders: bool) -> tuple[list[Path], list[LeftOut]]:
     """The images of a class, and what else is in its folder. One that cannot be read is left out as a whole."""
-    taken, skipped = list[Path](), Counter[tuple[str, bool]]()
+    taken, skipped, entered = list[Path](), Counter[tuple[str, bool]](), {home.resolve()}
     try:
         entries = sorted(home.iterdir())
     except OSError as error:
@@ -142,6 +145,10 @@ def _class_files(home: Path, *, subfolders: bool) -> tuple[list[Path], list[Left
         if is_hidden(entry.name):
             skipped["hidden", False] += 1
         elif entry.is_dir() and subfolders:
+            if (there := entry.resolve()) in entered:
+                skipped["in links to folders that were taken already", False] += 1
+                continue
+            entered.add(there)
             with naming(entry):
                 entries[:0] = sorted(entry.iterdir())
         elif entry.is_dir():
@@ -155,7 +162,7 @@ def _class_files(home: Path, *, subfolders: bool) -> tuple[list[Path], list[Left
 
 
 def _files_below(folder: Path) -> int:
-    return sum(path.is_file() for path in below(folder))
+    return len(below(folder))
 
 
 def _of_system(path: Path) -> bool:

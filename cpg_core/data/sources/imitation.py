@@ -172,7 +172,7 @@ def unlabelled(folder: Path | None) -> Listing:
         raise CpgError(f"{folder}: there is no such folder; expected one with images")
     tables = _tables(folder)
     if not tables:
-        files = [path for path in below(folder) if path.is_file() and is_image(path)]
+        files = [path for path in below(folder) if is_image(path)]
         require_utf8(files)
         if not files:
             raise CpgError(f"{folder}: there are no images in it")
@@ -216,7 +216,7 @@ def _stamped(files: list[Path], folder: Path, rows: Rows) -> str:
 
 
 def _tables(folder: Path) -> list[Path]:
-    tables = below(folder, "*.parquet")
+    tables = below(folder, ".parquet")
     require_utf8(tables)
     return tables
 

@@ -10,7 +10,9 @@ from torchvision import models
 from core.backbones.batch_statistics import with_statistics
 from cpg_core import backbones
 from cpg_core.backbones.families import torchvision as family
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.errors import CpgError
+from cpg_core.stages.import_weights import checked
 
 
 def theirs(name: str) -> nn.Module:
@@ -80,6 +82,14 @@ def test_others_give_one_vector_an_image_in_training_too(name: str) -> None:
     network = on_meta(name).train()
     assert all(value.is_meta for value in network.state_dict().values())
     assert list(network(images(64).to("meta")).shape) == [2, network.out_features]
+
+
+@pytest.mark.parametrize("name", sorted(family.OTHERWISE_PUBLISHED))
+def test_published_weights_that_would_not_fit_are_not_offered(name: str) -> None:
+    assert models.get_model_weights(name).DEFAULT.name == "IMAGENET1K_V1"
+    with pytest.raises(CpgError, match=r"unknown weights of backbone.*\.pth or \.safetensors"):
+        checked(BackboneSpec(name=f"torchvision/{name}", weights="IMAGENET1K_V1"), 1.0)
+    assert "IMAGENET1K_V1" in backbones.find("torchvision/mobilenet_v3_small").weights()
 
 
 def test_its_input_is_that_of_its_pretrained_weights_and_it_has_one_width() -> None:

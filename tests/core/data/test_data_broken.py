@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import struct
 from collections.abc import Callable
@@ -45,6 +46,21 @@ def odd_exif() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (8, 6), "red").save(file, "JPEG", exif=exif)
     return file.getvalue()
+
+
+@SIZES
+def test_where_too_many_files_are_open_no_image_is_blamed(
+    write_folder: Write, size: int, tells: Tells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(COUNTS)
+
+    def full(*_args: object, **_how: object) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("cpg_core.data.decode.Image.open", full)
+    monkeypatch.setattr(Path, "read_bytes", full)
+    with tells("Too many open files", "allow more open files (ulimit -n)"):
+        _load(folder, size)
 
 
 @SIZES

@@ -16,6 +16,7 @@ from cpg_core.data.kept import NOTHING_KEPT, Keep
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.task import TaskData, load_task_data
+from cpg_core.storage import kept_blocks
 from cpg_core.storage.kept_blocks import KeptBlocks
 
 SIZE, BLOCK = 72, 4
@@ -135,6 +136,21 @@ def test_a_full_disk_is_told_and_harmless(folder: Path, blocks: Keep, monkeypatc
     data = load(folder, CROPS, blocks)
     assert any(f"{ALL:,} images do not fit" in line for line in data.summary.lines())
     assert equal(epochs(data), epochs(load(folder, CROPS)))
+
+
+@pytest.mark.usefixtures("decoded")
+def test_a_process_keeps_files_free_beside_the_blocks(
+    folder: Path, blocks: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each block that is mapped holds a file open."""
+    most = len(list(Path("/proc/self/fd").iterdir())) + kept_blocks.OPEN_FILES + 1
+    monkeypatch.setattr(kept_blocks.resource, "getrlimit", lambda _: (most, most))
+    data = load(folder, PLAIN, blocks)
+    assert data.train.cached is not None
+    mapped = sum(block is not None for block in data.train.cached.blocks)
+    assert 0 < mapped < len(data.train.cached.blocks)
+    assert any("decoded in each epoch" in line for line in data.summary.lines())
+    assert equal(epochs(data), epochs(load(folder, PLAIN)))
 
 
 def test_a_changed_file_is_decoded_anew(folder: Path, decoded: list[str], blocks: Keep) -> None:

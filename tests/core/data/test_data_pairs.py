@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -79,6 +80,17 @@ def test_a_csv_of_paths_is_the_same_pairs(pairs: Callable[..., PairsSource], fac
         return ["left,right,same", *(f"{home[a]}, {home[b]},{int(same)}" for a, b, same, _ in listed)]
 
     assert _names(pairs(rows, "pairs.csv")) == listed
+    assert _names(pairs(lambda lines: ["\ufeff" + rows(lines)[1], *rows(lines)[2:]], "excel.csv")) == listed
+    assert _names(pairs(lambda lines: ["\ufeff" + lines[0], *lines[1:]], "excel.txt")) == listed
+
+
+def test_paths_of_a_csv_may_lie_anywhere(pairs: Callable[..., PairsSource], faces: Path, tmp_path: Path) -> None:
+    images = sorted((faces / "test").rglob("*.png"))[:4]
+    outside = shutil.copy(images[0], tmp_path / "outside.png")
+    source = pairs(lambda _: [f"{outside},{images[1]},1", f"{images[2]},{images[3]},0"] * 20, "anywhere.csv")
+    found = list_pairs(source).listing
+    assert Path(outside) in found.files
+    assert str(outside) in found.version(np.arange(len(found.files)))
 
 
 def test_pictures_are_found_whatever_their_suffix(tmp_path: Path) -> None:

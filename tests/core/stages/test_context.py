@@ -37,6 +37,18 @@ def test_a_stage_depends_on_how_its_task_is_learned(new_run: Callable[..., Run])
     assert key() == keys[0]
 
 
+def test_a_weight_file_is_what_is_in_it_wherever_it_lies(new_run: Callable[..., Run]) -> None:
+    def key(place: str, digest: str) -> str:
+        run = new_run(tasks="1")
+        backbone = run.spec.backbone.model_copy(update={"weights": place, "weights_sha256": digest})
+        moved = Run(run.root, run.spec.model_copy(update={"backbone": backbone}))
+        return open_task(moved, find(run.spec.method), 1, Silent()).key
+
+    assert key("/here/w.pth", "1" * 64) == key("/there/w.pth", "1" * 64)
+    assert key("/here/w.pth", "1" * 64) != key("/here/w.pth", "2" * 64)
+    assert key("IMAGENET1K_V1", "1" * 64) != key("IMAGENET1K_V2", "1" * 64)
+
+
 def test_how_much_is_kept_decoded_changes_no_stage(new_run: Callable[..., Run]) -> None:
     def key(*overrides: str) -> str:
         run = new_run(tasks="1", overrides=overrides)

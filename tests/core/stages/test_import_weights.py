@@ -118,6 +118,13 @@ def damaged(file: Path, how: str) -> None:
             torch.save(whole | {"layer9.weight": torch.ones(1)}, file)
         case "shape":
             torch.save(whole | {"conv1.weight": torch.ones(3, 3, 3, 3)}, file)
+        case "nan":
+            torch.save(whole | {"conv1.weight": torch.full_like(whole["conv1.weight"], torch.nan)}, file)
+        case "text":
+            file.write_text("a,b\n1,2\n")
+        case "old and cut":
+            torch.save(whole, file, _use_new_zipfile_serialization=False)
+            file.write_bytes(file.read_bytes()[:300])
         case "network":
             torch.save(weights_of("efficientnet_lite0", "_fc", width=0.1), file)
 
@@ -131,6 +138,9 @@ def damaged(file: Path, how: str) -> None:
         ("missing", "missing: layer2.0.conv1.weight"),
         ("surplus", "not of this network: layer9.weight"),
         ("shape", r"of another shape: conv1.weight \[3, 3, 3, 3\] instead of"),
+        ("nan", "not finite: conv1.weight"),
+        ("text", "cannot be read"),
+        ("old and cut", "cannot be read"),
         ("network", "no fc.weight"),
     ],
 )

@@ -27,6 +27,17 @@ def test_the_same_command_finds_the_run(damageable: Callable[..., Run]) -> None:
     assert frozen_bytes(run) == before
 
 
+def test_work_that_a_kill_left_behind_a_frozen_task_is_dropped(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2")
+    for index in (1, 2):
+        (run.task_work(index) / "images").mkdir(parents=True)
+        (run.task_work(index) / "images/train-00000").write_bytes(b"decoded")
+    unfinished = run.work / "003-four-five/01-pick_train"
+    unfinished.mkdir(parents=True)
+    learn_sequence(open_run(run.root, run.spec.name), Silent())
+    assert [path.name for path in run.work.iterdir() if path.is_dir()] == ["003-four-five"]
+
+
 OTHERS = {
     "sequence: 'digits-5' there, 'cifar100-20' here": spec(tasks="1-2").model_copy(update={"sequence": "cifar100-20"}),
     "method: 'cpg' there, 'pae' here": spec(tasks="1-2", method="pae"),

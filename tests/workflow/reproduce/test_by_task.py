@@ -93,6 +93,7 @@ def test_what_is_said_of_photos_is_about_the_tasks_that_count(result: RunResult)
     }
     reached, packnet, _ = claims_of(results)
     assert (reached.verdict, reached.figures) == ("holds", "on 3 of 4: cars, flowers, sketch")
+    assert reached.as_json()["n"] == [1, 1]
     assert packnet.difference is not None and packnet.difference.mean == pytest.approx(10.0)
     assert packnet.statement == "CPG is more accurate than PackNet over cars, flowers, art and sketch"
     results["cpg"] = run("cpg", 0.9, 0.5, 0.5, 0.4, 0.4)
