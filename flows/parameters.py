@@ -88,7 +88,7 @@ WORKERS = Parameter(
 )
 DASK = Parameter(
     "The address of a Dask cluster whose workers learn, such as tcp://10.0.0.1:8786; they must share the folder of "
-    "results, and it needs pip install 'cpg[dask]'",
+    "results, and it needs pip install -e '.[dask]'",
     "ADDRESS",
     {"string": "an address"},
     unset="processes of this machine",

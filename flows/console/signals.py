@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-ACKNOWLEDGED = "stopping: the state is being saved. Ctrl-C again stops at once, and loses at most the epoch"
+ACKNOWLEDGED = "stopping: the state is being saved. Ctrl-C again stops at once, and loses what came after the last save"
 
 WISHES = (signal.SIGINT, signal.SIGTERM)
 HANDLERS_TURN = 0.1
