@@ -16,6 +16,7 @@ from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_at_hand, machine
 from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
+from cpg_core.recall.metrics import stage_seconds
 from cpg_core.stages.frozen_tasks import recall_content, recheck, tested
 from cpg_core.stages.stored_delta import rounds, write_delta
 from cpg_core.stages.task_record import format_of
@@ -104,7 +105,7 @@ def _task(
         }
     after = record.model_copy(update=changed | format_of(written))
     write_json(folder / RECALL, recall_content(earlier, drawn))
-    write_json(folder / SECONDS, run.seconds(index))
+    write_json(folder / SECONDS, stage_seconds(run, index))
     write_json(folder / RECORD, after.model_dump(mode="json"))
     return Converted(record, after), (old.add(shared[0], record, delta), written.after)
 

@@ -12,6 +12,7 @@ from cpg_core.model.layers import Layers, leading_block
 from cpg_core.model.ownership import count, owned_before, size
 from cpg_core.model.state import Shared, TaskState, released_count
 from cpg_core.recall.handover import Handover
+from cpg_core.recall.metrics import stage_seconds
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.codecs import Codec, codec_for
@@ -65,7 +66,7 @@ def rewrite(
     }
     written = record.model_copy(update=changed | _format_of(delta.codec, record))
     write_json(folder / RECALL, stood)
-    write_json(folder / SECONDS, run.seconds(index))
+    write_json(folder / SECONDS, stage_seconds(run, index))
     write_json(folder / RECORD, written.model_dump(mode="json"))
     return after
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from cpg_core.config.schema import check
 from cpg_core.config.suggestions import unknown
 from cpg_core.errors import CpgError
-from cpg_core.storage.exchange import interrupted, replaced
+from cpg_core.storage.exchange import interrupted, replaced, settle
 from cpg_core.storage.files import RESTORE, Damaged, read_json, sha256
 from cpg_core.storage.run import RECORD, RUN, Run, is_run
 from cpg_core.storage.run_spec import Base, RunSpec
@@ -46,9 +46,12 @@ def resolved(root: Path, spec: RunSpec) -> RunSpec:
 
     Raises:
         Damaged: a base is not there, or its tasks are others than those that the run was branched from.
+        CpgError: a base is between two names, and its lock cannot be had.
     """
     if not spec.base:
         return spec
+    for base in spec.base:
+        settle(root / "checkpoints" / base.run, root / "work" / base.run)
     labels = [Run(root, spec).label(base.tasks) for base in spec.base]
     found = [_found(root, spec.name, base, label) for base, label in zip(spec.base, labels, strict=True)]
     return spec.model_copy(update={"base": tuple(found)})

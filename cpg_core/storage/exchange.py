@@ -80,6 +80,11 @@ def interrupted(checkpoints: Path) -> Iterator[str]:
 
 def _settle(folder: Path, work: Path) -> None:
     new, old = rewritten(folder), replaced(folder)
+    if old.exists() and new.exists() and folder.exists():  # which no step here leaves behind
+        raise CpgError(
+            f"{folder}: this folder was made while {old.name} and {new.name} waited to take its place; move it away, "
+            "and the same command goes on"
+        )
     if old.exists():
         if not folder.exists():
             new.rename(folder)

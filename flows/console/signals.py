@@ -88,7 +88,7 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  (how handlers are called)
         if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice: at once, losing at most the epoch
+            raise KeyboardInterrupt  # asked twice: at once, losing what came after the last save
         if not self.requested:
             self.requested = True
             self._tell()

@@ -100,7 +100,8 @@ def _pool(wanted: Comparison, workers: int | None, dask: str | None, root: Path)
     try:
         from flows.orchestration.dask_workers import dask_pool
     except ImportError as error:
-        raise CpgError(f"a Dask cluster needs what is not installed ({error.name}): pip install -e '.[dask]'") from error
+        cure = "pip install -e '.[dask]'"
+        raise CpgError(f"a Dask cluster needs what is not installed ({error.name}): {cure}") from error
     with dask_pool(dask, workers) as pool:
         yield pool
 

@@ -34,12 +34,21 @@ def liveness_lock(root: Path, flow_run: UUID | str) -> Iterator[None]:
 
 def without_process(root: Path) -> set[UUID]:
     """The flow runs that left a lock file which nobody holds."""
-    return {UUID(file.stem) for file in folder(root).glob(f"*{SUFFIX}") if not _is_held(file)}
+    files = {known: file for file in folder(root).glob(f"*{SUFFIX}") if (known := _flow_run(file)) is not None}
+    return {known for known, file in files.items() if not _is_held(file)}
 
 
 def remove_lock(root: Path, flow_run: UUID) -> None:
     """Drop the lock file of a flow run that has ended."""
     (folder(root) / f"{flow_run}{SUFFIX}").unlink(missing_ok=True)
+
+
+def _flow_run(file: Path) -> UUID | None:
+    """Whose lock file it is; None: it has another name, as a copy has."""
+    try:
+        return UUID(file.stem)
+    except ValueError:
+        return None
 
 
 def _is_held(file: Path) -> bool:

@@ -13,7 +13,7 @@ from cpg_core.config.method_settings import settings_of
 from cpg_core.config.schema import Strict
 from cpg_core.config.store import Store
 from cpg_core.recall import weight_usage as sharing
-from cpg_core.recall.metrics import matrix, summary
+from cpg_core.recall.metrics import matrix, stage_seconds, summary
 from cpg_core.recall.sizes import MASK_KINDS, PRIVATE_KINDS, VALUE_KINDS, kinds_of
 from cpg_core.stages.frozen_tasks import LABELLED_ACCURACY
 from cpg_core.storage.codecs import EXACT
@@ -170,7 +170,7 @@ def result_of(run: Run, variant: str = "") -> RunResult:
 
 
 def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) -> TaskResult:
-    seconds = run.seconds(record.index)
+    seconds = stage_seconds(run, record.index)
     stages = tuple(
         StageResult(
             number=stage.number,
@@ -181,7 +181,7 @@ def _task(run: Run, record: TaskRecord, final_accuracy: float, changed_by: int) 
             accuracy=stage.accuracy,
             met=stage.met,
             sparsity=stage.sparsity,
-            seconds=seconds[stage.label],
+            seconds=seconds.get(stage.label, 0.0),
         )
         for stage in record.stages
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from mlflow.entities import Run as MlflowRun
 
@@ -31,23 +31,24 @@ def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
         Exception: as `flows.tracking.refusal.judge` takes them apart.
     """
     store = Store(run)
-    deleted = [line for record in records for line in _models(store, record)]
-    others = set(names(run.root)) - {run.folder.name}  # a name that no run has: this one, before it was renamed
+
+    def of_this_run(found: MlflowRun) -> bool:
+        """By the run's name; in the root's own database also by one that no run has now, as before it was renamed."""
+        name = found.data.tags.get("run")
+        return name == run.folder.name or not (os.environ.get(VARIABLE) or name in names(run.root))
+
+    deleted = [line for record in records for line in _models(store, record, of_this_run)]
     for record in records:
-        deleted += [_delete_run(store, found) for found in _found(store, RECORD, record, others)]
-    parents = [] if origin is None else _found(store, "cpg.origin", origin, others)
-    if os.environ.get(VARIABLE):  # a server, where somebody else may record the very same run under another name
-        parents = [one for one in parents if one.data.tags.get("run") == run.folder.name]
+        deleted += [_delete_run(store, found) for found in _found(store, RECORD, record) if of_this_run(found)]
+    parents = [] if origin is None else [one for one in _found(store, "cpg.origin", origin) if of_this_run(one)]
     for found in parents:
         deleted += [_delete_run(store, task) for task in _tasks(store, found)]
         deleted.append(_delete_run(store, found))
     return deleted
 
 
-def _found(store: Store, tag: str, value: str, others: Collection[str]) -> list[MlflowRun]:
-    """Runs with a tag, but for those of other runs that are on disk."""
-    found = store.client.search_runs([store.experiment], f"tags.`{tag}` = '{value}'", max_results=1000)
-    return [one for one in found if one.data.tags.get("run") not in others]
+def _found(store: Store, tag: str, value: str) -> list[MlflowRun]:
+    return list(store.client.search_runs([store.experiment], f"tags.`{tag}` = '{value}'", max_results=1000))
 
 
 def _tasks(store: Store, parent: MlflowRun) -> list[MlflowRun]:
@@ -56,15 +57,19 @@ def _tasks(store: Store, parent: MlflowRun) -> list[MlflowRun]:
     return list(store.client.search_runs([store.experiment], wanted, max_results=1000))
 
 
-def _models(store: Store, record: str) -> list[str]:
-    """Delete the models that are of this record, their files first, and their versions in the registry."""
+def _models(store: Store, record: str, wanted_of: Callable[[MlflowRun], bool]) -> list[str]:
+    """Delete the models of a run that are of this record, their files first, and their versions in the registry."""
     client, deleted, wanted = store.client, list[str](), f"tags.`{RECORD}` = '{record}'"
     for version in client.search_model_versions(wanted):
+        if not wanted_of(client.get_run(str(version.run_id))):
+            continue
         client.delete_model_version(version.name, str(version.version))
         if not client.search_model_versions(f"name = '{version.name}'"):
             client.delete_registered_model(version.name)
         deleted.append(f"model {version.name}, version {version.version}")
     for model in client.search_logged_models([store.experiment], wanted):
+        if not wanted_of(client.get_run(str(model.source_run_id))):
+            continue
         delete_artifacts(str(model.artifact_location))
         client.delete_logged_model(model.model_id)
     return deleted

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpg_core.errors import CpgError
 from cpg_core.storage.run import Run
 from flows.versioning.dvc_pointers import pointer, versioned
 from flows.versioning.sync import is_repository, opened_repository
@@ -88,13 +89,20 @@ def _erase(repo: Repo, store: ObjectDB, hashes: Iterable[str]) -> Erased:
 
 
 def _used(repo: Repo) -> dict[str, str]:
-    """Every hash that a pointer of the project names, and by which pointer."""
+    """Every hash that a pointer of the project names, and by which pointer.
+
+    Raises:
+        CpgError: what is in a task's folder that one names cannot be told, since it is not in the cache.
+    """
     found: dict[str, str] = {}
     root = Path(repo.root_dir)
     for out in repo.index.outs:
-        told = out.hash_info.value
+        told, pointer_file = out.hash_info.value, str(Path(out.stage.path).relative_to(root))
+        of_a_task = told is not None and told.endswith(FOLDER) and pointer_file.startswith("checkpoints/")
+        if of_a_task and not Path(repo.cache.local.oid_to_path(told)).exists():
+            raise CpgError(f"which copies {pointer_file} needs is not known here; dvc pull {pointer_file}")
         for name in () if told is None else _with_content(repo, told):
-            found.setdefault(name, str(Path(out.stage.path).relative_to(root)))
+            found.setdefault(name, pointer_file)
     return found
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,15 +14,19 @@ from torch import nn
 
 from cpg_core.data.batches import eval_batches
 from cpg_core.data.split import Split
+from cpg_core.data.task import TaskData
 from cpg_core.methods import find
 from cpg_core.model.network import Network, build
+from cpg_core.model.state import Shared, TaskState
 from cpg_core.recall.audit import audit
 from cpg_core.recall.metrics import matrix, summary, table
 from cpg_core.recall.recall import evaluate
-from cpg_core.runner import execute, learn_task
+from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.next_stage import next_stage
 from cpg_core.stages.open_task import open_task
+from cpg_core.stages.stored_delta import Written, write_delta
+from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import Evaluator, eval_mode, probe_images, probe_logits
@@ -126,6 +132,26 @@ def test_whether_to_grow_is_decided_without_it_too(new_run: Callable[..., Run], 
     stages = decide_blindly(new_run(method=method, tasks="1-2", overrides=GROWS))
     assert stages.count("freeze") == 2
     assert "grow" in stages
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_how_a_task_is_stored_is_decided_without_it_too(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, split: str
+) -> None:
+    """The freeze has the test images; what of it decides is given none. The paper's protocol is the control."""
+
+    def blindly(
+        path: Path, assembly: Assembly, before: Shared, state: TaskState, index: int, data: TaskData, *rest: object
+    ) -> Written:
+        def refuse() -> Split:
+            raise TestSplitRead
+
+        return write_delta(path, assembly, before, state, index, replace(data, read_test=refuse), *rest)
+
+    monkeypatch.setattr("cpg_core.stages.freeze.write_delta", blindly)
+    run = new_run(tasks="1", overrides=("store.values=int8", f"goal_split={split}"))
+    with pytest.raises(TestSplitRead) if split == "test" else nullcontext():
+        learn_sequence(run, Silent())
 
 
 def test_the_papers_protocol_fails_the_same_check(new_run: Callable[..., Run]) -> None:

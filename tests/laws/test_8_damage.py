@@ -11,15 +11,19 @@ import torch
 from core.tiny import frozen_bytes, learn, spec
 from core.witness import recalled
 
+from cpg_core.config.store import Store
 from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of
 from cpg_core.recall.audit import audit
+from cpg_core.recall.convert import convert
+from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import Damaged, read_json, write_json
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Silent
+from flows.reproduce.result import result_of
 
 TASKS = ("001-zero-one", "002-two-three", "003-four-five")
 FILES = ("delta.safetensors", "record.json", "recall.json", "seconds.json")
@@ -101,6 +105,15 @@ def test_a_damaged_file_takes_no_task_with_it_that_does_not_rest_on_it(
     findings = audit(run)
     assert [finding.task for finding in findings if not finding.ok] == [TASKS[0]]
     assert [finding.task for finding in findings if finding.check == "probe" and finding.ok] == list(TASKS)
+
+
+def test_nothing_but_a_table_of_times_rests_on_seconds(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    (run.folder / TASKS[0] / "seconds.json").unlink()
+    store = Store(values="bfloat16", private="float32", masks="entropy")
+    convert(run, "stored", store)
+    assert {stage.seconds for stage in result_of(run).tasks[0].stages} == {0.0}
+    assert [task.name for task in carry_out(plan(run, "two-three")).spec.tasks] == ["zero-one", "four-five"]
 
 
 @pytest.mark.parametrize("cached", [True, False])

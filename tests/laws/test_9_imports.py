@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from core.test_rooms import imported
 from core.tiny import ROOT
 
 FOREIGN = ("prefect", "mlflow", "dvc", "flows")
@@ -47,6 +49,20 @@ print(json.dumps({"changed": changed, "loaded": sorted({name.split(".")[0] for n
 
 
 Found = dict[str, list[Any]]
+
+
+def foreign(source: str) -> set[str]:
+    """The packages of `FOREIGN` that a source imports anywhere, inside its functions too."""
+    return {name.split(".")[0] for name in imported(ast.parse(source))} & set(FOREIGN)
+
+
+def test_no_function_of_the_core_imports_them() -> None:
+    found = {path: foreign(path.read_text()) for path in (ROOT / "cpg_core").rglob("*.py")}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_an_import_inside_a_function_is_seen() -> None:
+    assert foreign("def f():\n    import mlflow.x\n    from prefect import flow") == {"mlflow", "prefect"}
 
 
 def import_alone(modules: list[str], folder: Path, *paths: Path) -> Found:

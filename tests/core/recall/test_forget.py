@@ -114,6 +114,16 @@ def test_a_new_task_owns_freed_weights(damageable: Callable[..., Run]) -> None:
     assert all(finding.ok for finding in audit(open_run(run.root, "tiny")))
 
 
+def test_without_the_task_that_it_grew_for_a_run_has_the_width_of_the_others(damageable: Callable[..., Run]) -> None:
+    run = damageable(tasks="1-2", overrides=GROWS)
+    assert assembly_of(run).shared().budget_x == 2.0
+    after = forget(run, "two-three")
+    assert assembly_of(after).shared().budget_x == 1.0
+    (task,) = select(load_sequence("digits-5", ROOT / "data"), "3")
+    learn_sequence(extend(after, task, 0.6), Silent())
+    assert all(finding.ok for finding in audit(open_run(run.root, "tiny")))
+
+
 def test_rounded_weights_that_are_handed_over_keep_their_bits(damageable: Callable[..., Run]) -> None:
     """The scales of int8 are another task's: what inherits is stored exactly, what does not as it was."""
     run = damageable(overrides=("store.values=int8", "store.private=bfloat16", "store.masks=entropy"))

@@ -19,7 +19,7 @@ from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.storage import manage, runs
 from cpg_core.storage.branches import branches
-from cpg_core.storage.exchange import replaced
+from cpg_core.storage.exchange import exchanged, replaced, rewritten
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.lock import locked
 from cpg_core.storage.manage import remove, rename
@@ -148,6 +148,33 @@ def test_a_branch_between_two_names_keeps_its_base(base: Run) -> None:
     one.folder.rename(replaced(one.folder))
     with pytest.raises(CpgError, match="run 'tiny' is the base of one"):
         remove(base.root, "tiny")
+
+
+def test_a_base_between_two_names_is_brought_back_by_its_branch(base: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    branch(base, "zero-one", "one")
+    rename_folder, renamed = Path.rename, list[Path]()
+
+    def killed(path: Path, to: Path) -> Path:
+        renamed.append(path)
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        return rename_folder(path, to)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "rename", killed)
+        carry_out(plan(base, "two-three"))
+    assert not base.folder.exists()
+    assert sound(open_run(base.root, "one"))
+    assert [task.name for task in open_run(base.root, "tiny").spec.forgotten] == ["two-three"]
+
+
+def test_a_folder_made_where_a_base_was_between_two_names_is_not_taken_for_it(base: Run) -> None:
+    shutil.copytree(base.folder, replaced(base.folder))
+    shutil.copytree(base.folder, rewritten(base.folder))
+    told = pytest.raises(CpgError, match=r"made while .tiny.replaced and .tiny.rewritten waited")
+    with told, exchanged(base.folder, base.work):
+        pytest.fail("it must not begin")
+    assert replaced(base.folder).exists() and rewritten(base.folder).exists()
 
 
 def test_a_base_that_was_renamed_is_found_by_its_hash_and_still_kept(base: Run) -> None:

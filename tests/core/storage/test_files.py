@@ -7,10 +7,12 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from waiting import HANG
 
 from cpg_core.errors import CpgError
 from cpg_core.storage import files
@@ -90,9 +92,21 @@ def test_a_tensor_file_that_fails_leaves_the_old_one_too(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_device_that_is_always_full_says_so() -> None:
-    with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("w") as device:
-        device.write("x" * 10_000)
+def test_a_device_that_is_always_full_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_write_bytes", lambda _, content: Path("/dev/full").write_bytes(content))
+    with pytest.raises(CpgError, match="the disk is full"):
+        write_json(tmp_path / "record.json", {"a": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [lambda path: write_json(path, {}), lambda path: write_tensors(path, TENSORS)])
+def test_a_file_is_on_disk_before_it_has_its_name_and_then_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object]
+) -> None:
+    synced = list[tuple[bool, bool]]()
+    monkeypatch.setattr(files, "_sync", lambda path: synced.append((path == tmp_path, (tmp_path / "file").exists())))
+    write(tmp_path / "file")
+    assert synced == [(False, False), (True, True)]
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
@@ -107,13 +121,15 @@ def test_every_file_has_the_mode_that_open_gives(tmp_path: Path, umask: int, mod
 
 
 KILLED = """
-import os, sys, threading, torch
+import os, sys, threading, time, torch
 from pathlib import Path
 from cpg_core.storage.files import write_tensors
 folder = Path(sys.argv[1])
 def end():
+    deadline = time.monotonic() + float(sys.argv[2])
     while not any(folder.glob(".tmp*")):
-        pass
+        if time.monotonic() > deadline:
+            os._exit(8)
     os._exit(9)
 threading.Thread(target=end).start()
 tensors = {"a": torch.zeros(5_000_000)}
@@ -126,7 +142,7 @@ while True:
 def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     task = tmp_path / "001-fish"
     task.mkdir()
-    assert subprocess.run([sys.executable, "-c", KILLED, str(task)], check=False).returncode == 9
+    assert subprocess.run([sys.executable, "-c", KILLED, str(task), str(HANG)], check=False).returncode == 9
     left = [path.name for path in task.iterdir() if path.name.startswith(".")]
     assert any(name.startswith(".tmp") for name in left)
     (task / ".record.json.123.part").write_text("{")

@@ -45,6 +45,7 @@ OTHERS = {
     "seed: 1 there, 2 here": spec(tasks="1-2", seed=2),
     "goal of two-three: 0.6 there, 0.7 here": spec(tasks="1-2", goal=0.7),
     "setting pick_train.lr: 0.01 there, 0.02 here": spec(tasks="1-2", overrides=("pick_train.lr=0.02",)),
+    "setting compute.processes: 1 there, 2 here": spec(tasks="1-2", overrides=("compute.processes=2",)),
     "task 1: zero-one there, two-three here": spec(tasks="2,1"),
     "task four-five: only here; to learn it at the end of that run: cpg add tiny": spec(tasks="1-3"),
 }

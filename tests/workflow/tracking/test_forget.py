@@ -82,3 +82,25 @@ def test_the_entries_go_that_it_had_under_another_name_and_those_of_a_copy_stay(
     assert entries("secret") == []
     assert entries("public") == ["001-zero-one", "public"]
     assert entries("copy") == ["001-zero-one", "002-two-three", "copy"]
+    assert [model.description for model in client.search_model_versions("name = 'copy'")] == [
+        "Tasks: zero-one, two-three"
+    ]
+
+
+def test_on_a_shared_server_the_entries_of_the_same_tasks_under_another_name_stay(
+    unbroken: Run, tmp_path: Path, mlflow_store: str
+) -> None:
+    """As a colleague has them, whose folder is not here."""
+    from mlflow.tracking import MlflowClient
+
+    for root, name in ((tmp_path / "there", "theirs"), (tmp_path, "mine")):
+        shutil.copytree(unbroken.folder, root / "checkpoints" / name)
+        sync(open_run(root, name))
+    assert erase_elsewhere(carry_out(plan(open_run(tmp_path, "mine"), "two-three")), lambda _: None, pushed=False) == []
+    client = MlflowClient(tracking_uri=mlflow_store)
+    (experiment,) = client.search_experiments(filter_string=f"name = '{unbroken.spec.sequence}'")
+    for name, tasks in (("theirs", ["001-zero-one", "002-two-three"]), ("mine", ["001-zero-one"])):
+        found = client.search_runs([experiment.experiment_id], f"tags.run = '{name}'")
+        assert sorted(str(run.info.run_name) for run in found) == [*tasks, name]
+    (model,) = client.search_model_versions("name = 'theirs'")
+    assert model.description == "Tasks: zero-one, two-three"

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cpg_core.recall.audit import audit
+from cpg_core.storage.files import write_json
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.app import app
@@ -75,6 +76,24 @@ def test_what_another_run_uses_stays_and_is_named(copied: Run) -> None:
     assert "checkpoints/other/001-zero-one.dvc uses them" in done.output
     assert "cpg forget other --task zero-one" in done.output
     assert not changed(root)
+
+
+def test_where_nobody_can_tell_what_another_run_uses_nothing_is_erased(copied: Run) -> None:
+    """It was not pulled here: DVC knows its folder by one hash, and not what is in it."""
+    root, delta = copied.root, (copied.task_folder(1) / "delta.safetensors").read_bytes()
+    shutil.copytree(copied.folder, copied.folder.with_name("other"))
+    other = open_run(root, "other")
+    write_json(other.task_folder(1) / "seconds.json", {"01-pick_train": 1.0})
+    for name in ("tiny", "other"):
+        sync(open_run(root, name))
+    with repo_of(root) as repo:
+        repo.push()
+        (out,) = repo.stage.load_file(str(other.folder / "001-zero-one.dvc"))[0].outs
+        Path(repo.cache.local.oid_to_path(str(out.hash_info.value))).unlink()
+    done = cpg(root, "forget", "tiny", "--task", "zero-one", "--yes", "--remote")
+    assert (done.exit_code, "dvc pull checkpoints/other/001-zero-one.dvc" in done.output) == (3, True), done.output
+    assert delta in stored(root / ".dvc" / "cache") and delta in stored(root / ".dvc-remote")
+    assert open_run(root, "tiny").spec.forgotten[0].left
 
 
 def test_another_answer_changes_nothing(copied: Run) -> None:
