@@ -114,7 +114,8 @@ def tables(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> N
     _write(folder / "claims.json", json.dumps([claim.as_json() for claim in claims_of(results)], indent=1) + "\n")
     rows = as_in_the_profile(results)
     with styled():
-        save_png(figure_2(rows), folder / "figure2.png")
+        if (early := figure_2(rows)) is not None:
+            save_png(early, folder / "figure2.png")
         sizes = accuracy_and_size(rows, published_models(root / PUBLISHED, rows), stored)
         save_png(sizes, folder / "accuracy_and_size.png")
         if (by_task := bytes_by_task(rows)) is not None:

@@ -29,9 +29,14 @@ def followed(results: Mapping[str, RunResult]) -> list[int]:
     return [places[task - 1] for task in FOLLOWED if task <= len(places)] or [1]
 
 
-def figure_2(results: Mapping[str, RunResult]) -> Figure:
-    """The test accuracy of early tasks as later ones are learned: a panel a task, a line a run (Figure 2)."""
-    tasks = followed(results)
+def figure_2(results: Mapping[str, RunResult]) -> Figure | None:
+    """The test accuracy of early tasks as later ones are learned: a panel a task, a line a run (Figure 2).
+
+    None where no run has its tasks in one network.
+    """
+    together, tasks = _of_one_network(results), followed(results)
+    if not together:
+        return None
     columns = min(COLUMNS, len(tasks))
     rows = math.ceil(len(tasks) / columns)
     drawn = figure(1.6 * rows + 1.3)
@@ -39,7 +44,7 @@ def figure_2(results: Mapping[str, RunResult]) -> Figure:
     for panel in panels[len(tasks) :]:
         panel.remove()
     for panel, task in zip(panels, tasks, strict=False):
-        _follow(panel, _of_one_network(results), task)
+        _follow(panel, together, task)
     drawn.supxlabel("tasks learned", fontsize=8)
     drawn.supylabel("test accuracy, %", fontsize=8)
     handles, labels = drawn.axes[0].get_legend_handles_labels()

@@ -214,8 +214,13 @@ def test_bytes_by_task_are_those_of_the_deltas_as_a_mean_over_seeds(results: dic
     assert bytes_by_task({key: result for key, result in results.items() if key != "scratch"}) is None
 
 
+def test_where_no_tasks_share_a_network_there_is_no_figure_2(results: dict[str, RunResult]) -> None:
+    assert figure_2({"scratch": results["scratch"]}) is None
+
+
 def test_the_legend_of_figure_2_lies_on_no_other_words(results: dict[str, RunResult]) -> None:
     drawn = figure_2(results)
+    assert drawn is not None
     painter = FigureCanvasAgg(drawn)
     painter.draw()
     legend = drawn.legends[0].get_window_extent()
