@@ -6,7 +6,6 @@ import io
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from faults_rows import MISTAKE, STOPPED, Bench, Harm, Row, cut, told
-from faults_sequence import ROOT, RUN, Attempt, Starter, arguments, content, environment, unbroken
+from faults_sequence import CPG, ROOT, RUN, Attempt, Starter, arguments, content, environment, unbroken
 from PIL import Image
 
 from cpg_core.storage.runs import open_run
@@ -80,7 +79,7 @@ def two_at_once(bench: Bench) -> Iterator[Row]:
     """A second process on the folder of a run that is being learned."""
     root = bench.folder / "twice"
     words = arguments(root, "--plain", "--no-track")
-    command = [sys.executable, "-c", "from flows.cli.app import main; main()", *words]
+    command = [*CPG, *words]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL) as first:
         while first.poll() is None and not list((root / "work").rglob("at-*.json")):
             time.sleep(0.01)
@@ -127,7 +126,7 @@ def _changed_code(bench: Bench) -> Iterator[Row]:
     loop.write_text(f"{loop.read_text()}# another version\n")
     frozen = {name: found for name, found in content(run).items() if name.startswith("001-")}
     finished = subprocess.run(
-        [sys.executable, "-c", "from flows.cli.app import main; main()", *arguments(run.root, "--plain", "--no-track")],
+        [*CPG, *arguments(run.root, "--plain", "--no-track")],
         cwd=copied, env=environment(PYTHONPATH=str(copied)), capture_output=True, text=True, check=False,
     )  # fmt: skip
     attempt = Attempt(finished.returncode, False, [], finished.stdout + finished.stderr)

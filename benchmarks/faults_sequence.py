@@ -18,6 +18,8 @@ from cpg_core.storage.runs import open_run
 
 ROOT = Path(__file__).parents[1]
 RUN = "tiny"
+CPG = (sys.executable, "-c", "from flows.cli.app import main; main()")
+"""The command line, in a process of its own."""
 SETTINGS = (
     "compute.threads=1",
     "base_width=0.5",

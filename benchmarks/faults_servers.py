@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faults_rows import Bench, Row, told
-from faults_sequence import ROOT, RUN, Attempt, arguments, content, environment, unbroken
+from faults_sequence import CPG, ROOT, RUN, Attempt, arguments, content, environment, unbroken
 
 from cpg_core.storage.runs import open_run
 
@@ -162,7 +162,7 @@ def mlflow_database(bench: Bench) -> Iterator[Row]:
 def _cpg(root: Path, *more: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`cpg run` on the slow sequence, in a process of its own."""
     words = arguments(root, *more, *SLOW, tasks=LONG)
-    command = [sys.executable, "-c", "from flows.cli.app import main; main()", *words]
+    command = [*CPG, *words]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

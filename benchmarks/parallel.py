@@ -11,20 +11,17 @@ The two sides must give the same bytes; otherwise there is no ratio.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pandas as pd
+from faults_sequence import CPG, ROOT, environment
 from output import show
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
-
-PROJECT = Path(__file__).parents[1]
 
 
 def compare(root: Path, seeds: int, epochs: int, workers: int, *, plain: bool) -> float:
@@ -34,9 +31,9 @@ def compare(root: Path, seeds: int, epochs: int, workers: int, *, plain: bool) -
     words += ["--set", f"pick_train.epochs={epochs}", "--set", "compute.threads=1", *(["--plain"] if plain else [])]
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-c", "from flows.cli.app import main; main()", *words],
-        cwd=PROJECT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},
+        [*CPG, *words],
+        cwd=ROOT,
+        env=environment(),
         stdout=subprocess.DEVNULL,
         check=True,
     )

@@ -103,7 +103,6 @@ class Serving:
             CpgError: there is no such task, or an image cannot be read.
             Damaged: the task's checkpoint is damaged.
         """
-        self.require(task)
         return self.answer_pixels(task, read_images(images, self.input, self.resize(task)))
 
     def answer_pixels(self, task: str, pixels: Tensor) -> Answer:

@@ -8,7 +8,7 @@ from safetensors.torch import save
 from cpg_core.config.store import Store
 from cpg_core.methods import assembly_of
 from cpg_core.storage.codecs import codec_for
-from cpg_core.storage.delta import PRIVATE, Delta, entries, make, private_kind, state_of
+from cpg_core.storage.delta import PRIVATE, PROBE, Delta, entries, make, private_kind, state_of
 from cpg_core.storage.packing import ENTRY
 from cpg_core.storage.run import Run
 
@@ -104,4 +104,4 @@ def one_network(run: Run) -> int:
 
 def _size(made: Delta, delta: Delta) -> int:
     """Bytes of the file, with the probe logits of another."""
-    return len(save({**entries(made), "probe.logits": delta.probe}))
+    return len(save({**entries(made), PROBE: delta.probe}))

@@ -31,7 +31,7 @@ def require_classes(run: Run, task: str, picture: Path | None) -> None:
         return
     if picture.suffix.lower() not in PICTURES:
         raise CpgError(f"--confusion {picture}: expected a name that ends in {', '.join(PICTURES)}")
-    if not picture.expanduser().parent.is_dir():
+    if not picture.parent.is_dir():
         raise CpgError(f"--confusion {picture}: there is no folder {picture.parent}; make it first")
 
 
@@ -45,5 +45,5 @@ def show_by_class(title: str, found: Evaluated, *, table: bool, picture: Path | 
     if table:
         print_table(recall_table(found.classes, found.confusion))
     if picture is not None:
-        confusion_picture(title, found.classes, found.confusion).savefig(picture.expanduser())
+        confusion_picture(title, found.classes, found.confusion).savefig(picture)
         typer.echo(f"wrote {picture}")

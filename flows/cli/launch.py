@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -80,10 +81,7 @@ def _learn_in_flow(
         quiet()
         if track:
             open_store(run)  # while the server starts
-        try:
-            wait()
-        except ServerNotStarted as error:
-            typer.echo(f"note: {error}; learning goes on without it", err=True)
+        if not _ready(wait):
             return False
         make = sequence_flow if what == "sequence" else add_flow
         with despite_outage(lambda: run.frozen() == len(run.spec.tasks), typer.echo):
@@ -145,13 +143,20 @@ def _compare_in_flow(
         from flows.orchestration.outage import despite_outage
 
         quiet()
-        try:
-            wait()
-        except ServerNotStarted as error:
-            typer.echo(f"note: {error}; learning goes on without it", err=True)
+        if not _ready(wait):
             return None
         ended: list[Results] = []
         flow = compare_flow(typer.echo, planned, ended.append)
         with despite_outage(lambda: bool(ended), typer.echo):
             flow(**asdict(wanted), workers=workers, dask=dask, root=str(root), track=track)
     return ended[0]
+
+
+def _ready(wait: Callable[[], object]) -> bool:
+    """Whether the server that was started is there; else it is told."""
+    try:
+        wait()
+    except ServerNotStarted as error:
+        typer.echo(f"note: {error}; learning goes on without it", err=True)
+        return False
+    return True

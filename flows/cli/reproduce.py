@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli import options
-from flows.parameters import expanded
+from flows.parameters import PARAMS, expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The steps of `dvc repro`: the paper's tables, as a plan says.")
 FINDINGS = Path("docs/findings")
 REPORT = Path("report")
-PARAMS = Path("params.yaml")
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or `runs` in the plan.")]
 PlanFile = Annotated[

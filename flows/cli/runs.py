@@ -81,11 +81,12 @@ def remove(name: options.RunName, yes: options.Yes = False, root: options.ReadRo
 
     Exit code 1: the answer was no, and nothing is removed.
     """
+    from cpg_core.recall.metrics import MEGABYTE
     from cpg_core.storage.manage import remove as remove_run
     from cpg_core.storage.manage import require_run, size
 
     checkpoints, work = require_run(root, name)
-    megabytes = (size(checkpoints) + size(work)) / 2**20
+    megabytes = (size(checkpoints) + size(work)) / MEGABYTE
     if not yes and not typer.confirm(f"Remove {checkpoints} and {work} ({megabytes:.2f} MB) for good?"):
         typer.echo(f"{name} is not removed", err=True)
         raise typer.Exit(ExitCode.FAILED)

@@ -15,7 +15,7 @@ DEFAULT = "DEFAULT"
 """torchvision's second name for its newest weights."""
 
 
-def backbones(family: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+def backbones(family: str | None) -> tuple[pd.DataFrame, list[str]]:
     """A row a backbone, or a row a network of a family, and why others of that family cannot be used."""
     names = known.names() if family is None else [f"{family}/{name}" for name in _members(family)]
     rows, refused = [], list[str]()

@@ -33,8 +33,7 @@ def sequence_artifacts(run: Run) -> None:
         ("results", table(run), summary_line(run).removeprefix(f"{name}: ")),
         ("accuracy", accuracies, "test accuracy, in percent, of each task (columns) once each task was frozen (rows)"),
     ):
-        rows = [{str(column): _cell(value) for column, value in row.items()} for row in frame.to_dict("records")]
-        create_table_artifact(key=_key(name, what), table=rows, description=f"**{name}**: {text}")
+        _show(frame, _key(name, what), f"**{name}**: {text}")
 
 
 def _stage(stage: StageRecord, goal_split: str) -> dict[str, Any]:
@@ -64,8 +63,12 @@ def _outcome(stage: StageRecord) -> str:
 
 def comparison_artifact(sequence: str, frame: pd.DataFrame) -> None:
     """The runs of a comparison, a row each."""
+    _show(frame, _key("compare", sequence), f"**{sequence}**, side by side")
+
+
+def _show(frame: pd.DataFrame, key: str, description: str) -> None:
     rows = [{str(name): _cell(value) for name, value in row.items()} for row in frame.to_dict("records")]
-    create_table_artifact(key=_key("compare", sequence), table=rows, description=f"**{sequence}**, side by side")
+    create_table_artifact(key=key, table=rows, description=description)
 
 
 def _key(*parts: str) -> str:

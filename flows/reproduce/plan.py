@@ -20,10 +20,10 @@ from cpg_core.methods import names
 from cpg_core.storage.differences import COMPARED
 from cpg_core.storage.files import hash_of, write_json
 from cpg_core.storage.run import Run
+from flows.parameters import PARAMS
 from flows.request import SequenceRequest, definitions, resolve
 from flows.versioning.dvc_pointers import begin_here
 
-PARAMS = "params.yaml"
 CONVERSIONS = "conversions"
 SECTIONS = ("baselines", "runs", CONVERSIONS)
 
@@ -128,7 +128,7 @@ class Plan(Strict):
         return self.folder / folder / f"{key}.json"
 
 
-def read_plan(root: Path, file: Path = Path(PARAMS)) -> Plan:
+def read_plan(root: Path, file: Path = PARAMS) -> Plan:
     """The plan of a file in the layout of `params.yaml`, which has the profiles whatever the file.
 
     Raises:

@@ -15,7 +15,8 @@ from cpg_core.errors import CpgError
 from cpg_core.storage.differences import changes
 from cpg_core.storage.files import read_record, write_json
 from cpg_core.storage.run import Run
-from flows.reproduce.plan import PARAMS, Item, Plan
+from flows.parameters import PARAMS
+from flows.reproduce.plan import Item, Plan
 from flows.reproduce.result import RunResult, result_of
 from flows.request import definitions
 

@@ -14,8 +14,9 @@ from cpg_core.data.spec import load_backbone
 from cpg_core.methods import find
 from cpg_core.model.network import shared_shapes
 from cpg_core.recall.metrics import MEGABYTE
+from flows.parameters import PARAMS
 from flows.reproduce.conversions import Converted
-from flows.reproduce.plan import PARAMS, Plan
+from flows.reproduce.plan import Plan
 from flows.reproduce.result import RunResult, averages
 from flows.reproduce.stored_sizes import Network, stored_rows
 from flows.reproduce.tables import PAPER_SEQUENCE, beside_published

@@ -42,19 +42,14 @@ def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
         deleted += [_delete_run(store, found) for found in _found(store, RECORD, record) if of_this_run(found)]
     parents = [] if origin is None else [one for one in _found(store, "cpg.origin", origin) if of_this_run(one)]
     for found in parents:
-        deleted += [_delete_run(store, task) for task in _tasks(store, found)]
+        below = _found(store, "mlflow.parentRunId", found.info.run_id)  # written again below its new run
+        deleted += [_delete_run(store, task) for task in below]
         deleted.append(_delete_run(store, found))
     return deleted
 
 
 def _found(store: Store, tag: str, value: str) -> list[MlflowRun]:
     return list(store.client.search_runs([store.experiment], f"tags.`{tag}` = '{value}'", max_results=1000))
-
-
-def _tasks(store: Store, parent: MlflowRun) -> list[MlflowRun]:
-    """The runs of tasks below a run, which are written again below its new one."""
-    wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    return list(store.client.search_runs([store.experiment], wanted, max_results=1000))
 
 
 def _models(store: Store, record: str, wanted_of: Callable[[MlflowRun], bool]) -> list[str]:

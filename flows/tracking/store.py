@@ -77,7 +77,7 @@ class Store:
         self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
 
     def delete(self, run: Run) -> None:
-        """Delete a run that broke off."""
+        """Delete a run."""
         self.client.delete_run(run.info.run_id)
 
     def metrics(self, run_id: str, points: Sequence[tuple[str, int, float]]) -> None:

@@ -63,7 +63,6 @@ class Look:
     label: str
     colour: str
     mark: str
-    dash: str
 
 
 def look(result: RunResult) -> Look:
@@ -76,11 +75,10 @@ def look(result: RunResult) -> Look:
         parts.append(f"ord. {result.ordering}")
     if result.store != EXACT:
         parts.append(f"in {result.store.values}")
-    dash = "-" if result.ordering == "0" else ":"
     mark = MARKS.get(result.goal, "o") if result.ordering == "0" else "x" if result.ordering == "1" else "+"
     if result.store != EXACT:
         mark = STORED_MARKS[result.store.values]
-    return Look(" ".join(parts), colour, mark, dash if result.goal != "max" else "--")
+    return Look(" ".join(parts), colour, mark)
 
 
 def percent(task: TaskResult) -> float:
