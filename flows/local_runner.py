@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cpg_core.runner import learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
+from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run
 from flows.console.reporters import Listen
 from flows.console.signals import Stop
@@ -19,11 +20,13 @@ def learn(run: Run, listen: Listen, persist: Persist) -> None:
     """
     stop = Stop()
     with stop.listening(), listen(run, stop) as reporter:
-        persist(run, reporter.note)  # refusals are told before hours of learning, and what was missed is made good
+        with locked(run.work):  # refusals are told before hours of learning, and what was missed is made good
+            persist(run, reporter.note)
 
         def learn_and_persist(context: TaskContext) -> None:
             learn_task(context)
             persist(run, reporter.note)
 
         learn_sequence(run, reporter, learn_and_persist)
-        persist(run, reporter.note)
+        with locked(run.work):
+            persist(run, reporter.note)

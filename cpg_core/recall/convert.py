@@ -24,6 +24,7 @@ from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import state_of
 from cpg_core.storage.differences import OTHER_IMAGES
 from cpg_core.storage.files import digest, disk_errors, sha256, write_json
+from cpg_core.storage.lock import locked
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, RUN, SECONDS, Run
 from cpg_core.storage.runs import checked_name
@@ -44,16 +45,14 @@ def convert(run: Run, name: str, store: Store, progress: Progress = silent) -> l
     is stored exactly.
 
     Raises:
-        CpgError: nothing is frozen, there is a run of that name, or the images of a task are not at hand.
+        CpgError: nothing is frozen, there is a run of that name or one is being made, or images of a task are not at hand.
     """
     settings = run.spec.settings.model_copy(update={"store": store})
     spec = run.spec.model_copy(update={"name": checked_name(name), "settings": settings, "base": ()})
     made, frozen = Run(run.root, spec), run.frozen()
     if frozen == 0:
         raise CpgError(f"run {run.spec.name}: no task is frozen yet, so there is nothing to convert")
-    if made.folder.exists():
-        raise CpgError(f"{made.folder} is there already; give the converted run another name")
-    with _aside(made) as aside:
+    with locked(made.work), _aside(made) as aside:
         old, new = assembly_of(run), assembly_of(aside)
         shared = old.rebuild(0), new.rebuild(0)
         converted = []
@@ -112,7 +111,15 @@ def _task(
 
 @contextmanager
 def _aside(made: Run) -> Iterator[Run]:
-    """The run under a hidden name, under which it is no run; it gets its own once it is whole, or is removed."""
+    """The run under a hidden name, under which it is no run; it gets its own once it is whole, or is removed.
+
+    Its lock must be held.
+
+    Raises:
+        CpgError: there is a run of its own name.
+    """
+    if made.folder.exists():
+        raise CpgError(f"{made.folder} is there already; give the converted run another name")
     aside = Run(made.root, made.spec.model_copy(update={"name": f".{made.spec.name}.part"}))
     _removed(aside.folder)
     try:

@@ -30,6 +30,7 @@ from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
 from cpg_core.recall.network_cache import NetworkCache
 from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.storage.files import Damaged
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import eval_mode
 
@@ -63,16 +64,24 @@ class Serving:
 
     Args:
         run: what is frozen of it.
+        only: the one task that is asked; where a later one is damaged, those up to it are ready all the same.
 
     Raises:
         Damaged: naming the checkpoint file that is damaged or missing.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._tasks = {run.spec.tasks[index - 1].name: index for index in range(1, run.frozen() + 1)}
-        self._assembly = assembly_of(run)
-        self._shared = self._assembly.rebuild(run.frozen())
+    def __init__(self, run: Run, only: str | None = None) -> None:
+        self._run, self._assembly = run, assembly_of(run)
+        names = [task.name for task in run.spec.tasks]
+        try:
+            last = run.frozen()
+            self._shared = self._assembly.rebuild(last)
+        except Damaged:
+            if only not in names or self._assembly.overwrites or not run.is_frozen(names.index(only) + 1):
+                raise
+            last = names.index(only) + 1
+            self._shared = self._assembly.rebuild(last)
+        self._tasks = {name: index for index, name in enumerate(names[:last], 1)}
         self._networks = NetworkCache()
         # The number of torch's threads is one for the whole process.
         self._one_at_a_time = threading.Lock()

@@ -33,10 +33,12 @@ def require_classes(run: Run, task: str, picture: Path | None) -> None:
         raise CpgError(f"--confusion {picture}: expected a name that ends in {', '.join(PICTURES)}")
     if not picture.parent.is_dir():
         raise CpgError(f"--confusion {picture}: there is no folder {picture.parent}; make it first")
+    import matplotlib.figure  # noqa: F401  (where it is missing, that is told now)
 
 
 def show_by_class(title: str, found: Evaluated, *, table: bool, picture: Path | None) -> None:
     """Print the recall of each class, and write the confusions as a picture."""
+    from cpg_core.storage.files import write_by
     from flows.console.tables import print_table
     from flows.tracking.by_class import confusion_picture, recall_table
 
@@ -45,5 +47,6 @@ def show_by_class(title: str, found: Evaluated, *, table: bool, picture: Path | 
     if table:
         print_table(recall_table(found.classes, found.confusion))
     if picture is not None:
-        confusion_picture(title, found.classes, found.confusion).savefig(picture)
+        drawn, kind = confusion_picture(title, found.classes, found.confusion), picture.suffix[1:].lower()
+        write_by(picture, lambda aside: drawn.savefig(aside, format=kind))
         typer.echo(f"wrote {picture}")

@@ -44,7 +44,7 @@ def predict(
 
     if as_json and as_csv:
         raise CpgError("--json and --csv: expected one of them")
-    serving = Serving(opened(root, name))
+    serving = Serving(opened(root, name), task)
     serving.require(task)
     found = find(_places(images))
     if not found.files and not found.problems:

@@ -6,7 +6,7 @@ The server cannot know: of a process that was killed together with its worker, i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from uuid import UUID
 
@@ -29,6 +29,14 @@ def liveness_lock(root: Path, flow_run: UUID | str) -> Iterator[None]:
     Where no lock can be made, the block runs without: `cpg reap` will not find this flow run, and that is all.
     """
     with lock_if_possible(folder(root) / f"{flow_run}{SUFFIX}"):
+        yield
+
+
+@contextmanager
+def still_alive(root: Path, flow_run: UUID | str) -> Iterator[None]:
+    """Hold the lock that an earlier attempt of a flow run left, inside the block; where there is none, nothing."""
+    left = (folder(root) / f"{flow_run}{SUFFIX}").exists()
+    with liveness_lock(root, flow_run) if left else nullcontext():
         yield
 
 

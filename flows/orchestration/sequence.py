@@ -15,6 +15,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import summary
 from cpg_core.runner import learn_sequence
+from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
 from cpg_core.training.reporter import Interrupted
@@ -23,7 +24,7 @@ from flows.console.reporters import Listen
 from flows.console.signals import Stop
 from flows.environment import prepare
 from flows.orchestration import parameters as form
-from flows.orchestration.liveness import liveness_lock
+from flows.orchestration.liveness import liveness_lock, still_alive
 from flows.orchestration.outage import server_answers
 from flows.orchestration.reap import settle_crashed
 from flows.orchestration.run_log import to_run_log
@@ -97,7 +98,10 @@ def sequence_flow(
     ) -> State[Summary]:
         """Learn a sequence of tasks into one network. The same parameters again go on with the same run."""
         request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, run, overrides)
-        return as_prefect_state(lambda: _learn(resolved.begin(request, Path(root)), listen, persist, track=track))
+        home = Path(root)
+        return as_prefect_state(
+            lambda: _learn(_found(home, lambda: resolved.begin(request, home)), listen, persist, track=track)
+        )
 
     return cpg
 
@@ -123,7 +127,12 @@ def add_flow(
     ) -> State[Summary]:
         """Learn one more task at the end of a run; every task before it stays as it is, bit for bit."""
         return as_prefect_state(
-            lambda: _learn(extended or added(Path(root), run, Path(task), goal), listen, persist, track=track)
+            lambda: _learn(
+                extended or _found(Path(root), lambda: added(Path(root), run, Path(task), goal)),
+                listen,
+                persist,
+                track=track,
+            )
         )
 
     return add
@@ -154,17 +163,25 @@ def as_prefect_state(learn: Callable[[], State[T]]) -> State[T]:
         return (Cancelled if _cancelling() else Crashed)(message=stopped, data=error)
 
 
+def _found(root: Path, begin: Callable[[], Run]) -> Run:
+    """The run of this flow run, which `cpg reap` takes for alive meanwhile: images that have moved are compared."""
+    with still_alive(root, flow_run.id):
+        return begin()
+
+
 def _learn(run: Run, listen: Listen, persist: Persist | None, *, track: bool) -> State[Summary]:
     """Learn the tasks of a run that are not frozen yet, after showing those that are."""
     prepare(run.root)
     stop, persist = Stop(), persist or Persist(run.root, track=track)
     with liveness_lock(run.root, flow_run.id), stop.listening(), listen(run, stop) as reporter:
-        persist(run, reporter.note)  # what is refused is told before hours of learning
+        with locked(run.work):  # what is refused is told before hours of learning
+            persist(run, reporter.note)
         tasks = Tasks(run, reporter, stop, persist)
         for index in range(1, run.frozen() + 1):
             tasks.show(index)
         learn_sequence(run, reporter, tasks.learn)
-        persist(run, reporter.note)
+        with locked(run.work):
+            persist(run, reporter.note)
         tasks.finish()
     return completed(summary(run), persist.unrecorded)
 

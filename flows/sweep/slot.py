@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -36,7 +37,11 @@ class Slot:
     def submit(self, job: Job) -> Pending:
         """Hand the worker a job."""
         with without_interrupt():
-            return self._submit(job)
+            try:
+                return self._submit(job)
+            except BrokenExecutor:  # it died while it had nothing to do
+                self.renew()
+                return self._submit(job)
 
     def renew(self) -> None:
         """Take another worker, since this one is gone."""

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from core.tiny import frozen_bytes, learn, spec
@@ -17,6 +18,7 @@ from cpg_core.methods import assembly_of
 from cpg_core.recall.audit import audit
 from cpg_core.recall.convert import convert
 from cpg_core.recall.forget import carry_out, plan
+from cpg_core.recall.predictor import Serving
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import Damaged, read_json, write_json
@@ -179,3 +181,18 @@ def test_a_whole_task_of_another_run_is_named(damageable: Callable[..., Run], tm
     shutil.rmtree(run.folder / task)
     shutil.copytree(other.folder / task, run.folder / task)
     assert task in complaints(run.root)
+
+
+@pytest.mark.parametrize("file", ["delta.safetensors", "record.json"])
+def test_a_task_before_a_damaged_one_answers(
+    damageable: Callable[..., Run], learned: Callable[..., Run], file: str
+) -> None:
+    run = damageable()
+    (run.folder / TASKS[1] / file).unlink()
+    pixels = run.data(1).test.take(np.arange(4)).images
+    assert pixels is not None
+    answered = Serving(run, "zero-one").answer_pixels("zero-one", pixels)
+    assert torch.equal(answered.logits, Serving(learned()).answer_pixels("zero-one", pixels).logits)
+    for only in ("four-five", None):
+        with pytest.raises(Damaged):
+            Serving(run, only)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ from cpg_core.data.fetch import Order, fetch
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.resize import described
 from cpg_core.data.split import Split
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, one_line
 from cpg_core.model.network import Network
 from cpg_core.recall.export.cost import counted, milliseconds
-from cpg_core.recall.export.formats import INPUT, Answers, format_of
+from cpg_core.recall.export.formats import INPUT, Answers, Format, format_of
 from cpg_core.recall.export.narrow import without_unused
 from cpg_core.recall.export.network import PlainNetwork, plain_network
 from cpg_core.recall.recall import recalled
@@ -93,15 +93,38 @@ def export(run: Run, task: str, path: Path, progress: Progress = silent) -> Expo
 
     def write(aside: Path) -> None:
         if narrow is not dense:
-            form.write(dense, shape, output, metadata, aside)
+            _write(form, dense, shape, output, metadata, aside, path)
             costs.append(cost(dense, aside))
-        form.write(narrow, shape, output, metadata, aside)
+        _write(form, narrow, shape, output, metadata, aside, path)
         costs.append(cost(narrow, aside))
         found.append(checked(form.load(aside), run, record, reference, progress))
         _require(found[0], path)
 
     write_by(path, write)
     return Exported(task, path, costs[0], costs[-1], found[0])
+
+
+def _write(
+    form: Format,
+    network: PlainNetwork,
+    shape: tuple[int, ...],
+    output: str,
+    metadata: Mapping[str, str],
+    aside: Path,
+    path: Path,
+) -> None:
+    """Write the file that will be `path`.
+
+    Raises:
+        CpgError: the format cannot hold this network, as torch's exporter tells.
+    """
+    try:
+        form.write(network, shape, output, metadata, aside)
+    except (CpgError, OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # exporters raise anything at what they cannot follow
+        why = one_line(str(error).strip().partition("\n")[0] or type(error).__name__)
+        raise CpgError(f"{path}: this backbone cannot be exported to {path.suffix}: {why}") from error
 
 
 def metadata_of(run: Run, record: TaskRecord, output: str) -> dict[str, str]:

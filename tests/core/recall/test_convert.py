@@ -23,6 +23,7 @@ from cpg_core.stages.task_record import format_of
 from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.delta import entries, state_of
 from cpg_core.storage.files import read_json, write_json
+from cpg_core.storage.lock import locked
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import open_run
@@ -152,3 +153,13 @@ def test_sizes_add_up_to_the_files_and_tell_what_a_conversion_takes(damageable: 
     assert ways["as it is"] == sum(record.delta_bytes for record in run.records())
     assert ways["all of them"] == pytest.approx(sum(record.delta_bytes for record in small.records()), rel=0.01)
     assert ways.drop("as it is").max() < ways["as it is"]
+
+
+def test_two_conversions_to_one_name_do_not_meet(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    of_the_other = run.folder.with_name(".small.part") / "001-zero-one"
+    of_the_other.mkdir(parents=True)
+    store = Store(values="int8", private="bfloat16", masks="entropy")
+    with locked(run.work.with_name("small")), pytest.raises(CpgError, match="another process"):
+        convert(run, "small", store)
+    assert of_the_other.is_dir()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cpg_core.recall.export import task as exporting
+from cpg_core.recall.export.formats import FORMATS
+from cpg_core.recall.export.network import PlainNetwork
 from cpg_core.storage.run import Run
 from workflow.asking import cpg
 
@@ -49,3 +53,22 @@ def test_mistakes_are_told_in_a_line(words: list[str], says: str, unbroken: Run)
     done = cpg("export", unbroken.spec.name, "--root", unbroken.root, *words)
     assert done.exit_code == 2
     assert says in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_network_that_no_file_can_hold_stops_no_other(
+    unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FORMATS[".pt2"]
+
+    def write(
+        network: PlainNetwork, shape: tuple[int, ...], output: str, metadata: Mapping[str, str], path: Path
+    ) -> None:
+        if metadata["task"] == "zero-one":
+            raise RuntimeError("a branch on the image\nmore of it")
+        real.write(network, shape, output, metadata, path)
+
+    monkeypatch.setitem(FORMATS, ".pt2", replace(real, write=write))
+    done = cpg("export", unbroken.spec.name, "--root", unbroken.root, "--all", "--format", "pt2", "--to", tmp_path)
+    assert "zero-one.pt2: this backbone cannot be exported to .pt2: a branch on the image" in done.stderr
+    assert (done.exit_code, "fault of cpg" in done.stderr) == (1, False)
+    assert [file.name for file in tmp_path.iterdir()] == ["two-three.pt2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,20 @@ def test_a_class_named_by_two_prices_is_drawn_as_it_is_written(tmp_path: Path) -
     figure = confusion_picture("price", ["$5_$10", "other"], torch.eye(2, dtype=torch.int64))
     figure.savefig(tmp_path / "price.png")
     assert next(text.get_text() for text in figure.axes[0].get_yticklabels()) == r"\$5_\$10"
+
+
+def test_an_earlier_picture_stays_where_a_new_one_cannot_be_written(
+    unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "confusion.png"
+    picture.write_bytes(b"earlier")
+
+    def full(_figure: object, target: Path, **_how: object) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    done = cpg("eval", "tiny", "--root", unbroken.root, "--task", "zero-one", "--confusion", picture)
+    assert (done.exit_code, "the disk is full" in done.stderr) == (2, True), done.stderr
+    assert picture.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [picture]

@@ -277,3 +277,16 @@ def test_without_locks_a_flow_run_goes_on(tmp_path: Path) -> None:
         assert without_process(tmp_path) == set()
     (folder(tmp_path) / f"copy of {flow_run}.lock").touch()
     assert without_process(tmp_path) == {flow_run}
+
+
+def test_a_retry_holds_the_lock_of_its_first_attempt_while_its_run_is_found(tmp_path: Path) -> None:
+    from flows.orchestration.liveness import liveness_lock, still_alive, without_process
+
+    known = uuid4()
+    with still_alive(tmp_path, known):
+        assert not (tmp_path / ".prefect").exists(), "a first attempt makes nothing"
+    with liveness_lock(tmp_path, known):
+        pass
+    assert without_process(tmp_path) == {known}
+    with still_alive(tmp_path, known):
+        assert without_process(tmp_path) == set()

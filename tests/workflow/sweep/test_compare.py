@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,8 @@ from flows.local_runner import learn
 from flows.persist import Persist
 from flows.request import SequenceRequest, begun, resolve
 from flows.sweep.comparing import Results, compare, local_pool
-from flows.sweep.comparison import Comparison, Planned, listed, plan, requests, threads_for
-from flows.sweep.fan_out import KILLED, fan_out
+from flows.sweep.comparison import Comparison, listed, plan, requests, threads_for
 from flows.sweep.job import LOOK_EVERY, Job, Outcome, ReadingLines, learn_job
-from flows.sweep.slot import Submit
 from flows.sweep.worker_process import cores
 from workflow.conftest import learned
 from workflow.here import here, learn_here
@@ -50,10 +47,6 @@ NAMES = ("digits-5-packnet-0.6-digits-o0-s1", "digits-5-pae-0.6-digits-o0-s1")
 def compare_here(wanted: Comparison, root: Path, tell: Callable[[str], None] = lambda _: None,
                  learn: Callable[[Job], Outcome] = learn_job) -> Results:  # fmt: skip
     return compare(plan(wanted, root, 1), root, here(learn), tell, track=False)
-
-
-def nobody(one: Planned, outcome: Outcome) -> None:
-    """Told of a run that ended."""
 
 
 @pytest.fixture(scope="module")
@@ -212,26 +205,6 @@ def test_one_that_fails_stops_no_other(tmp_path: Path, apart: dict[str, dict[str
     assert any(f"{NAMES[0]}: FAILED" in line and "cpg run digits-5" in line for line in told)
     deltas = {name: content for name, content in frozen_bytes(open_run(tmp_path, NAMES[1])).items() if "delta" in name}
     assert deltas == {name: content for name, content in apart["pae"].items() if "delta" in name}
-
-
-@pytest.mark.parametrize(
-    "fault, why", [(BrokenProcessPool(), KILLED), (KeyError("ours"), "KeyError: 'ours'")], ids=["gone", "ours"]
-)
-def test_a_worker_that_is_gone_costs_its_run_alone(fault: Exception, why: str, tmp_path: Path) -> None:
-    def failing(job: Job) -> Outcome:
-        if job.spec.method == "packnet":
-            raise fault
-        return Outcome("finished")
-
-    opened: list[str] = []
-
-    def worker() -> AbstractContextManager[Submit]:
-        opened.append("a worker")
-        return learn_here(failing)
-
-    outcomes = fan_out(plan(TWO, tmp_path, 1), tmp_path, 1, worker, nobody, Stop(), track=False)
-    assert [(outcome.state, outcome.why) for outcome in outcomes.values()] == [("failed", why), ("finished", "")]
-    assert len(opened) == (2 if isinstance(fault, BrokenProcessPool) else 1)
 
 
 def test_asked_to_stop_it_begins_no_more_and_goes_on_later(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import matrix, summary
+from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
+from flows.persist import Persist
 from flows.request import begun
-from flows.tracking.sync import Tracker, sync
+from flows.tracking.sync import Note, Tracker, sync
 from workflow.asking import tiny_request
 from workflow.listeners import Keeping, at, silently
 
@@ -224,3 +227,15 @@ def test_a_run_that_is_learned_anew_has_figures_of_its_own(client: MlflowClient,
     (second,) = (parent for parent in parents if parent.info.run_id != first)
     assert second.data.metrics["average_accuracy"] == pytest.approx(summary(run)["average_accuracy"])
     assert "recall/two-three" not in second.data.metrics
+
+
+def test_a_run_that_another_process_learns_is_recorded_by_that_one_alone(tmp_path: Path) -> None:
+    run, asked = begun(tiny_request(run="busy"), tmp_path), list[Run]()
+
+    class Asked(Persist):
+        def __call__(self, run: Run, note: Note) -> None:  # noqa: ARG002  (as any)
+            asked.append(run)
+
+    with locked(run.work), pytest.raises(CpgError, match="another process is learning it"):
+        learn(run, silently, Asked(tmp_path, track=True))
+    assert not asked
