@@ -45,7 +45,7 @@ def convert(run: Run, name: str, store: Store, progress: Progress = silent) -> l
     is stored exactly.
 
     Raises:
-        CpgError: nothing is frozen, there is a run of that name or one is being made, or images of a task are not at hand.
+        CpgError: nothing is frozen, that name is taken or being made, or images of a task are not at hand.
     """
     settings = run.spec.settings.model_copy(update={"store": store})
     spec = run.spec.model_copy(update={"name": checked_name(name), "settings": settings, "base": ()})
