@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -46,3 +47,9 @@ def ask(url: str, content: dict[str, Any] | None = None) -> Any:  # noqa: ANN401
 
     until(answered, f"an answer from {url}")
     return answers[0]
+
+
+def listens(port: int) -> bool:
+    """Whether something on this machine takes connections there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

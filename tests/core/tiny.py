@@ -15,6 +15,8 @@ from cpg_core.config.settings import Settings, load_settings
 from cpg_core.data.spec import load_sequence, select
 from cpg_core.machine import versions
 from cpg_core.methods import every
+from cpg_core.model.layers import Layers
+from cpg_core.model.network import Network, shared_parameters
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
@@ -138,3 +140,15 @@ def bits(tensors: dict[str, Tensor]) -> dict[str, bytes]:
 def random_layers(seed: int, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def values(net: Network) -> Layers:
+    """The shared weights that a network computes with now."""
+    return {name: parameter.detach().clone() for name, parameter in shared_parameters(net).items()}
+
+
+def flip(path: Path) -> None:
+    """Change a bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 import torch
-from core.tiny import random_layers, settings
+from core.tiny import random_layers, settings, values
 from torch import Tensor
 
 from cpg_core.model.layers import Layers
@@ -78,10 +78,6 @@ def step(net: Network, trainer: Trainer, number: int) -> None:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
     trainer.set_rates(0.01, 0.001)
     trainer.update()
-
-
-def values(net: Network) -> Layers:
-    return {name: parameter.detach().clone() for name, parameter in shared_parameters(net).items()}
 
 
 def half(seed: int) -> dict[str, Tensor]:

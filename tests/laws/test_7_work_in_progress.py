@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from core.tiny import begun, frozen_bytes, spec
+from core.tiny import begun, flip, frozen_bytes, spec
 
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
@@ -17,12 +17,6 @@ from cpg_core.training.reporter import Silent
 from laws.stopping import EPOCH, TWO_TASKS, attempt, newest
 
 Harm = Callable[[Path], None]
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def cut(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from core.tiny import frozen_bytes, learn, spec
+from core.tiny import flip, frozen_bytes, learn, spec
 from core.witness import recalled
 
 from cpg_core.config.store import Store
@@ -31,12 +31,6 @@ TASKS = ("001-zero-one", "002-two-three", "003-four-five")
 FILES = ("delta.safetensors", "record.json", "recall.json", "seconds.json")
 
 
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
@@ -49,7 +43,7 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
-HARMS = (flip_a_bit, truncate, empty, remove)
+HARMS = (flip, truncate, empty, remove)
 
 
 def complaints(root: Path) -> str:

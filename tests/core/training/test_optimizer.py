@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from core.tiny import bits, random_layers, settings
+from core.tiny import bits, random_layers, settings, values
 from cpg_core.config.settings import Optimizer
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, build, shared_parameters
@@ -25,10 +25,6 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 def network() -> Network:
     return build("digits_cnn", 0.3, 2, "optimizer").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def values(net: Network) -> Layers:
-    return {name: parameter.detach().clone() for name, parameter in shared_parameters(net).items()}
 
 
 def some(net: Network, seed: int) -> Layers:

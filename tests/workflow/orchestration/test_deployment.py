@@ -17,7 +17,7 @@ from uuid import UUID
 
 import pytest
 from core.tiny import ROOT, frozen_bytes
-from waiting import ask, until
+from waiting import ask, listens, until
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
@@ -91,11 +91,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def answers(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Site]:
     """`prefect server start`, `make deploy` and `prefect worker start`, with their files in a temporary folder."""
@@ -113,7 +108,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> It
     (root / "home").mkdir()
     shutil.copy(prefect_database, root / "home")
     with running(BIN / "prefect", "server", "start", env=env):
-        until(lambda: answers(port))
+        until(lambda: listens(port))
         command = ["make", "-o", ".venv/ready", "deploy"]
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

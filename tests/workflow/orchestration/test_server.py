@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ import pytest
 from core.tiny import ROOT, frozen_bytes
 from pandas import DataFrame
 from typer.testing import CliRunner
-from waiting import until
+from waiting import listens, until
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
@@ -55,11 +54,6 @@ Path("pid.part").write_text(str(os.getpid()))
 os.rename("pid.part", "pid")
 time.sleep(600)
 """
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_it_ends_with_a_parent_that_is_killed(prefect_home: Path, tmp_path: Path) -> None:

@@ -74,13 +74,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, mlflow_store: str) -> Run:  # 
     return run
 
 
-@pytest.fixture(scope="module")
-def client(mlflow_store: str) -> MlflowClient:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=mlflow_store)
-
-
 def registered(client: MlflowClient, name: str) -> list[str]:
     return [str(version.version) for version in client.search_model_versions(f"name = '{name}'")]
 

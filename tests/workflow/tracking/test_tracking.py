@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 NOWHERE = "http://127.0.0.1:9"
 
 
-@pytest.fixture
-def client(mlflow_store: str) -> MlflowClient:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=mlflow_store)
-
-
 @pytest.fixture(scope="module")
 def synced(unbroken: Run, mlflow_store: str) -> Iterator[Run]:  # noqa: ARG001
     sync(unbroken)
