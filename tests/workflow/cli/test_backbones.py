@@ -38,7 +38,7 @@ def test_a_family_lists_what_can_be_used_and_says_why_not(monkeypatch: pytest.Mo
 
 
 def test_parameters_are_those_of_the_network_without_its_head() -> None:
-    counts = table()[0].set_index("backbone")["parameters (M)"]
+    counts = table(None)[0].set_index("backbone")["parameters (M)"]
     found = backbones.find("digits_cnn").build(1.0)
     assert counts["digits_cnn"] == round(sum(value.numel() for value in found.parameters()) / 1e6, 3) == 0.013
 

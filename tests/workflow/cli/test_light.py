@@ -116,7 +116,7 @@ def test_what_the_light_install_does(command: str, says: str, ended: dict[str, E
 def test_what_it_lacks_is_told_in_a_line(command: str, package: str, extra: str, ended: dict[str, Ended]) -> None:
     told = f"needs {package}"
     line = next((line for line in ended[command].error.splitlines() if told in line), str(ended[command]))
-    assert line.startswith("error: ") and f"pip install 'cpg[{extra}]'" in line
+    assert line.startswith("error: ") and f"pip install -e '.[{extra}]'" in line
     assert ended[command].code == 1
 
 
