@@ -87,7 +87,7 @@ def list_classes(folder: Path, *, subfolders: bool = False) -> Listing:
         raise CpgError(f"{folder}: there is no such folder; expected one folder a class in it, with images")
     with naming(folder):
         entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    if lost := [p for p in entries if not p.exists()]:
+    if lost := [p for p in entries if p.is_symlink() and not p.exists()]:
         target = lost[0].readlink()
         raise CpgError(f"{lost[0]}: a link to {target}, which is not there; bring that back, or remove the link")
     homes = [p for p in entries if p.is_dir() and p.name not in OF_THE_SYSTEM]
