@@ -184,7 +184,7 @@ def _what(error: ErrorDetails, model: type[BaseModel]) -> str:
     value = error["input"]
     if error["type"] == "extra_forbidden":
         key, known = str(error["loc"][-1]), _keys(model)
-        return "this key is not one of this place" if key in known else f"unknown key{did_you_mean(key, known)}"
+        return "this key does not belong here" if key in known else f"unknown key{did_you_mean(key, known)}"
     if error["type"] == "string_type" and isinstance(value, int | float | date):
         return f"expected text, got {value}; write it in quotes"
     message = error["msg"].removeprefix("Value error, ")

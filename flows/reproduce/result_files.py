@@ -52,16 +52,16 @@ def read_conversions(plan: Plan, root: Path) -> dict[str, RunResult]:
 def _read(plan: Plan, keys: Iterable[str], root: Path) -> dict[str, RunResult]:
     files = {key: root / plan.file(key) for key in keys}
     found = {key: read_record(file, RunResult) for key, file in files.items() if file.exists()}
+    tasks = _tasks(plan, root)
     for key, result in found.items():
-        _require_of_the_plan(plan, key, result, root)
+        _require_of_the_plan(plan, key, result, tasks, root)
     return found
 
 
-def _require_of_the_plan(plan: Plan, key: str, result: RunResult, root: Path) -> None:
-    """A plan or profile that was changed leaves results of other runs behind."""
+def _require_of_the_plan(plan: Plan, key: str, result: RunResult, tasks: int | None, root: Path) -> None:
+    """A plan or profile that was changed leaves results of other runs behind; `tasks`: of the sequence, if known."""
     converts = key in plan.conversions
     item, _ = plan.item(plan.conversions[key].run if converts else key)
-    there = result.model_dump() | {"tasks": len(result.tasks)}
     wanted = {
         "profile": plan.profile,
         "sequence": plan.sequence,
@@ -71,9 +71,10 @@ def _require_of_the_plan(plan: Plan, key: str, result: RunResult, root: Path) ->
         "variant": item.variant,
         **({"goal": item.goal} if item.goal else {}),
     }
-    if (tasks := _tasks(plan, item, root)) is not None:
-        wanted["tasks"] = tasks
-    differing = [(name, there[name], value) for name, value in wanted.items() if there[name] != value]
+    differing = [(name, there, value) for name, value in wanted.items() if (there := getattr(result, name)) != value]
+    expected = min((n for n in (item.first_tasks, tasks) if n is not None), default=len(result.tasks))
+    if expected != len(result.tasks):
+        differing.append(("tasks", len(result.tasks), expected))
     if not differing and result.settings:
         differing = changes(result.settings, _settings(plan, key, item, root))
     for name, value, planned in differing[:1]:
@@ -83,11 +84,10 @@ def _require_of_the_plan(plan: Plan, key: str, result: RunResult, root: Path) ->
         )
 
 
-def _tasks(plan: Plan, item: Item, root: Path) -> int | None:
-    """How many a run has; None: nothing says how long the sequence is, whose images need not be at hand."""
+def _tasks(plan: Plan, root: Path) -> int | None:
+    """How many the sequence has; None: nothing says so here, and its images need not be at hand."""
     manifest = root / plan.folder / "data.json"
-    there = len(read_mapping(manifest)) if manifest.exists() else None
-    return min((n for n in (item.first_tasks, there) if n is not None), default=None)
+    return len(read_mapping(manifest)) if manifest.exists() else None
 
 
 def _settings(plan: Plan, key: str, item: Item, root: Path) -> dict[str, Any]:

@@ -30,12 +30,12 @@ def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
     Raises:
         Exception: as `flows.tracking.refusal.judge` takes them apart.
     """
-    store = Store(run)
+    store, here = Store(run), set(names(run.root))
 
     def of_this_run(found: MlflowRun) -> bool:
         """By the run's name; in the root's own database also by one that no run has now, as before it was renamed."""
         name = found.data.tags.get("run")
-        return name == run.folder.name or not (os.environ.get(VARIABLE) or name in names(run.root))
+        return name == run.folder.name or not (os.environ.get(VARIABLE) or name in here)
 
     deleted = [line for record in records for line in _models(store, record, of_this_run)]
     for record in records:
@@ -52,18 +52,18 @@ def _found(store: Store, tag: str, value: str) -> list[MlflowRun]:
     return list(store.client.search_runs([store.experiment], f"tags.`{tag}` = '{value}'", max_results=1000))
 
 
-def _models(store: Store, record: str, wanted_of: Callable[[MlflowRun], bool]) -> list[str]:
+def _models(store: Store, record: str, of_this_run: Callable[[MlflowRun], bool]) -> list[str]:
     """Delete the models of a run that are of this record, their files first, and their versions in the registry."""
     client, deleted, wanted = store.client, list[str](), f"tags.`{RECORD}` = '{record}'"
     for version in client.search_model_versions(wanted):
-        if not wanted_of(client.get_run(str(version.run_id))):
+        if not of_this_run(client.get_run(str(version.run_id))):
             continue
         client.delete_model_version(version.name, str(version.version))
         if not client.search_model_versions(f"name = '{version.name}'"):
             client.delete_registered_model(version.name)
         deleted.append(f"model {version.name}, version {version.version}")
     for model in client.search_logged_models([store.experiment], wanted):
-        if not wanted_of(client.get_run(str(model.source_run_id))):
+        if not of_this_run(client.get_run(str(model.source_run_id))):
             continue
         delete_artifacts(str(model.artifact_location))
         client.delete_logged_model(model.model_id)

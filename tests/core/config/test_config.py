@@ -48,7 +48,11 @@ WRONG = {
         ("pick_train.score_schedule={kind: steps, at_epochs: [-5], factor: 0.1}",),
         ["at_epochs", "-5"],
     ),
-    "a kind without its keys": ("digits", ("pick_train.schedule.kind=constant",), ["warmup", "not one of this place"]),
+    "a kind without its keys": (
+        "digits",
+        ("pick_train.schedule.kind=constant",),
+        ["warmup", "this key does not belong here"],
+    ),
     "a budget below the base": ("digits", ("grow.max_x=0.5",), ["grow", "max_x", "0.5"]),
 }
 
