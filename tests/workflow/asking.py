@@ -30,6 +30,6 @@ def arguments(request: SequenceRequest, root: Path) -> list[str]:
     return ["run", request.sequence, *options, *(text for item in request.overrides for text in ("--set", item))]
 
 
-def cpg(*words: object, answer: str | None = None) -> Result:
+def cpg(*words: object, answer: str | bytes | None = None) -> Result:
     """A command, run in this process; `answer` is what is typed."""
     return CliRunner().invoke(app, [str(word) for word in words], input=answer)

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from cpg_core.data.faces import detector
 from cpg_core.data.faces.detector import Face
 from cpg_core.data.faces.similarity import STANDARD, Pixels
-from flows.cli.app import app
+from workflow.asking import cpg
 
 
 def bright_half_is_a_face(pixels: Pixels) -> Sequence[Face]:
@@ -32,7 +31,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def run(*words: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["align", *map(str, words)])
+    result = cpg("align", *words)
     return result.exit_code, result.output
 
 

@@ -6,16 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from cpg_core import backbones
 from cpg_core.backbones.families import torchvision as family
-from flows.cli.app import app
 from flows.console.backbones import backbones as table
+from workflow.asking import cpg
 
 
 def printed(*words: str) -> list[str]:
-    result = CliRunner().invoke(app, ["backbones", *words])
+    result = cpg("backbones", *words)
     assert result.exit_code == 0, result.output
     return [re.sub(r" {2,}", " | ", line.strip()) for line in result.stdout.splitlines()]
 
@@ -59,13 +58,13 @@ def test_a_run_that_does_not_fit_its_backbone_begins_nothing(
     file.write_text(
         f"name: mine\nbackbone: {backbone}\nprofile: digits\nsource: {{kind: digits}}\ntasks: [{{name: all}}]\n"
     )
-    result = CliRunner().invoke(app, ["run", str(file), "--set", "base_width=0.5", *words, "--root", str(tmp_path)])
+    result = cpg("run", str(file), "--set", "base_width=0.5", *words, "--root", str(tmp_path))
     assert result.exit_code == 2, result.output
     assert all(part in result.stderr for part in said)
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_an_unknown_family_is_told() -> None:
-    result = CliRunner().invoke(app, ["backbones", "torchvison"])
+    result = cpg("backbones", "torchvison")
     assert result.exit_code == 2
     assert "unknown family of backbones 'torchvison'; did you mean 'torchvision'?" in result.output

@@ -13,13 +13,12 @@ import pytest
 import typer
 from core.tiny import ROOT
 from pydantic import TypeAdapter
-from typer.testing import CliRunner
 
 from cpg_core.errors import CpgError
 from flows.cli.app import app
 from flows.parameters import existing_results, expanded, results_folder
 from flows.request import resolve
-from workflow.asking import parameters, tiny_request
+from workflow.asking import cpg, parameters, tiny_request
 from workflow.listeners import silently
 
 OF_RESULTS = (results_folder, existing_results)
@@ -57,11 +56,11 @@ def test_every_path_of_the_command_line_is_expanded(home: Path) -> None:
 
 def test_a_root_at_home_is_looked_into(home: Path) -> None:
     (home / "runs").mkdir()
-    assert str(home / "runs") in CliRunner().invoke(app, ["list", "--root=~/runs"]).stdout
+    assert str(home / "runs") in cpg("list", "--root=~/runs").stdout
 
 
 def test_an_unknown_home_is_a_mistake() -> None:
-    result = CliRunner().invoke(app, ["list", "--root=~nobody-of-this-name/runs"])
+    result = cpg("list", "--root=~nobody-of-this-name/runs")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ~nobody-of-this-name/runs: ")
 
@@ -108,7 +107,7 @@ def test_outside_a_project_it_says_where_it_looked(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    result = CliRunner().invoke(app, [*words, "--root", str(tmp_path / "results")])
+    result = cpg(*words, "--root", str(tmp_path / "results"))
     assert result.exit_code == 2
     assert result.stderr.startswith("error: there is no params.yaml in ")
     for part in (str(here), str(tmp_path / "results"), "cd to the project", "--root"):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from cpg_core.recall.image_files import answers, find
 from cpg_core.recall.predictor import Serving
 from cpg_core.storage.run import Run
-from flows.cli.app import app
+from workflow.asking import cpg
 
 TASK = "two-three"
 LABELS = ("2", "3")
@@ -22,7 +22,7 @@ LABELS = ("2", "3")
 
 def predict(run: Run, *words: object, stdin: bytes | None = None) -> Result:
     given = ["predict", run.spec.name, "--task", TASK, "--root", str(run.root), *map(str, words)]
-    return CliRunner().invoke(app, given, input=stdin)
+    return cpg(*given, answer=stdin)
 
 
 @pytest.fixture

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from core.tiny import ROOT
-from typer.testing import CliRunner
 
 from cpg_core.data.spec import SequenceSpec
 from cpg_core.errors import CpgError
 from cpg_core.methods import names
 from cpg_core.storage.run import Run
 from flows.request import resolve
-from workflow.asking import arguments, parameters, tiny_request
+from workflow.asking import arguments, cpg, parameters, tiny_request
 from workflow.listeners import silently
 
 
@@ -169,9 +168,8 @@ def finished(unbroken: Run, tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_request_of_the_command_line_is_resolved_once(finished: Path, resolutions: list[str]) -> None:
-    from flows.cli.app import app
 
-    result = CliRunner().invoke(app, [*arguments(tiny_request(), finished), "--no-track"])
+    result = cpg(*arguments(tiny_request(), finished), "--no-track")
     assert result.exit_code == 0, result.output
     assert "tiny: 2 of 2 tasks" in result.stdout
     assert resolutions == ["digits-5"]

@@ -15,18 +15,16 @@ from uuid import uuid4
 import pytest
 from core.tiny import ROOT, frozen_bytes
 from pandas import DataFrame
-from typer.testing import CliRunner
 from waiting import listens, until
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
-from flows.cli.app import app
 from flows.console.terminal import ERASE, STARTING, STOPPING, starting_server
 from flows.orchestration import server_process
 from flows.orchestration.server import ServerNotStarted, _settings, server
 from flows.sweep.comparing import Results
 from flows.sweep.comparison import Planned
-from workflow.asking import arguments, tiny_request
+from workflow.asking import arguments, cpg, tiny_request
 
 PARENT = """
 import os, sys
@@ -156,7 +154,7 @@ def test_learning_goes_on_without_it(unbroken: Run, instead: Callable[[str], Pat
     import prefect  # noqa: F401
 
     root = instead(BROKEN).parent
-    result = CliRunner().invoke(app, [*arguments(tiny_request(), root), "--no-track"])
+    result = cpg(*arguments(tiny_request(), root), "--no-track")
     assert result.exit_code == 0, result.output
     assert "note: the Prefect server did not start (sqlalchemy.exc.OperationalError" in result.stderr
     assert "learning goes on without it" in result.stderr
@@ -173,10 +171,10 @@ def test_a_comparison_goes_on_without_it(instead: Callable[[str], Path], monkeyp
         "flows.sweep.comparing.compare", lambda given, *_, **__: planned.extend(given) or Results(DataFrame(), None)
     )
     words = ["compare", "digits-5", "--methods", "packnet,pae", "--root", str(instead(BROKEN).parent), "--no-track"]
-    result = CliRunner().invoke(app, words)
+    result = cpg(*words)
     assert result.exit_code == 0, result.output
     assert [one.spec.method for one in planned] == ["packnet", "pae"]
-    cluster = CliRunner().invoke(app, [*words, "--dask", "tcp://127.0.0.1:9"])
+    cluster = cpg(*words, "--dask", "tcp://127.0.0.1:9")
     assert cluster.exit_code == 2
     assert "--dask hands runs to a cluster through Prefect, whose server did not start" in cluster.stderr
 
@@ -232,7 +230,7 @@ def test_ctrl_c_while_it_starts_is_heard_at_once(
 ) -> None:
     """It is not waited for: it ends by itself. Killed while it changes its tables, it would leave them half-changed."""
     root = instead(SLOW).parent
-    result = CliRunner().invoke(app, [*arguments(tiny_request(), root), "--no-track"])
+    result = cpg(*arguments(tiny_request(), root), "--no-track")
     assert result.exit_code == 130, result.output
     assert result.stderr.splitlines()[0] == STARTING
     assert result.stderr.splitlines()[-1].startswith("stopped")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 from core.tiny import ROOT
-from typer.testing import CliRunner
 
 from cpg_core.config.store import Store
 from cpg_core.errors import CpgError
@@ -17,7 +16,6 @@ from cpg_core.recall.audit import audit
 from cpg_core.storage.files import read_record
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
-from flows.cli.app import app
 from flows.reproduce.conversions import Converted, converted, pairs
 from flows.reproduce.plan import read_plan
 from flows.reproduce.report.figures import accuracy_and_size
@@ -26,6 +24,7 @@ from flows.reproduce.result_files import read_conversions, read_results, write_r
 from flows.reproduce.sizes import table_3
 from flows.reproduce.stored_sizes import Network
 from flows.reproduce.tables import as_text
+from workflow.asking import cpg
 
 PUBLISHED = ROOT / "results" / "published"
 INT8 = Store(values="int8", private="bfloat16", masks="entropy")
@@ -48,7 +47,7 @@ def project(tmp_path: Path, unbroken: Run) -> Path:
 
 
 def test_a_row_of_the_plan_is_a_run_stored_otherwise_and_judged_anew(project: Path, unbroken: Run) -> None:
-    ended = CliRunner().invoke(app, ["reproduce", "convert", "cpg-avg-int8", "--root", str(project)])
+    ended = cpg("reproduce", "convert", "cpg-avg-int8", "--root", str(project))
     assert ended.exit_code == 0, ended.output
     plan = read_plan(project)
     result = read_record(project / plan.file("cpg-avg-int8"), RunResult)
@@ -62,7 +61,7 @@ def test_a_row_of_the_plan_is_a_run_stored_otherwise_and_judged_anew(project: Pa
 
 
 def test_a_conversion_of_another_kind_than_the_plans_is_refused(project: Path) -> None:
-    ended = CliRunner().invoke(app, ["reproduce", "convert", "cpg-avg-int8", "--root", str(project)])
+    ended = cpg("reproduce", "convert", "cpg-avg-int8", "--root", str(project))
     assert ended.exit_code == 0, ended.output
     assert list(read_conversions(read_plan(project), project)) == ["cpg-avg-int8"]
     values = yaml.safe_load((project / "params.yaml").read_text())

@@ -17,7 +17,6 @@ import psutil
 import pytest
 from core.tiny import ROOT, TINY, frozen_bytes
 from pandas import DataFrame
-from typer.testing import CliRunner
 from waiting import until
 
 from cpg_core.errors import CpgError
@@ -35,6 +34,7 @@ from flows.sweep.comparing import Results, compare, local_pool
 from flows.sweep.comparison import Comparison, listed, plan, requests, threads_for
 from flows.sweep.job import LOOK_EVERY, Job, Outcome, ReadingLines, learn_job
 from flows.sweep.worker_process import cores
+from workflow.asking import cpg
 from workflow.conftest import learned
 from workflow.here import here, learn_here
 from workflow.listeners import at
@@ -87,14 +87,13 @@ def test_a_plan_resolves_each_run_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("prefect_server")
 def test_the_flow_takes_the_plan_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.cli.app import app
     from flows.orchestration import compare as flow
 
     planned: list[object] = []
     monkeypatch.setattr(flow, "plan", lambda *_: planned.append("again"))
     monkeypatch.setattr(flow, "compare", lambda given, *_, **__: planned.extend(given) or Results(DataFrame(), None))
     words = ["compare", "digits-5", "--methods", "packnet,pae", "--root", str(tmp_path), "--no-track"]
-    result = CliRunner().invoke(app, words)
+    result = cpg(*words)
     assert result.exit_code == 0, result.output
     assert [one.spec.method for one in planned] == ["packnet", "pae"]  # type: ignore[attr-defined]
 

@@ -13,16 +13,14 @@ from typing import NoReturn
 import pytest
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_places
-from typer.testing import CliRunner
 
 from cpg_core.storage.files import write_json
 from cpg_core.storage.run import RUN, Run
 from cpg_core.storage.runs import open_run
-from flows.cli.app import app
 from flows.cli.errors import ExitCode
 from flows.tracking.address import VARIABLE, database_address, local_folder
 from flows.tracking.sync import Tracker, open_store, sync
-from workflow.asking import arguments, parameters, tiny_request
+from workflow.asking import arguments, cpg, parameters, tiny_request
 from workflow.listeners import Keeping, silently
 
 FOLDER = "./mlruns"
@@ -67,7 +65,7 @@ def test_a_refusal_is_told_before_and_after_learning_with_exit_code_3(
 ) -> None:
     monkeypatch.setenv(VARIABLE, FOLDER)
     words = [*arguments(tiny_request(tasks="1-1"), tmp_path), "--plain"]
-    result = CliRunner().invoke(app, words)
+    result = cpg(*words)
     assert result.exit_code == ExitCode.NOT_RECORDED == 3
     lines = result.output.splitlines()
     assert sum("MLflow refuses" in line for line in lines) == 1
@@ -76,7 +74,7 @@ def test_a_refusal_is_told_before_and_after_learning_with_exit_code_3(
     assert "learned, but not recorded in MLflow" in result.stderr and f"{VARIABLE}=sqlite:///" in result.stderr
     assert open_run(tmp_path, "tiny").frozen() == 1
     monkeypatch.undo()
-    assert CliRunner().invoke(app, [*words, "--no-track"]).exit_code == 0
+    assert cpg(*words, "--no-track").exit_code == 0
 
 
 @pytest.mark.usefixtures("mlflow_store", "prefect_server")
