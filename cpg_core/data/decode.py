@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ SUFFIXES = frozenset(
 )
 """Taken without a look. Any other file is taken if it opens as an image."""
 FRAMES = "hold several pictures, of which the first stands for all"
+DEEP_COLOUR = "are in colour of 16 bits, of which the upper 8 are taken: those of 12-bit cameras come out dark"
 BROKEN_EXIF = "have EXIF data that cannot be read, and are taken as not turned"
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -106,10 +108,17 @@ def to_pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
 
 
 def _decoded(image: Image.Image, channels: int) -> Decoded:
-    several = image.format not in STILL and getattr(image, "is_animated", False)
+    several = (FRAMES,) if image.format not in STILL and getattr(image, "is_animated", False) else ()
+    deep = (DEEP_COLOUR,) if _is_deep_colour(image) else ()
     turn, odd = _turn(image)
     pixels, remarks = _convert(image if turn is None else image.transpose(turn), channels)
-    return Decoded(pixels, (*((FRAMES,) if several else ()), *odd, *remarks))
+    return Decoded(pixels, (*several, *deep, *odd, *remarks))
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether Pillow is about to cut 16 bits to 8, which the raw mode of the file's pixels tells before they load."""
+    tiles = getattr(image, "tile", ())
+    return image.mode in ("RGB", "RGBA") and any(re.search(r";16[BLN]", str(tile[3])) for tile in tiles)
 
 
 def _turn(image: Image.Image) -> tuple[Image.Transpose | None, tuple[str, ...]]:

@@ -47,9 +47,14 @@ class Splits(Strict):
         return name
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that are read."""
+        return ("train", "test") if self.val is None else ("train", "test", "val")
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """What the parts that are read are called."""
-        return tuple(name for name in (self.train, self.test, self.val) if name is not None)
+        """What they are called."""
+        return tuple(map(self.name_of, self.parts))
 
 
 AS_USUAL = Splits()

@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from cpg_core.data.fields import AS_USUAL
-from cpg_core.data.shards import matching
+from cpg_core.data.fields import AS_USUAL, Splits
+from cpg_core.data.shards import is_whole, matching
 from cpg_core.errors import CpgError
 
 DOWNLOADS = Path("data/raw")
@@ -25,14 +25,14 @@ def hub_name(repo: str) -> str:
     return name
 
 
-def find_folder(subfolder: str, env: str | None, repo: str | None, names: tuple[str, ...] = AS_USUAL.names) -> Path:
-    """The folder that holds the files, which are downloaded if they are nowhere.
+def find_folder(subfolder: str, env: str | None, repo: str | None, splits: Splits = AS_USUAL) -> Path:
+    """The folder that holds the files, which are downloaded if they are nowhere. A download that broke off goes on.
 
     Args:
         subfolder: its name in each place that is looked in.
         env: the variable that names the first place.
         repo: the data set on the hub to download.
-        names: what the files of its parts begin with.
+        splits: what the files of its parts begin with.
 
     Raises:
         CpgError: they are nowhere, and cannot be downloaded.
@@ -41,10 +41,11 @@ def find_folder(subfolder: str, env: str | None, repo: str | None, names: tuple[
     roots = [os.environ[env]] if env and os.environ.get(env) else []
     places = [*(Path(root).expanduser() / subfolder for root in roots), target]
     for place in places:
-        if all(matching(place, name) for name in names):
+        resumable = repo is not None and place == target
+        if all(matching(place, name, splits) for name in splits.names) and (not resumable or is_whole(place, splits)):
             return place
-    files = " with ".join(f"{name}-*.parquet" for name in names)
-    looked = f"found no {files} in " + " or ".join(map(str, places))
+    files = " with ".join(f"{name}-*.parquet" for name in splits.names)
+    looked = f"did not find all {files} in " + " or ".join(map(str, places))
     if repo is None:
         raise CpgError(f"{looked}; put them there, or name a repo to download them from")
     return _download(repo, target, looked)

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from cpg_core.config.schema import Strict
+from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Place
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.pair_files import Pair, read_pairs
@@ -113,15 +114,16 @@ def list_pairs(source: PairsSource) -> PairList:
         images=len(images),
         far=source.far,
     )
-    person = [file.parent.name for file in images]
-    return PairList(listing, of, frozenset(person), _shared(of, person))
+    person = [None if file.parent == source.images else file.parent.name for file in images]
+    return PairList(listing, of, frozenset(name for name in person if name is not None), _shared(of, person))
 
 
-def _shared(pairs: Pairs, person: Sequence[str]) -> frozenset[str]:
-    """Who is in several folds, given who is on each image."""
+def _shared(pairs: Pairs, person: Sequence[str | None]) -> frozenset[str]:
+    """Who is in several folds, given who is on each image; None: that is not known."""
     rows, folds = np.concatenate([pairs.left, pairs.right]), np.concatenate([pairs.fold, pairs.fold])
     there = {(person[row], fold) for row, fold in zip(rows.tolist(), folds.tolist(), strict=True) if fold >= 0}
-    return frozenset(name for name, count in Counter(name for name, _ in there).items() if count > 1)
+    folds_of = Counter(name for name, _ in there if name is not None)
+    return frozenset(name for name, count in folds_of.items() if count > 1)
 
 
 def _need_both_kinds(source: PairsSource, found: Sequence[Pair], folds: int | None) -> None:
@@ -188,7 +190,8 @@ def _file(folder: Path, image: tuple[str, ...], of: dict[str, dict[str, Path]]) 
     name, number = image
     if name not in of:
         home = folder / name
-        files = sorted(file for file in home.iterdir() if not file.name.startswith(".")) if home.is_dir() else []
+        entries = sorted(home.iterdir()) if home.is_dir() else []
+        files = [file for file in entries if not file.name.startswith(".") and is_image(file)]
         of[name] = {file.stem: file for file in reversed(files)}
     return of[name].get(f"{name}_{int(number):04d}")
 

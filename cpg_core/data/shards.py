@@ -15,13 +15,23 @@ NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")
 SHOWN = 6
 
 
-def matching(folder: Path, name: str) -> list[Path]:
+def matching(folder: Path, name: str, splits: Splits = AS_USUAL) -> list[Path]:
     """The files of the part that is called so, at any depth."""
-    return [p for p in below(folder, ".parquet") if _is_of(p.name, name)]
+    return [p for p in below(folder, ".parquet") if _name_of(p.name, splits) == name]
 
 
-def _is_of(file: str, name: str) -> bool:
-    return re.match(rf"{re.escape(name)}[-.]", file) is not None
+def _name_of(file: str, splits: Splits) -> str | None:
+    """What the part of a file is called: where two names fit (`train` and `train-val`), it is of the longer one."""
+    fitting = [name for name in splits.names if re.match(rf"{re.escape(name)}[-.]", file)]
+    return max(fitting, key=len, default=None)
+
+
+def is_whole(folder: Path, splits: Splits) -> bool:
+    """Whether all files of all parts are there, as far as their own numbering tells."""
+    try:
+        return all(shards(folder, part, splits) for part in splits.parts)
+    except CpgError:
+        return False
 
 
 def shards(folder: Path, part: Part, splits: Splits = AS_USUAL) -> list[Path]:
@@ -30,7 +40,7 @@ def shards(folder: Path, part: Part, splits: Splits = AS_USUAL) -> list[Path]:
     Raises `CpgError` if there are none, if they lie in several folders, or if a number is missing or there twice.
     """
     name = splits.name_of(part)
-    files = matching(folder, name)
+    files = matching(folder, name, splits)
     if not files:
         raise CpgError(
             f"{folder}: there is no {name}-*.parquet; put the {part} files there, correct the folder, or name "
@@ -48,7 +58,7 @@ def shards(folder: Path, part: Part, splits: Splits = AS_USUAL) -> list[Path]:
 def others(folder: Path, splits: Splits = AS_USUAL) -> tuple[str, ...]:
     """What no part of the source reads, in a line each kind."""
     files = sorted(p.name for p in below(folder, ".parquet"))
-    files = [file for file in files if not any(_is_of(file, name) for name in splits.names)]
+    files = [file for file in files if _name_of(file, splits) is None]
     held = [file for file in files if re.match(r"val|dev", file) and splits.val is None]
     lines = []
     if held:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,15 +73,22 @@ def _of(mask: Mask, why: str, lines: tuple[str, ...]) -> HeldOut:
 def _groups(group: Group, listing: Listing, rows: Rows) -> Rows:
     """The number of each row's group, int64 [N], from 0."""
     values = _by_pattern(group.pattern, listing) if group.pattern is not None else _by_column(group, listing)
-    wanted = [values[row] for row in rows.tolist()]
-    if missing := [row for row, value in zip(rows.tolist(), wanted, strict=True) if value in (None, "")]:
+    wanted = [_name(values[row]) for row in rows.tolist()]
+    if missing := [row for row, name in zip(rows.tolist(), wanted, strict=True) if not name]:
         shown = f", such as {listing.paths()[missing[0]]}" if listing.paths is not None else ""
         raise CpgError(
             f"{listing.where}: {len(missing)} of {len(rows)} images have no group by {group}{shown}; "
             "correct validation: group so that each has one"
         )
-    numbers: Rows = np.unique([str(value) for value in wanted], return_inverse=True)[1].astype(np.int64)
+    numbers: Rows = np.unique(wanted, return_inverse=True)[1].astype(np.int64)
     return numbers
+
+
+def _name(value: object) -> str:
+    """The group that a cell names, "" if none: 7 and 7.0 are one, as a column has both where tables miss a number."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
 def _by_pattern(pattern: str, listing: Listing) -> list[str | None]:
@@ -92,7 +100,9 @@ def _by_column(group: Group, listing: Listing) -> Sequence[object]:
     assert group.column is not None
     if group.table is not None:
         table = _read_table(group.table, group.column)
-        return [table.get(path) for path in _paths(listing, "a table for validation: group")]
+        paths = _paths(listing, "a table for validation: group")
+        _need_one_each(group.table, listing, paths, table)
+        return [table.get(path) for path in paths]
     if listing.column is None:
         raise CpgError(
             f"{listing.where}: these images have no columns; group them by a pattern over their paths, or by "
@@ -111,7 +121,12 @@ def _read_table(file: Path, column: str) -> dict[str, str]:
                     f"{file}: there is no column '{absent[0]}'; expected a first line that names the columns "
                     f"'{FILE}' (paths inside the train part) and '{column}'"
                 )
-            return {row[FILE]: row[column] for row in table}
+            groups: dict[str, str] = {}
+            for row in table:
+                path, group = row[FILE], row[column]
+                if groups.setdefault(path, group) != group:
+                    raise CpgError(f"{file}: {path} has two groups, {groups[path]} and {group}; keep one")
+            return groups
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CpgError(f"{file}: cannot read this table ({error}); expected a CSV file in UTF-8") from error
 
@@ -122,14 +137,26 @@ def _listed(file: Path, listing: Listing) -> Rows:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise CpgError(f"{file}: cannot read this list ({error}); expected a path a line, in UTF-8") from error
-    row_of = {path: row for row, path in enumerate(_paths(listing, "validation: files"))}
+    paths = _paths(listing, "validation: files")
+    row_of = {path: row for row, path in enumerate(paths)}
     named = [line for line in lines if line and not line.startswith("#")]
     if unknown := [path for path in named if path not in row_of]:
         raise CpgError(
             f"{file}: {len(unknown)} of {len(named)} paths are not among the images of {listing.where}: "
             f"{some(unknown)}; expected paths like {some(list(row_of), 1)}"
         )
+    _need_one_each(file, listing, paths, named)
     return np.array(sorted({row_of[path] for path in named}), dtype=np.int64)
+
+
+def _need_one_each(file: Path, listing: Listing, paths: Sequence[str], named: Iterable[str]) -> None:
+    """Parquet files may hold an image `1.jpg` of each class: a path of theirs does not say which is meant."""
+    images = Counter(paths)
+    if several := [path for path in named if images[path] > 1]:
+        raise CpgError(
+            f"{file}: {several[0]} is the path of {images[several[0]]} images of {listing.where}; give each image a "
+            "path of its own, name a column of the images (validation: group), or use folds"
+        )
 
 
 def _paths(listing: Listing, what: str) -> Sequence[str]:

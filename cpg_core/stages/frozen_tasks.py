@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,10 +125,11 @@ def _labelled_accuracy(run: Run, network: Network, data: TaskData) -> dict[str, 
         known = data.spec.source.true_labels(name)
         if known is None:
             return {}
-        labelled = replace(split, labels=torch.from_numpy(known))
-        right += len(split) * split_accuracy(run, network, labelled, data.mean, data.std)
-        count += len(split)
-    return {LABELLED_ACCURACY: right / count}
+        labelled = replace(split, labels=torch.from_numpy(known)).take(np.flatnonzero(known >= 0))
+        if len(labelled):
+            right += len(labelled) * split_accuracy(run, network, labelled, data.mean, data.std)
+            count += len(labelled)
+    return {LABELLED_ACCURACY: right / count} if count else {}
 
 
 def _batches(

@@ -185,7 +185,7 @@ def _normalised(request: ImportRequest, spec: BackboneSpec) -> tuple[tuple[float
 def _named(file: Path, count: int) -> tuple[str, ...]:
     """The names of the network's `count` outputs, a line each."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CpgError(f"{file}: cannot be read as UTF-8 text; expected a class name a line") from error
     names = tuple(line.strip() for line in text.splitlines() if line.strip())

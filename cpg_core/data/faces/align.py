@@ -75,7 +75,9 @@ def align(
         for file, found in zip(places, read, strict=True):
             if found is None:
                 yield Outcome(file, None)
-            elif isinstance(found, Unreadable):
+                continue
+            places[file].unlink(missing_ok=True)  # of an earlier picture by this name, which may have had a face
+            if isinstance(found, Unreadable):
                 yield Outcome(file, 0, str(found))
             else:
                 yield _aligned(file, found, places[file], size, detect, write)

@@ -15,7 +15,7 @@ from cpg_core.config.paths import require_utf8
 from cpg_core.config.schema import Strict, is_none
 from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Part, Place
-from cpg_core.data.hidden import below
+from cpg_core.data.hidden import below, walk
 from cpg_core.data.labels import read_labels
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.sources import Source
@@ -131,7 +131,7 @@ class ImitationSource(Source):
         return True
 
     def true_labels(self, part: Part) -> Rows | None:
-        """The classes that the images of a part are of, by the column `label`."""
+        """The classes that the images of a part are of, by the column `label`; -1: it has none."""
         if self.label is None:
             return None
         tables = _tables(self.images) if self.images else []
@@ -151,7 +151,8 @@ class ImitationSource(Source):
                 f"{len(known.classes)}; leave label out"
             )
         if all(name.isdecimal() for name in names):  # numbers are in order as numbers
-            labels = np.argsort(np.argsort([int(name) for name in names]))[labels]
+            ranks = np.argsort(np.argsort([int(name) for name in names]))
+            labels = np.where(labels < 0, labels, ranks[labels])
         found: Rows = labels[np.array(known.rows[part], dtype=np.int64)]
         return found
 
@@ -172,7 +173,8 @@ def unlabelled(folder: Path | None) -> Listing:
         raise CpgError(f"{folder}: there is no such folder; expected one with images")
     tables = _tables(folder)
     if not tables:
-        files = [path for path in below(folder) if is_image(path)]
+        there = (path for path in walk(folder, _unlisted) if path.is_file() or path.is_symlink())
+        files = sorted(path for path in there if is_image(path))  # a link to nothing is named when images are read
         require_utf8(files)
         if not files:
             raise CpgError(f"{folder}: there are no images in it")
@@ -186,6 +188,10 @@ def unlabelled(folder: Path | None) -> Listing:
         return _stamped(tables, folder, rows)
 
     return Listing(str(folder), (), np.full(count, -1), read, version=version)
+
+
+def _unlisted(error: OSError) -> None:
+    raise CpgError(f"{error.filename}: cannot be read ({error.strerror}); change its rights or move it away") from error
 
 
 def names_in(images: Listing, folder: Path | None) -> tuple[str, ...]:

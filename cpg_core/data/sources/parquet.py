@@ -101,7 +101,7 @@ class ParquetSource(Source):
         if self.folder is not None:
             return self.folder
         assert self.subfolder is not None  # `_one_place` has checked it
-        return find_folder(self.subfolder, self.env, self.repo, self.splits.names)
+        return find_folder(self.subfolder, self.env, self.repo, self.splits)
 
     def unused(self) -> tuple[str, ...]:
         """Files of other parts."""

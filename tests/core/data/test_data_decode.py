@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -13,7 +15,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import RandomResizedCrop
 
-from cpg_core.data.decode import FRAMES, decode, examine
+from core.data.conftest import png
+from cpg_core.data.decode import DEEP_COLOUR, FRAMES, decode, examine
 from cpg_core.data.resize import fit, random_resized_crop
 from cpg_core.seeds import seeded
 
@@ -171,6 +174,20 @@ def test_12_bits_in_16_keep_their_grey_levels(tmp_path: Path) -> None:
         seen = decode(tmp_path / name, 1, name)
         assert sorted(set(seen.ravel().tolist())) == list(range(256))
         assert (seen[0, 0, 0], seen[63, 63, 0]) == (0, 255)
+
+
+@pytest.mark.parametrize("colours", [2, 4])
+def test_colour_of_16_bits_loses_its_lower_half_and_that_is_told(colours: int) -> None:
+    """Of RGB, and of grey with transparency: Pillow has 8 bits for these alone."""
+    channels = {2: 3, 4: 2}[colours]
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head, row = struct.pack(">IIBBBBB", 1, 1, 16, colours, 0, 0, 0), b"\0" + struct.pack(">H", 0x0FFF) * channels
+    file = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    assert examine(file, 3, "deep.png").remarks == (DEEP_COLOUR,)
+    assert examine(png(np.zeros((2, 2, 3), np.uint8)), 3, "plain.png").remarks == ()
 
 
 def test_the_first_frame_of_an_animation_is_taken_and_told(tmp_path: Path) -> None:

@@ -151,6 +151,18 @@ def test_what_is_of_another_size_older_or_cut_short_is_done_again(places: dict[P
     assert next(align(only, SIZE + (change == "size"), fake, write)).faces == 1
 
 
+@pytest.mark.parametrize("now", ["no face", "no picture"])
+def test_the_face_of_a_picture_that_was_replaced_goes(places: dict[Path, Path], now: str) -> None:
+    only = {file: target for file, target in places.items() if file.name == "ann_1.bmp"}
+    ((source, target),) = only.items()
+    list(align(only, SIZE, fake, write))
+    source.write_bytes(b"no picture") if now == "no picture" else picture(source, 0)
+    later = target.stat().st_mtime + 10
+    os.utime(source, (later, later))
+    assert next(align(only, SIZE, fake, write)).problem is not None
+    assert not target.exists()
+
+
 def test_a_target_inside_the_folder_and_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     one, other = tmp_path / "in" / "a.jpg", tmp_path / "in" / "a.png"
     for to in ("in", "in/out", "."):

@@ -100,6 +100,15 @@ def test_pictures_are_found_whatever_their_suffix(tmp_path: Path) -> None:
     assert "p2-000_0002.jpeg" in [file.name for file in found.listing.files]
 
 
+def test_what_lies_beside_a_picture_is_not_taken_for_it(faces: Path) -> None:
+    home = faces / "test/p2-000"
+    for suffix in (".csv", ".json"):  # before .png, by the alphabet
+        (home / f"p2-000_0001{suffix}").write_text("landmarks")
+    found = list_pairs(PairsSource(file=faces / "pairs.txt", images=faces / "test", far=0.05))
+    assert {file.suffix for file in found.listing.files} == {".png"}
+    assert home / "p2-000_0001.png" in found.listing.files
+
+
 def test_more_pairs_of_two_people_count_for_accept_rates_alone(pairs: Callable[..., PairsSource]) -> None:
     more = pairs(lambda lines: [line for line in lines if len(line.split()) == 4], "different.txt").file
     plain, both = (list_pairs(pairs(lambda lines: lines, different=also)).pairs for also in (None, more))
@@ -253,6 +262,19 @@ def test_people_in_several_folds_are_told_where_the_file_gives_no_folds(faces: P
         told.append([line for line in task.summary.lines() if "in several folds" in line])
     assert told[0] == []
     assert told[1][0].startswith("faces: in several folds of the test pairs: p2-000, p2-001")
+
+
+def test_who_is_on_pictures_in_one_folder_is_not_known(faces: Path) -> None:
+    flat = faces / "flat"
+    flat.mkdir()
+    for file in (faces / "test").rglob("*.png"):
+        shutil.copy(file, flat / file.name)
+    names = [f"p2-{k:03d}" for k in range(20)]
+    alone = [f"{name}_0001.png,{name}_0002.png,1" for name in names]
+    apart = [f"{a}_0001.png,{b}_0001.png,0" for a, b in zip(names[::2] * 2, names[1::2] * 2, strict=True)]
+    (faces / "flat.csv").write_text("\n".join([*alone, *apart]))
+    found = list_pairs(PairsSource(file=faces / "flat.csv", images=flat, far=0.1))
+    assert (found.people, found.shared) == (frozenset(), frozenset())
 
 
 def _as_train(faces: Path) -> Path:

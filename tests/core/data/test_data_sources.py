@@ -120,6 +120,30 @@ def test_parquet_downloads_what_is_nowhere(
         ParquetSource(kind="parquet", repo="some/gone", subfolder="other").list_part("train")
 
 
+def test_a_download_that_broke_off_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_parquet: Write, tells: Tells
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, left = tmp_path / "data/raw/toys", ["train-00000-of-00002", "test-00000-of-00001", "train-00001-of-00002"]
+
+    def download(*_: object, **__: object) -> None:
+        for stop in (2, 1):
+            for name in left[:stop]:
+                write_parquet(folder / f"{name}.parquet", [0], NAMES)
+            del left[:stop]
+            if left:
+                raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    source = ParquetSource(kind="parquet", repo="some/toys", subfolder="toys")
+    with tells("no network"):
+        source.list_part("train")
+    assert len(source.list_part("train").labels) == 2
+    with tells("has 1 of the 2 train files"):
+        (folder / "train-00001-of-00002.parquet").unlink()
+        ParquetSource(kind="parquet", folder=folder).list_part("train")
+
+
 def test_parquet_refusals(shards: Path, tells: Tells) -> None:
     def read(classes: tuple[str, ...] = ("ant",), **keys: str) -> None:
         load(ParquetSource(kind="parquet", folder=shards, **keys).list_part("train"), classes, Wanted(3, 4))

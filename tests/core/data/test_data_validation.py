@@ -127,6 +127,29 @@ def test_a_column_groups_rows_of_parquet_files(tmp_path: Path, write_parquet: Wr
         load(spec.model_copy(update={"validation": Validation(group=Group(column="person"))}), size=4)
 
 
+def test_a_number_is_one_group_however_a_shard_holds_it(tmp_path: Path, write_parquet: Write, tells: Tells) -> None:
+    """Tables write whole numbers as 7.0 where one of them is missing."""
+    patients = [k // 2 for k in range(16)]
+    kinds = {
+        "train-0-of-2": pa.array(patients),
+        "train-1-of-2": pa.array(map(float, patients)),
+        "test": pa.array(patients),
+    }
+    for first, (name, column) in enumerate(kinds.items()):
+        file = write_parquet(tmp_path / f"{name}.parquet", [0, 1] * 8, ["cat", "dog"], first=16 * first)
+        pq.write_table(pq.read_table(file).append_column("patient", column), file)
+    how = {"source": {"kind": "parquet", "folder": tmp_path}, "validation": {"group": {"column": "patient"}}}
+    spec = TaskSpec.model_validate({"name": "pets", **how})
+    data = load(spec, size=4)
+    sides = [{int(row) % 16 // 2 for row in split.images[:, 0, 0, 0]} for split in (data.train, data.val)]  # type: ignore[index]
+    assert sides[1] and not sides[0] & sides[1]
+    pq.write_table(pq.read_table(file := tmp_path / "train-1-of-2.parquet").drop(["patient"]), file)
+    missing = pa.array([float("nan"), *map(float, patients[1:])])
+    pq.write_table(pq.read_table(file).append_column("patient", missing), file)
+    with tells("1 of 32 images have no group"):
+        load(spec, size=4)
+
+
 def test_a_table_groups_files(write_folder: Write, tmp_path: Path, tells: Tells) -> None:
     folder = write_folder(COUNTS)
     lines = [f"{name}/{k}.png,{k % 4}" for name in ("cat", "dog") for k in range(12)]
@@ -138,9 +161,30 @@ def test_a_table_groups_files(write_folder: Write, tmp_path: Path, tells: Tells)
     (tmp_path / "people.csv").write_text("\n".join(["file,person", *lines[1:]]))
     with tells("1 of 24 images have no group", "cat/0.png"):
         load(task(folder, {"group": group}))
+    (tmp_path / "people.csv").write_text("\n".join(["file,person", *lines[:4], *(f"{line} " for line in lines[4:])]))
+    spaced = load(task(folder, {"group": group}), size=100)
+    assert [file.name for file in spaced.val.files] == [file.name for file in data.val.files], "no group of its own"
+    (tmp_path / "people.csv").write_text("\n".join(["file,person", *lines, "cat/0.png,3"]))
+    with tells("cat/0.png has two groups, 0 and 3"):
+        load(task(folder, {"group": group}))
     (tmp_path / "people.csv").write_text("path,person\n")
     with tells("people.csv", "no column 'file'"):
         load(task(folder, {"group": group}))
+
+
+@pytest.mark.parametrize("by", ["files", "table"])
+def test_a_path_of_several_images_says_nothing_of_them(
+    tmp_path: Path, write_parquet: Write, tells: Tells, by: str
+) -> None:
+    """Some writers keep the names of files alone, and each class has a 0.png."""
+    for name in ("train-0-of-2", "train-1-of-2", "test"):
+        write_parquet(tmp_path / f"{name}.parquet", [0, 1] * 4, ["cat", "dog"])
+    named = tmp_path / "named.csv"
+    named.write_text("0.png\n" if by == "files" else "file,person\n" + "".join(f"{k}.png,{k}\n" for k in range(8)))
+    validation = {"files": named} if by == "files" else {"group": {"column": "person", "table": named}}
+    how = {"source": {"kind": "parquet", "folder": tmp_path}, "validation": validation}
+    with tells("named.csv: 0.png is the path of 2 images"):
+        load(TaskSpec.model_validate({"name": "pets", **how}), size=4)
 
 
 def test_a_list_of_files(write_folder: Write, tmp_path: Path, tells: Tells) -> None:
@@ -193,6 +237,15 @@ def test_shards_by_other_names(tmp_path: Path, write_parquet: Write, tells: Tell
     assert (len(data.train), len(data.val), len(data.test)) == (16, 6, 4)
     with tells("no train-*.parquet", "splits: {train: NAME}"):
         ParquetSource(kind="parquet", folder=tmp_path).list_part("train")
+
+
+def test_a_shard_is_of_the_longest_name_that_it_begins_with(tmp_path: Path, write_parquet: Write) -> None:
+    """What is validated on must not be trained on."""
+    for name, count in (("train", 8), ("train-val", 2), ("test", 3)):
+        write_parquet(tmp_path / f"{name}.parquet", [0, 1] * count, ["cat", "dog"], first=len(name) * 9)
+    how = {"kind": "parquet", "folder": tmp_path, "splits": {"val": "train-val"}}
+    data = load(TaskSpec.model_validate({"name": "pets", "source": how}), size=4)
+    assert (len(data.train), len(data.val), len(data.test)) == (16, 4, 6)
 
 
 def test_subfolders_are_taken_when_asked_for(write_folder: Write) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,25 @@ def test_numbers_that_label_images_are_in_order_as_numbers(images: Path, tmp_pat
     source = ImitationSource(kind="imitation", images=table.parent, answers=tmp_path / "answers.json", label="what")
     found = source.true_labels("test")
     assert found is not None and found.tolist() == numbers
+    numbers[3] = None
+    with_gap = parquet(tmp_path / "with gap", images, what=numbers)
+    found = source.model_copy(update={"images": with_gap.parent}).true_labels("test")
+    assert found is not None and found.tolist() == [-1 if number is None else number for number in numbers]
+
+
+def test_images_that_cannot_be_found_are_named(
+    answered: Answered, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = images / "part" / "gone.png"
+    gone.symlink_to(images / "nowhere.png")
+    with pytest.raises(CpgError, match=r"gone\.png: cannot read this image"):
+        answered()
+    gone.unlink()
+
+    def walk(_: Path, onerror: Callable[[OSError], None], **__: object) -> Iterator[tuple[str, list[str], list[str]]]:
+        onerror(PermissionError(13, "Permission denied", str(images / "part")))
+        yield str(images), [], []
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(CpgError, match="part: cannot be read"):
+        answered()

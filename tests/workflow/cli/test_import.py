@@ -19,7 +19,7 @@ from cpg_core.backbones.parts.imagenet import MEAN, STD
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.data.fields import MeanStd
 from cpg_core.data.reading import silent
-from cpg_core.data.sources.imitation import unlabelled
+from cpg_core.data.sources.imitation import ImitationSource, unlabelled
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.model.network import build
@@ -229,14 +229,16 @@ def test_a_sequence_may_begin_so_and_tells_accuracy_by_a_column_of_labels(
     with torch.no_grad():
         answers = network.eval()(pixels / 127.5 - 1).argmax(dim=1).tolist()
     answers[:CLASSES] = range(CLASSES)  # a column tells as many classes apart as the network does
-    pq.write_table(pa.table({"image": encoded, "what": [f"n{label}" for label in answers]}), table / "a.parquet")
+    known = [*(f"n{label}" for label in answers[:-1]), None]
+    pq.write_table(pa.table({"image": encoded, "what": known}), table / "a.parquet")
     request = sequence_of(home, weights, table)
     run = begun(request, tmp_path)
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "data/prepared").glob("answers-*.json")}
     assert len(written) == 1
     learn_sequence(run, Silent())
     figures = run.record(1).figures
-    assert 0 < figures["labelled_accuracy"] <= 1
+    right = figures["labelled_accuracy"] * (len(known) - 1)
+    assert right >= 1 and right == pytest.approx(round(right)), "an image without a label is not among them"
     agreed = result_of(run).tasks[0]
     assert agreed.agreement and agreed.figures["labelled_accuracy"] == figures["labelled_accuracy"]
     assert begun(request, tmp_path).frozen() == 1
@@ -244,6 +246,13 @@ def test_a_sequence_may_begin_so_and_tells_accuracy_by_a_column_of_labels(
     pq.write_table(pa.table({"image": encoded, "what": ["n1"] * len(files)}), table / "a.parquet")
     with pytest.raises(CpgError, match="tells 1 classes apart and the network 7"):
         run.spec.tasks[0].source.true_labels("test")
+
+
+def test_names_in_a_file_of_windows(request_of: Callable[..., Run], tmp_path: Path) -> None:
+    names, file = [f"name {place}" for place in range(CLASSES)], tmp_path / "names.txt"
+    file.write_text("\r\n".join(names), encoding="utf-8-sig")
+    source = request_of(classes=file).spec.tasks[0].source
+    assert isinstance(source, ImitationSource) and list(source.known().classes) == names
 
 
 def test_the_same_request_goes_on_with_the_same_run(request_of: Callable[..., Run]) -> None:
