@@ -183,7 +183,7 @@ def resolved_task(task: TaskSpec, settings: Settings, for_all: tuple[str, ...], 
     Raises:
         CpgError: with a line for each of its own settings that is wrong.
     """
-    own = resolved(settings, without(task.settings, for_all), f"{where}: task '{task.name}': settings")
+    own = resolved(settings, without(task.settings, for_all, settings), f"{where}: task '{task.name}': settings")
     return task.model_copy(update={"settings": own, "goal": None})
 
 

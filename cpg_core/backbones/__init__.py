@@ -6,8 +6,8 @@ A backbone file defines
 - `build(width)`: a plain `nn.Module` from `[N, channels, size, size]` to features `[N, out_features]`, with an
   `out_features` attribute. Channels scale with `width`, and a wider network has the narrower one in its leading
   slices, so that growth can copy the old block into the leading corner. Its parameters have the same names at any
-  width, and it draws nothing at random when it is trained, such as dropout: a stopped run could not end in the same
-  bytes;
+  width, it draws nothing at random when it is trained, such as dropout: a stopped run could not end in the same bytes;
+  and all tensors that it computes with are in its `state_dict`, or made in `forward`;
 - `GROWABLE = False`, where it has one width alone;
 - `SIZED = True`, where the number of features depends on the size of the images: it is then `build(width, size)`;
 - `HEAD`, the `PublishedHead` that it has in weight files: where a run can begin from a file; and `WEIGHTS`, a function

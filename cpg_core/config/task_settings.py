@@ -86,20 +86,31 @@ def resolved(settings: Settings, own: dict[str, Any], where: str) -> dict[str, A
     return _at_the_same_places(own, task_settings(settings, own, where).model_dump(mode="json"))
 
 
-def without(own: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
-    """A task's own settings without what `prune.lr=0.001` strings say for all tasks."""
+def without(own: dict[str, Any], overrides: tuple[str, ...], settings: Settings) -> dict[str, Any]:
+    """A task's own settings without what `prune.lr=0.001` strings say for all tasks.
+
+    Args:
+        own: of the task.
+        overrides: the strings.
+        settings: of the run, in which they hold.
+    """
+    said = settings.model_dump(mode="json")
     for override in overrides:
-        own = _without(own, overridden(override).split("."))
+        own = _without(own, overridden(override).split("."), said)
     return own
 
 
-def _without(own: dict[str, Any], path: list[str]) -> dict[str, Any]:
+def _without(own: dict[str, Any], path: list[str], said: dict[str, Any]) -> dict[str, Any]:
     name, *rest = path
     if name not in own:
         return own
-    inner = own[name]
-    left = _without(inner, rest) if rest and isinstance(inner, dict) else {}
-    others = {key: value for key, value in own.items() if key != name}
+    inner, others = own[name], {key: value for key, value in own.items() if key != name}
+    if not rest or not isinstance(inner, dict) or rest == ["kind"]:  # what stands beside a kind is of that kind
+        return others
+    if "kind" in inner:  # such a value replaces the run's as a whole, so it has all of its fields
+        field = rest[0]
+        return {**own, name: {**inner, field: said[name][field]}} if field in inner else own
+    left = _without(inner, rest, said[name])
     return {**others, name: left} if left else others
 
 

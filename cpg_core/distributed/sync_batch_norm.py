@@ -41,6 +41,7 @@ def _forward(layer: _BatchNorm, images: Tensor) -> Tensor:
     """As `nn.SyncBatchNorm.forward`, which torch has for GPUs alone; images `[N, C, ...]`."""
     if not layer.training:
         return type(layer).forward(layer, images)
+    given, images = images.dtype, images.float()  # statistics are float32 in every precision, as torch's own are
     others = [place for place in range(images.dim()) if place != 1]
     shape = [-1 if place == 1 else 1 for place in range(images.dim())]
     count = _sum(torch.tensor(float(images.numel() // images.shape[1])))
@@ -54,7 +55,7 @@ def _forward(layer: _BatchNorm, images: Tensor) -> Tensor:
         layer.running_mean.lerp_(mean, layer.momentum)
         layer.running_var.lerp_(variance * count / (count - 1), layer.momentum)
     scale = layer.weight * (variance + layer.eps).rsqrt()
-    return centred * scale.view(shape) + layer.bias.view(shape)
+    return (centred * scale.view(shape) + layer.bias.view(shape)).to(given)
 
 
 def _sum(mine: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Progressive neural networks: each task adds a column of units that read all earlier columns, which stay as they are.
 
-h_k^(i) = f(W_k^(i) h_k^(i-1) + sum over j < k of U_kj^(i) h_j^(i-1)) (eq. 2, with linear adapters): in one layer's
+h_k^(i) = f(W_k^(i) h_k^(i-1) + sum over j < k of U_kj^(i) h_j^(i-1)) (eq. 1, without adapters): in one layer's
 weight the rows of column k are trained over all columns of inputs, and no row of an earlier column reads column k.
 """
 

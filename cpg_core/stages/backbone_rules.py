@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -42,6 +42,11 @@ def require_fit(method: Method, spec: BackboneSpec, settings: Settings) -> None:
         problems.append(
             f"{random[0]} is dropout: what it draws is not saved, so a stopped run would end in other bytes"
         )
+    if lost := list(_unsaved_tensors(network)):
+        problems.append(
+            f"{lost[0]} is a tensor that no state_dict holds, so a recalled network would compute with other values: "
+            "register_buffer it, or make it in forward"
+        )
     if method.learns_picks(2):
         problems += _of_its_layers(network, settings)
     problems += _of_its_features(network, takes)
@@ -63,6 +68,13 @@ def require_kinds(method: Method, tasks: Iterable[TaskSpec]) -> None:
                 f"task '{task.name}' is of kind {task.kind}, and {method.name} holds on to tasks by the probabilities "
                 "of their classes; take another method"
             )
+
+
+def _unsaved_tensors(network: nn.Module) -> Iterator[str]:
+    """Networks are put together from their weights and their `state_dict` alone."""
+    for home, module in network.named_modules():
+        plain = [name for name, value in vars(module).items() if isinstance(value, torch.Tensor)]
+        yield from (f"{home}.{name}".lstrip(".") for name in (*sorted(module._non_persistent_buffers_set), *plain))
 
 
 def is_chain(network: nn.Module) -> bool:

@@ -45,4 +45,4 @@ def no_worse_than_pruned(context: TaskContext, begun: TaskState, outcome: Outcom
     accuracy = accuracy_of_state(context, untrained)
     if accuracy <= cast(float, outcome.fields["accuracy"]):
         return outcome
-    return replace(outcome, state=untrained, fields={**outcome.fields, "accuracy": accuracy})
+    return replace(outcome, state=untrained, fields={**outcome.fields, "accuracy": accuracy, "train_accuracy": None})

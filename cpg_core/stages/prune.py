@@ -55,8 +55,8 @@ def train_pruned(context: TaskContext, state: TaskState, plan: Plan, snapshots: 
     outcome = train_own(context, state, plan, snapshots, learns_picks=False)
     if context.imitates and units_of(context, state.budget_x) is None:
         outcome = no_worse_than_pruned(context, state, outcome)
-    accuracy, train_accuracy = (cast(float, outcome.fields[name]) for name in ("accuracy", "train_accuracy"))
-    gate = passes_gate(train_accuracy, context.settings.prune.min_train_accuracy)
+    accuracy, train_accuracy = cast(float, outcome.fields["accuracy"]), outcome.fields["train_accuracy"]
+    gate = passes_gate(cast(float | None, train_accuracy), context.settings.prune.min_train_accuracy)
     fields = {**outcome.fields, "met": meets_goal(context, accuracy, gate), "gate": gate}
     return replace(outcome, fields=fields)
 

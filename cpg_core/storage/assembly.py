@@ -105,7 +105,12 @@ class Assembly:
         return self.run.recallable(index)
 
     def cache(self, shared: Shared, chain: str) -> None:
-        """Keep the union beside the work in progress, if it can be, so that a stage need not read every delta."""
+        """Keep the union beside the work in progress, if it can be, so that a stage need not read every delta.
+
+        Independent networks have none.
+        """
+        if self.independent:
+            return
         file = self.run.work / "shared.safetensors"
         tensors = flatten({"weight": shared.weight, "owner": shared.owner})
         with suppress(CpgError):  # where nothing can be written, runs may be read all the same

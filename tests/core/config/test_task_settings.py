@@ -99,10 +99,27 @@ def test_a_task_that_says_nothing_is_written_as_ever(tmp_path: Path) -> None:
 
 def test_what_the_command_says_holds_for_all_tasks() -> None:
     own = {"pick_train": {"lr": 1, "epochs": 2}, "prune": {"lr": 3}}
-    assert without(own, ("pick_train.lr=5",)) == {"pick_train": {"epochs": 2}, "prune": {"lr": 3}}
-    assert without(own, ("prune.lr=5", "check.tolerance=0")) == {"pick_train": {"lr": 1, "epochs": 2}}
-    assert without(own, ("prune={}",)) == {"pick_train": {"lr": 1, "epochs": 2}}
-    assert without(own, ()) == own
+    assert without(own, ("pick_train.lr=5",), settings()) == {"pick_train": {"epochs": 2}, "prune": {"lr": 3}}
+    assert without(own, ("prune.lr=5", "check.tolerance=0"), settings()) == {"pick_train": {"lr": 1, "epochs": 2}}
+    assert without(own, ("prune={}",), settings()) == {"pick_train": {"lr": 1, "epochs": 2}}
+    assert without(own, (), settings()) == own
+
+
+def test_it_holds_for_a_field_beside_a_kind_too() -> None:
+    """Which a task says whole, so that the rest of it stays the task's."""
+    adamw = {"kind": "adamw", "momentum": 0.8, "weight_decay": 0.0}
+    plateau = {"kind": "plateau", "factor": 0.1, "patience": 5, "at_most": 3}
+    own = {"optimizer": adamw, "pick_train": {"schedule": plateau}}
+
+    def of_the_task(*overrides: str) -> dict[str, Any]:
+        of_run = settings(*overrides)
+        return task_settings(of_run, without(own, overrides, of_run), "task").model_dump()
+
+    assert of_the_task("optimizer.weight_decay=0.5")["optimizer"] == {**adamw, "weight_decay": 0.5}
+    schedule = of_the_task("pick_train.schedule={kind: steps, at_epochs: [1], factor: 0.5}", "optimizer.kind=sgd")
+    assert schedule["pick_train"]["schedule"]["kind"] == "steps"
+    assert schedule["optimizer"] == settings().optimizer.model_dump()
+    assert without(own, ("pick_train.schedule.at_epochs=[1]",), settings()) == own  # of a kind that it has not
 
 
 def test_experiment_2_as_published_can_be_said() -> None:

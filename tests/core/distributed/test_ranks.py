@@ -45,10 +45,10 @@ SIGNALS = ("SigPnd", "ShdPnd", "SigBlk")
 """Of a process in /proc, as masks: those that wait for a thread, or for the process, and those that it shuts out."""
 
 
-def learned_with(ranks: Ranks, folder: Path) -> Layers:
+def learned_with(ranks: Ranks, folder: Path, precision: str = "float32") -> Layers:
     """Train by a plan that holds some weights and learns picks, as far as two epochs: what the rank then has."""
     data = load_task_data(spec(tasks="1").tasks[0], image_size=8, channels=1, val_fraction=0.1, seed=1)
-    network = build("digits_cnn", 0.5, 2, "ranks").to(memory_format=torch.channels_last)
+    network = build("digits_cnn", 0.5, 2, "ranks").place(torch.device("cpu"), precision)
     values = {name: value.detach().clone() for name, value in shared_parameters(network).items()}
     trainable = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in values.items()}
     for mask in trainable.values():
@@ -74,6 +74,7 @@ NOT_AVERAGED = {"wrap_ddp": lambda _self, network: network}
 """Each rank goes its own way."""
 WAYS: dict[str, dict[str, Callable[..., Any]]] = {
     "together": {},
+    "bfloat16": {},
     "not averaged": {**NOT_AVERAGED, "assert_identical": lambda _self, _tensors: None},
     "not averaged but compared": NOT_AVERAGED,
     # A rank with fewer images counts as much as one with more.
@@ -94,7 +95,8 @@ def every_way(share: Share, port: int, folder: Path, link: Connection) -> None:
                 *given, device, link if share.index else [RankProcess(multiprocessing.current_process(), link)]
             )
             try:
-                write_tensors(place.with_suffix(".safetensors"), learned_with(ranks, place))
+                learned = learned_with(ranks, place, "bfloat16" if name == "bfloat16" else "float32")
+                write_tensors(place.with_suffix(".safetensors"), learned)
             except CpgError as error:
                 place.with_suffix(".error").write_text(str(error))
 
@@ -130,6 +132,14 @@ def test_every_rank_ends_with_the_same_bytes_on_disk(ways: Path) -> None:
     snapshots = [sorted((ways / f"together {rank}" / "snapshots").glob("*.safetensors")) for rank in range(2)]
     assert [len(found) for found in snapshots] == [1, 1]
     assert snapshots[0][0].read_bytes() == snapshots[1][0].read_bytes()
+
+
+def test_they_end_with_the_same_bytes_in_half_precision(ways: Path, tmp_path: Path) -> None:
+    one, other = (left(ways, "bfloat16", rank) for rank in range(2))
+    assert bits(one) == bits(other)
+    alone = learned_with(SINGLE_PROCESS, tmp_path, "bfloat16")
+    assert apart(one, left(ways, "together", 0)) > 1e-3
+    assert one["accuracy"].tolist() == alone["accuracy"].tolist()
 
 
 def test_without_the_average_the_ranks_come_apart(ways: Path) -> None:

@@ -37,6 +37,11 @@ def test_models_apart_do_not_know_of_each_other(learned: Callable[..., Run]) -> 
     assert torch.equal(recalled(learned(method="scratch"), 2), recalled(learned(method="scratch", tasks="2"), 1))
 
 
+@pytest.mark.parametrize(("method", "cached"), [("scratch", False), ("finetune", False), ("cpg", True)])
+def test_only_a_network_that_tasks_share_is_cached(learned: Callable[..., Run], method: str, cached: bool) -> None:
+    assert (learned(method=method).work / "shared.safetensors").exists() is cached
+
+
 @pytest.mark.parametrize("method", ["cpg", "finetune", "sequential"])
 def test_other_models_do(learned: Callable[..., Run], method: str) -> None:
     assert not torch.equal(recalled(learned(method=method), 2), recalled(learned(method=method, tasks="2"), 1))

@@ -97,9 +97,19 @@ def test_the_others_take_one_of_one_width(method: str) -> None:
 
 
 NET = """
+import torch
 from torch import nn
 from cpg_core.backbones import Input
 INPUT = Input(channels=1, size=8)
+class Blur(nn.Module):
+    def __init__(self, **how):
+        super().__init__()
+        if how:
+            self.register_buffer("kernel", torch.ones(1), **how)
+        else:
+            self.kernel = torch.ones(1)
+    def forward(self, features):
+        return features * self.kernel
 def build(width):
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), {more})
     network.out_features = {features}
@@ -114,6 +124,9 @@ def build(width):
         ("nn.Dropout(0.0)", 10, None),
         ("nn.Dropout(0.5)", 10, "2 is dropout: what it draws is not saved"),
         ("nn.Linear(11, 10)", 10, "it does not take images of 8 pixels a side: "),
+        ("Blur(persistent=True)", 10, None),
+        ("Blur(persistent=False)", 10, "2.kernel is a tensor that no state_dict holds"),
+        ("Blur()", 10, "2.kernel is a tensor that no state_dict holds"),
         ("nn.ReLU()", None, "two images give [2, 10] where features [2, None] are expected"),
         ("nn.ReLU()", 12, "two images give [2, 10] where features [2, 12] are expected"),
     ],

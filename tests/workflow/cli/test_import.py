@@ -164,10 +164,11 @@ def test_once_it_is_forgotten_the_next_task_is_learned_and_not_imported(
 
 def test_what_recovers_is_no_worse_than_pruning_alone(request_of: Callable[..., Run], weights: Path) -> None:
     """At a rate that ruins it, it is left pruned and not trained: with the values of the file."""
-    run = request_of(keep=0.95, overrides=(*OVERRIDES, "prune.lr=0.3"))
+    run = request_of(keep=0.95, overrides=(*OVERRIDES, "prune.lr=0.3", "prune.min_train_accuracy=0.99"))
     learn_sequence(run, Silent())
     prune, added, file = run.record(1).stages[2], run.delta(1), read_weights(weights)
     assert prune.accuracy is not None and prune.accuracy > prune.epochs[-1].accuracy
+    assert (prune.train_accuracy, prune.gate) == (None, None)  # that was of what is not kept
     whole, kept = file["conv1.weight"], torch.cat(added.values["conv1.weight"])
     assert len(kept) == whole.numel() - int(0.05 * whole.numel()) and torch.isin(kept, whole).all()
 
