@@ -77,15 +77,17 @@ def convert(
 
 @app.command()
 def goals(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
-    """Compute the goals from the baselines: a file each for avg, max and top."""
+    """Compute the goals from all baselines: a file each for avg, max and top."""
     from flows.reproduce.goals import goals_of
     from flows.reproduce.plan import read_plan
     from flows.reproduce.result_files import read_baselines
 
     plan = read_plan(root, plan_file)
     for name, found in goals_of(read_baselines(plan, root), plan.top_margin).items():
-        path = root / plan.folder / "goals" / f"{name}.json"
-        _write(path, json.dumps({task: round(goal, 6) for task, goal in found.items()}, indent=1) + "\n")
+        _write(
+            root / plan.goals_file(name),
+            json.dumps({task: round(goal, 6) for task, goal in found.items()}, indent=1) + "\n",
+        )
 
 
 @app.command()

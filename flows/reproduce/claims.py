@@ -187,8 +187,10 @@ def _changed(results: list[RunResult]) -> int:
 
 
 def unforgetting(results: Mapping[str, RunResult]) -> Claim | None:
-    """That no task of a method that does not overwrite has changed; None where there is none."""
-    keeping = [result for result in results.values() if not find(result.method).overwrites]
+    """That no task has changed in a network that tasks share and do not overwrite; None where there is none."""
+    methods = {name: find(name) for name in {result.method for result in results.values()}}
+    shared = {name for name, method in methods.items() if not method.overwrites and not method.independent}
+    keeping = [result for result in results.values() if result.method in shared]
     if not keeping:
         return None
     changed = _changed(keeping)

@@ -100,6 +100,10 @@ class Plan(Strict):
         """Where results go, below the root."""
         return Path("results") / self.profile
 
+    def goals_file(self, goal: str) -> Path:
+        """Where the goals by this name are written, below the root."""
+        return self.folder / "goals" / f"{goal}.json"
+
     def item(self, key: str) -> tuple[Item, str]:
         """A run, and the folder of its result.
 

@@ -40,8 +40,19 @@ def read_results(plan: Plan, root: Path) -> dict[str, RunResult]:
 
 
 def read_baselines(plan: Plan, root: Path) -> dict[str, RunResult]:
-    """The results that goals come from, as far as they are there, by their names. Errors as of `read_results`."""
-    return _read(plan, plan.baselines, root)
+    """The results that goals come from, by their names.
+
+    Raises:
+        Damaged: as `read_results`.
+        CpgError: as `read_results`, or one is missing: goals of a part of them would be others.
+    """
+    found = _read(plan, plan.baselines, root)
+    if missing := [key for key in plan.baselines if key not in found]:
+        raise CpgError(
+            f"goals come from all baselines, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not "
+            f"learned yet; first: cpg reproduce learn {missing[0]}"
+        )
+    return found
 
 
 def read_conversions(plan: Plan, root: Path) -> dict[str, RunResult]:
@@ -75,6 +86,7 @@ def _require_of_the_plan(plan: Plan, key: str, result: RunResult, tasks: int | N
     expected = min((n for n in (item.first_tasks, tasks) if n is not None), default=len(result.tasks))
     if expected != len(result.tasks):
         differing.append(("tasks", len(result.tasks), expected))
+    differing += _other_goals(plan, item, result, root)
     if not differing and result.settings:
         differing = changes(result.settings, _settings(plan, key, item, root))
     for name, value, planned in differing[:1]:
@@ -82,6 +94,15 @@ def _require_of_the_plan(plan: Plan, key: str, result: RunResult, tasks: int | N
             f"{root / plan.file(key)}: learned with {name} {value!r}, and the plan says {planned!r}; make it anew: "
             f"cpg reproduce {'convert' if converts else 'learn'} {key}"
         )
+
+
+def _other_goals(plan: Plan, item: Item, result: RunResult, root: Path) -> list[tuple[str, float, float]]:
+    """Tasks that were held to other goals than those that the baselines give now, as far as these are there."""
+    file = root / plan.goals_file(item.goal) if item.goal else None
+    if file is None or not file.exists():
+        return []
+    goals = read_mapping(file)
+    return [(f"goal of {t.name}", t.goal, goals[t.name]) for t in result.tasks if t.goal != goals.get(t.name, t.goal)]
 
 
 def _tasks(plan: Plan, root: Path) -> int | None:

@@ -60,7 +60,7 @@ ROWS: dict[str, dict[str, tuple[Select, Combine]]] = {
 def table(name: str, results: Mapping[str, RunResult], published: Path) -> pd.DataFrame:
     """A table of the paper: a row a method and source, those that were not reproduced among them.
 
-    The paper's rows stand in it only beside the paper's tasks.
+    The paper's rows stand in it only beside the paper's tasks. The best of several models needs two or more.
 
     Args:
         name: one of `ROWS`.
@@ -69,7 +69,8 @@ def table(name: str, results: Mapping[str, RunResult], published: Path) -> pd.Da
     """
     reproduced = []
     for method, (select, combine) in ROWS[name].items():
-        if chosen := [result for result in results.values() if select(result)]:
+        chosen = [result for result in results.values() if select(result)]
+        if len(chosen) >= (2 if combine is _max else 1):
             reproduced.append(_row(method, chosen, combine))
     return beside_published(reproduced, results, published / f"{name}.csv")
 
@@ -106,9 +107,9 @@ def _row(method: str, chosen: Sequence[RunResult], combine: Combine) -> dict[str
 def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
     """The table for people: a row of reproduced minus paper below each pair, what sums it up before the tasks.
 
-    One that has not a row a method and source is as it was.
+    One that has not a row a method and source is as it was, and so is one of sizes: those are of other widths.
     """
-    if not {"method", "source"} <= set(frame):
+    if not {"method", "source"} <= set(frame) or "mb" in frame:
         return frame
     parts = []
     for _, pair in frame.groupby("method", sort=False):

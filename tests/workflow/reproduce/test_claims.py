@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from flows.reproduce.claims import claims, verdict
+from flows.reproduce.claims import claims, unforgetting, verdict
 from flows.reproduce.intervals import Difference, paired_difference
 from flows.reproduce.report.forest import forest
 from flows.reproduce.result import RunResult
@@ -79,6 +79,14 @@ def test_other_tasks_are_not_compared(results: dict[str, RunResult]) -> None:
         paired_difference(np.zeros((2, 2)), np.zeros((2, 3)))
     shorter = results["pae"].model_copy(update={"tasks": results["pae"].tasks[:-1]})
     assert WORDS not in [claim.statement for claim in claims({"cpg": results["cpg-avg"], "pae": shorter})]
+
+
+def test_models_apart_have_nothing_to_forget(results: dict[str, RunResult]) -> None:
+    shared = results["cpg-avg"]
+    apart = {method: shared.model_copy(update={"method": method}) for method in ("scratch", "finetune")}
+    assert unforgetting(apart) is None
+    found = unforgetting({**apart, "cpg-avg": shared})
+    assert found is not None and found.n == (1,)
 
 
 def test_a_control_is_compared_with_the_runs_that_it_controls(results: dict[str, RunResult]) -> None:

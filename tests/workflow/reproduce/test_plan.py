@@ -25,6 +25,7 @@ from flows.reproduce.result import result_of
 from flows.reproduce.result_files import read_baselines, read_results, write_result
 from flows.reproduce.sizes import base_network
 from flows.versioning.prepare import manifest
+from workflow.asking import cpg
 
 
 @pytest.fixture
@@ -165,7 +166,14 @@ def test_results_are_read_back(project: Path, unbroken: Run) -> None:
     result = result_of(unbroken).model_copy(update=planned)
     write_json(file, result.model_dump(mode="json"))
     assert read_results(plan, project) == {"cpg-avg": result}
-    assert read_baselines(plan, project) == {}  # goals come from baselines alone, whatever was learned to meet them
+    with pytest.raises(CpgError, match=r"goals come from all baselines, and finetune-1, .* are not learned yet"):
+        read_baselines(plan, project)  # whatever was learned to meet them
+    for key in list(plan.baselines)[1:]:
+        item = plan.baselines[key]
+        there = {**planned, "method": item.method, "goal": "0.9", "seed": item.seed}
+        write_json(project / plan.file(key), result.model_copy(update=there).model_dump(mode="json"))
+    assert cpg("reproduce", "goals", "--root", project).exit_code == 2, "goals of a part of them would be others"
+    assert not (project / plan.goals_file("avg")).exists()
 
 
 @pytest.mark.parametrize("name", ["profile", "sequence", "method", "goal", "ordering", "seed", "variant"])
@@ -210,6 +218,20 @@ def test_a_result_of_another_number_of_tasks_than_the_plans_is_refused(project: 
         there.write_text(json.dumps({str(task): {} for task in range(tasks)}))
         with pytest.raises(CpgError, match="tasks 5, and the plan says 6") if refused else nullcontext():
             assert list(read_results(read_plan(project), project)) == ["cpg-avg"]
+
+
+def test_a_result_that_was_held_to_other_goals_is_refused(project: Path) -> None:
+    """As those are that DVC does not know of, once the baselines were learned anew."""
+    write_json(project / "results/smoke/runs/cpg-avg.json", result := planned_result(project))
+    goals = {task["name"]: task["goal"] for task in result["tasks"]}
+    file = project / read_plan(project).goals_file("avg")
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(goals))
+    assert list(read_results(read_plan(project), project)) == ["cpg-avg"]
+    last = list(goals)[-1]
+    file.write_text(json.dumps(goals | {last: 0.123}))
+    with pytest.raises(CpgError, match=rf"learned with goal of {last} .*, and the plan says 0\.123"):
+        read_results(read_plan(project), project)
 
 
 def test_tables_are_made_where_the_images_are_not(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,11 @@ def test_a_row_is_in_percent_and_beside_the_published_one() -> None:
     assert "CPG avg" not in set(frame[frame["source"] == "reproduced"]["method"])
 
 
+def test_the_best_of_one_model_is_no_best() -> None:
+    frame = table("table2", {"one": made("finetune", [0.5, 0.5])}, PUBLISHED)
+    assert list(frame[frame["source"] == "reproduced"]["method"]) == ["fine-Avg"]
+
+
 def test_runs_of_one_method_with_other_goals_or_orderings_do_not_mix() -> None:
     results = {
         "avg": made("cpg", [0.5, 0.5]),
