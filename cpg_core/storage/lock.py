@@ -26,7 +26,8 @@ def locked(work: Path) -> Iterator[None]:
         CpgError: another process holds it, or there can be none in that place.
     """
     file = work / LOCK
-    lock = FileLock(file, timeout=0)
+    # The lock that it would take instead is a file that stays when a process is killed, and nobody is told.
+    lock = FileLock(file, timeout=0, fallback_to_soft=False)
     try:
         work.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from uuid import UUID
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from flows.orchestration.server_process import lock_if_possible
 
@@ -61,7 +61,7 @@ def _flow_run(file: Path) -> UUID | None:
 
 def _is_held(file: Path) -> bool:
     try:
-        with FileLock(file, timeout=0):
+        with FileLock(file, timeout=0, fallback_to_soft=False):
             return False
-    except Timeout:
+    except OSError:  # a Timeout; or it cannot be told, as where there are no locks: nothing is taken for gone
         return True

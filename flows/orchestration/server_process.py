@@ -30,7 +30,7 @@ class Server(uvicorn.Server):
 @contextmanager
 def lock_if_possible(file: Path) -> Iterator[None]:
     """Hold a lock inside the block, waiting for it; where none can be made, the block runs without."""
-    lock = FileLock(file)
+    lock = FileLock(file, fallback_to_soft=False)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

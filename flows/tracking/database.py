@@ -22,7 +22,7 @@ def make_whole(url: URL) -> None:
     if database is None or database.exists():
         return
     database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(database.with_name(f".{database.name}.lock")):
+    with FileLock(database.with_name(f".{database.name}.lock"), fallback_to_soft=False):
         if not database.exists():
             aside = database.with_name(f".{database.name}.part")
             aside.unlink(missing_ok=True)

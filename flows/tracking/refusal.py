@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from cpg_core.errors import one_line
+from cpg_core.storage.lock import NO_LOCKS
 from flows.tracking.address import VARIABLE, without_password
 
 PASSING_ERRNO = {
@@ -133,6 +134,8 @@ def _advice(error: BaseException, address: str) -> str | None:
         return f"rename the folder, or name a place outside it in {VARIABLE}; {WITHOUT}"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"make it writable, or name another place in {VARIABLE}"
+    if isinstance(error, OSError) and error.errno in NO_LOCKS:
+        return f"its file system has no locks: name a place on a local disk in {VARIABLE}; {WITHOUT}"
     if isinstance(error, RuntimeError) and "home directory" in str(error):
         return "set HOME to a folder that may be written"
     return _said_advice(getattr(error, "error_code", ""), str(error), address)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.lock import locked
 
 
-def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_lock: FileLock) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with (
-        pytest.raises(CpgError, match=r"work/tiny/lock: this file system has no locks \(No locks available\)"),
+        pytest.raises(CpgError, match=rf"work/tiny/lock: this file system has no locks \({os.strerror(code)}\)"),
         locked(tmp_path / "work" / "tiny"),
     ):
         pass

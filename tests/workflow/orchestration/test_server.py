@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -256,7 +258,7 @@ def test_one_that_is_there_is_not_said_to_start(tmp_path: Path, capfd: pytest.Ca
     assert capfd.readouterr().err == ""
 
 
-def test_without_locks_a_flow_run_goes_on(tmp_path: Path) -> None:
+def test_without_locks_a_flow_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.orchestration.liveness import folder, liveness_lock, without_process
 
     folder(tmp_path).parent.mkdir()
@@ -269,6 +271,14 @@ def test_without_locks_a_flow_run_goes_on(tmp_path: Path) -> None:
         assert without_process(tmp_path) == set()
     (folder(tmp_path) / f"copy of {flow_run}.lock").touch()
     assert without_process(tmp_path) == {flow_run}
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert without_process(tmp_path) == set(), "nobody can tell, so it is not taken for gone"
+    with liveness_lock(tmp_path, uuid4()):
+        pass
+
+
+def no_locks(_descriptor: int, _operation: int) -> None:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 def test_a_retry_holds_the_lock_of_its_first_attempt_while_its_run_is_found(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ REFUSALS: dict[str, tuple[Callable[[], Exception], str]] = {
     ),
     "a folder without rights": (lambda: PermissionError(errno.EACCES, "Permission denied", "mlflow.db"), "writable"),
     "a read-only file system": (lambda: OSError(errno.EROFS, "Read-only file system"), "writable"),
+    "no locks": (lambda: OSError(errno.ENOSYS, "Function not implemented"), "no locks: name a place on a local disk"),
     "no database": (lambda: database("file is not a database"), "move it aside"),
     "no driver": (lambda: ModuleNotFoundError("No module named 'psycopg'", name="psycopg"), "not installed: psycopg"),
     "no UTF-8": (_encoding, "rename the folder"),
