@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,19 @@ from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RUN, Run
 from cpg_core.storage.runs import open_run
 from flows.persist import Persist
-from flows.tracking.address import VARIABLE, tracking_address, without_password
+from flows.tracking.address import in_use, tracking_address, without_password
 from flows.versioning.erase import Erased, erase_cached, erase_pushed
 
 Say = Callable[[str], None]
+
+
+def mlflow_place(root: Path) -> str | None:
+    """Where MLflow may hold something of a run, for a person; None: nowhere.
+
+    Raises:
+        ModuleNotFoundError: there is such a place, and MLflow is not installed.
+    """
+    return f"MLflow at {without_password(tracking_address(root))}" if in_use(root) else None
 
 
 def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
@@ -60,7 +68,8 @@ class _Erasure:
             left = left.model_copy(update={"cache": ()})
         if left.remote and self._done(entry, "DVC's remote", lambda: self._from_remote(left)):
             left = left.model_copy(update={"remote": ()})
-        if left.records and self._done(entry, self._mlflow(), lambda: self._from_mlflow(left)):
+        place = mlflow_place(self._run.root)
+        if left.records and (place is None or self._done(entry, place, lambda: self._from_mlflow(left))):
             left = left.model_copy(update={"records": (), "origin": None})
         return entry.model_copy(update={"left": left})
 
@@ -90,12 +99,7 @@ class _Erasure:
                 names = ", ".join(name[:12] for name in hashes)
                 self._say(f"{place}: {len(hashes)} files are kept, since {pointer} uses them: {names}")
 
-    def _mlflow(self) -> str:
-        return f"MLflow at {without_password(tracking_address(self._run.root))}"
-
     def _from_mlflow(self, left: Left) -> None:
-        if not os.environ.get(VARIABLE) and not (Path(self._run.root) / "mlflow.db").exists():
-            return
         from flows.tracking.erase import erase
 
         if deleted := erase(self._run, left.records, left.origin):

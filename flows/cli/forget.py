@@ -29,10 +29,11 @@ def forget(
     Exit code 1: the answer was no, and nothing is changed. Exit code 3: it is forgotten, but not erased everywhere;
     what is left is named.
     """
-    from flows.cli.erase import erase_elsewhere
+    from flows.cli.erase import erase_elsewhere, mlflow_place
     from flows.environment import prepare
 
     run = opened(root, name)
+    mlflow_place(root)  # a light install that cannot reach it says so before anything is forgotten
     known = {known.name for known in run.spec.tasks}
     before = [gone for gone in run.spec.forgotten if task is not None and gone.name == task]
     if task is not None and (task in known or not before):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+if TYPE_CHECKING:  # MLflow brings it, and whether MLflow is in use is asked where it is not installed too
+    from sqlalchemy.engine import URL
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 
@@ -22,12 +23,19 @@ def tracking_address(root: Path) -> str:
     return os.environ.get(VARIABLE) or database_address(root.resolve() / "mlflow.db")
 
 
+def in_use(root: Path) -> bool:
+    """Whether MLflow may hold something of a run at this root."""
+    return bool(os.environ.get(VARIABLE)) or (root / "mlflow.db").exists()
+
+
 def database_address(file: Path) -> str:
     """The address of a SQLite file.
 
     Raises:
         UnicodeEncodeError: its name is no UTF-8.
     """
+    from sqlalchemy.engine import URL
+
     plain = f"sqlite:///{file}"
     address = URL.create("sqlite", database=str(file)).render_as_string()
     # MLflow makes the folder that it reads after `sqlite:///` as it stands; with the driver named it reads nothing.
@@ -36,6 +44,9 @@ def database_address(file: Path) -> str:
 
 def database_url(address: str) -> URL | None:
     """The address of a database, in parts; None where it is that of a server or a folder."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):

@@ -66,6 +66,7 @@ def commands(run: Run, folder: Path) -> dict[str, list[str]]:
         "run": ["run", *learn, "--plain", "--no-track"],
         "export to onnx": ["export", *task, "--to", str(folder / "task.onnx")],
         "convert": ["convert", run.spec.name, "--to", "converted", "--root", str(folder)],
+        "forget": ["forget", "converted", "--task", "two-three", "--yes", "--root", str(folder)],
         "tracked": ["run", *learn, "--plain"],
         "run in a flow": ["run", *learn, "--no-track"],
         "reap": ["reap", *root],
@@ -96,6 +97,7 @@ def ended(unbroken: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ("export", "as recall on 72 test images"),
         ("run", "1 of 1 tasks"),
         ("convert", "converted: "),
+        ("forget", "two-three is forgotten; the other tasks give the same bits"),
     ],
 )
 def test_what_the_light_install_does(command: str, says: str, ended: dict[str, Ended]) -> None:
