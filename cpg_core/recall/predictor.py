@@ -28,9 +28,11 @@ from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
+from cpg_core.model.state import Shared
 from cpg_core.recall.network_cache import NetworkCache
 from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.storage.files import Damaged
+from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import eval_mode
 
@@ -74,14 +76,15 @@ class Serving:
         self._run, self._assembly = run, assembly_of(run)
         names = [task.name for task in run.spec.tasks]
         try:
-            last = run.frozen()
-            self._shared = self._assembly.rebuild(last)
+            last = run.last_frozen() if self._assembly.independent else run.frozen()
+            self._shared = self._built(last)
         except Damaged:
             if only not in names or self._assembly.overwrites or not run.is_frozen(names.index(only) + 1):
                 raise
             last = names.index(only) + 1
-            self._shared = self._assembly.rebuild(last)
+            self._shared = self._built(last)
         self._tasks = {name: index for index, name in enumerate(names[:last], 1)}
+        self._records: dict[str, TaskRecord] = {}
         self._networks = NetworkCache()
         # The number of torch's threads is one for the whole process.
         self._one_at_a_time = threading.Lock()
@@ -125,7 +128,7 @@ class Serving:
         shape = (self.input.channels, self.input.size, self.input.size)
         split = Split(torch.zeros(len(pixels), dtype=torch.int64), shape, pixels)
         with self._one_at_a_time:
-            record, _ = self._assembly.recallable(self._tasks[task])
+            record = self._record(task)
             with deterministic(record.machine.threads), eval_mode(self._network(task)) as network:
                 device = next(network.parameters()).device
                 mean, std = torch.tensor(record.mean), torch.tensor(record.std)
@@ -161,6 +164,16 @@ class Serving:
         self.require(task)
         with self._one_at_a_time:
             self._network(task)
+
+    def _built(self, last: int) -> Shared:
+        """The weights that tasks 1 to `last` share: of independent ones none, and a file of each is read when asked."""
+        return self._assembly.rebuild(0 if self._assembly.independent else last)
+
+    def _record(self, task: str) -> TaskRecord:
+        """The record of a task, which is small: kept when the network of the task is not."""
+        if task not in self._records:
+            self._records[task] = self._run.record(self._tasks[task]).model_copy(update={"stages": ()})
+        return self._records[task]
 
     def _network(self, task: str) -> Network:
         def make() -> Network:

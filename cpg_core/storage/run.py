@@ -169,6 +169,10 @@ class Run:
             raise Damaged(f"{gone}: missing, although a later task is frozen; {RESTORE}")
         return count
 
+    def last_frozen(self) -> int:
+        """The last task that is frozen, though the record of one before it be missing; 0: none is."""
+        return max((k for k in range(1, len(self.spec.tasks) + 1) if self.is_frozen(k)), default=0)
+
     def record(self, index: int) -> TaskRecord:
         """The record of frozen task `index`.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+import torch
 
 from cpg_core.model.network import Network, build
 from cpg_core.recall import predictor
 from cpg_core.recall.network_cache import NetworkCache
 from cpg_core.recall.predictor import Serving
+from cpg_core.storage.files import Damaged
 from cpg_core.storage.run import Run
 
 
@@ -57,3 +60,29 @@ def test_a_task_that_is_ready_is_not_put_together_again(
     for task in serving.tasks:
         serving.switch(task)
     assert made == []
+
+
+def test_an_independent_network_is_read_once_and_by_nobody_who_asks_another(
+    damageable: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, read, delta = damageable(method="scratch"), list[int](), Run.delta
+    monkeypatch.setattr(Run, "delta", lambda run, index, record=None: read.append(index) or delta(run, index, record))
+    pixels = run.data(2).test.take(np.arange(4)).images
+    assert pixels is not None
+    serving = Serving(run)
+    answers = [serving.answer_pixels("two-three", pixels).logits for _ in range(2)]
+    assert torch.equal(*answers)
+    assert read == [2]
+
+
+@pytest.mark.parametrize("file", ["delta.safetensors", "record.json"])
+def test_an_independent_task_answers_whatever_ails_another(damageable: Callable[..., Run], file: str) -> None:
+    run = damageable(method="scratch")
+    pixels = run.data(2).test.take(np.arange(4)).images
+    assert pixels is not None
+    expected = Serving(run).answer_pixels("two-three", pixels).logits
+    (run.task_folder(1) / file).unlink()
+    for serving in (Serving(run), Serving(run, "two-three")):
+        assert torch.equal(serving.answer_pixels("two-three", pixels).logits, expected)
+        with pytest.raises(Damaged, match="001-zero-one"):
+            serving.answer_pixels("zero-one", pixels)
