@@ -21,6 +21,9 @@ from cpg_core.storage.run import DELTA, RECORD, Run
 ROUNDING = 1e-3
 """Logits of another processor, device or torch differ in their last bits; by more than this they differ in earnest."""
 
+UNKNOWN = ""
+"""In place of the hash of a record that cannot be read: the one after it cannot be held against it."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -35,34 +38,39 @@ class Finding:
 def audit(run: Run) -> list[Finding]:
     """Check every frozen task's files, place in the chain, and logits on the model that all of them make up.
 
-    A task whose files are damaged is named; tasks before it are still checked on the model up to it, and tasks after
-    it, whose weights rest on it, are named as not recallable. Tasks that were forgotten are named, and fail where files
-    of a task are back. A run that never had a frozen task fails: nothing is proven.
+    A task whose files are damaged or missing is named; tasks before it are still checked on the model up to it. Tasks
+    after it are named as not recallable where their weights rest on it; independent ones are checked. Tasks that were
+    forgotten are named, and fail where files of a task are back. A run that never had a frozen task fails: nothing is
+    proven.
     """
-    if run.frozen() == 0 and not run.spec.forgotten:
+    last = run.last_frozen()
+    if last == 0 and not run.spec.forgotten:
         return [Finding(run.spec.name, "tasks", ok=False, detail="no task is frozen, so there is nothing to check")]
     findings: list[Finding] = []
     sound: list[tuple[TaskRecord, Delta]] = []
     assembly = assembly_of(run)
     shared = assembly.rebuild(0)
     parent: str | None = None
-    for index in range(1, run.frozen() + 1):
+    for index in range(1, last + 1):
         label = run.label(index)
+        before, parent = parent, UNKNOWN
         try:
             record = run.record(index)
+            parent = sha256(run.task_folder(index) / RECORD)
             delta = run.delta(index, record)
-            if record.parent_sha256 != parent:
+            if before not in (record.parent_sha256, UNKNOWN):
                 raise CpgError(f"{run.task_folder(index) / RECORD}: made after another model than the tasks before it")
             shared = assembly.add(shared, record, delta)
         except CpgError as error:
             findings.append(Finding(label, "files", ok=False, detail=str(error)))
-            rest = (run.label(later) for later in range(index + 1, run.frozen() + 1))
+            if assembly.independent:
+                continue
+            rest = (run.label(later) for later in range(index + 1, last + 1))
             findings += [
                 Finding(later, "files", ok=False, detail=f"rests on {label}, which is damaged") for later in rest
             ]
             break
         findings.append(Finding(label, "files", ok=True, detail=f"delta {record.delta_sha256[:12]}"))
-        parent = sha256(run.task_folder(index) / RECORD)
         sound.append((record, delta))
         findings += _results(run, index)
     for record, delta in sound:

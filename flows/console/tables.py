@@ -71,7 +71,7 @@ def tasks(run: Run, recall: Callable[[str], float] | None) -> tuple[pd.DataFrame
             return math.nan
 
     rows = []
-    for index in range(1, run.frozen() + 1):
+    for index in range(1, run.last_frozen() + 1):
         name = run.spec.tasks[index - 1].name
         try:
             rows.append(metrics.row(run, index, recalled if recall else None))

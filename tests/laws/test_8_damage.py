@@ -153,6 +153,32 @@ def test_a_task_whose_record_is_gone_is_not_silently_learned_anew(damageable: Ca
     assert frozen_bytes(run) == before
 
 
+def test_a_record_that_is_gone_is_named_with_those_that_rest_on_it(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    (run.folder / TASKS[1] / "record.json").unlink()
+    findings = audit(open_run(run.root, "tiny"))
+    assert [(finding.task, finding.check, finding.ok) for finding in findings] == [
+        (TASKS[0], "files", True),
+        (TASKS[1], "files", False),
+        (TASKS[2], "files", False),
+        (TASKS[0], "probe", True),
+    ]
+    assert f"{TASKS[1]}/record.json" in findings[1].detail
+    assert findings[2].detail == f"rests on {TASKS[1]}, which is damaged"
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("file", ["delta.safetensors", "record.json"])
+def test_nothing_rests_on_a_task_with_a_network_of_its_own(
+    damageable: Callable[..., Run], file: str, harm: Callable[[Path], None]
+) -> None:
+    run = damageable(method="scratch")
+    harm(run.folder / TASKS[1] / file)
+    findings = audit(run)
+    assert [finding.task for finding in findings if not finding.ok] == [TASKS[1]]
+    assert [finding.task for finding in findings if finding.check == "probe"] == [TASKS[0], TASKS[2]]
+
+
 def test_a_record_of_another_task_is_named(damageable: Callable[..., Run]) -> None:
     run = damageable()
     shutil.copy(run.folder / TASKS[0] / "record.json", run.folder / TASKS[1] / "record.json")

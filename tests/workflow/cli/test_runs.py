@@ -56,6 +56,14 @@ def test_a_task_that_cannot_be_read_fails_its_row(root: Path) -> None:
     assert (result.exit_code, "error: tiny: " in result.stderr) == (1, True), result.output
 
 
+def test_a_task_whose_record_is_gone_fails_its_row_and_the_audit(root: Path) -> None:
+    (open_run(root, "tiny").task_folder(1) / "record.json").unlink()
+    shown, audited = (cpg(command, "tiny", "--root", root) for command in ("show", "audit"))
+    assert (shown.exit_code, audited.exit_code) == (1, 1), shown.output + audited.output
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["task", "zero-one", "two-three"]
+    assert "001-zero-one/record.json" in shown.stderr and "FAIL  001-zero-one" in audited.stdout
+
+
 def test_list_has_a_row_for_each_run_even_a_broken_one(root: Path) -> None:
     shutil.copytree(root / "checkpoints" / "tiny", root / "checkpoints" / "begun")
     shutil.rmtree(root / "checkpoints" / "begun" / "002-two-three")
