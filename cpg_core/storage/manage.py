@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from cpg_core.errors import CpgError
-from cpg_core.storage.branches import require_no_branches
+from cpg_core.storage.branches import branches, require_no_branches
 from cpg_core.storage.exchange import settle
 from cpg_core.storage.files import disk_errors, read_record, write_json
 from cpg_core.storage.lock import locked
@@ -26,21 +26,25 @@ def rename(root: Path, old: str, new: str) -> None:
     from it find it by its hash.
 
     Raises:
-        CpgError: there is no such run, the new name is taken or none, or a process is learning the run.
+        CpgError: there is no such run, the new name is taken or none, or a process is learning the run or a branch.
     """
     source, target = _folders(root, old), _folders(root, checked_name(new))
     if not is_run(source[0]) and not (is_run(target[0]) and _in_progress(source[1]) and not _in_progress(target[1])):
         raise none_of(root, old)
     if is_run(source[0]) and target[0].exists():
         raise CpgError(f"run {old!r} cannot be named {new!r}: {target[0]} is there already")
-    with locked(source[1]), locked(target[1]), disk_errors(target[0]):  # a run of that name may be about to begin
+    with ExitStack() as held, disk_errors(target[0]):
+        for work in (source[1], target[1]):  # a run of the new name may be about to begin
+            held.enter_context(locked(work))
         if source[0].exists():
             if target[0].exists():
                 raise CpgError(f"run {old!r} cannot be named {new!r}: {target[0]} is there by now")
+            for name in branches(root, source[0].name):  # one that is being learned reads its first tasks here
+                held.enter_context(locked(root / "work" / name))
             source[0].rename(target[0])
         shutil.rmtree(target[1], ignore_errors=True)  # of no run: there was none of that name
         source[1].rename(target[1])
-    _tell_name(target[0])
+        _tell_name(target[0])
 
 
 def remove(root: Path, name: str) -> None:

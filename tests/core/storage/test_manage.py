@@ -13,11 +13,11 @@ from core.tiny import frozen_bytes
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import alone
-from cpg_core.storage import runs
+from cpg_core.storage import manage, runs
 from cpg_core.storage.lock import locked
 from cpg_core.storage.manage import remove, rename, size
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import names, open_run
+from cpg_core.storage.runs import branch, names, open_run
 
 
 class Killed(BaseException):
@@ -184,6 +184,29 @@ def test_a_name_that_a_process_is_about_to_take_is_not_given(run: Run) -> None:
         rename(run.root, "tiny", "small")
     assert (run.root / "work" / "small" / "lock").exists() and (run.work / "003-more").is_dir()
     assert names(run.root) == ["tiny"]
+
+
+def test_a_run_that_a_branch_is_being_learned_on_keeps_its_name(run: Run) -> None:
+    twig = branch(run, "two-three", "twig")
+    with alone(twig), pytest.raises(CpgError, match="run twig: another process is learning it"):
+        rename(run.root, "tiny", "small")
+    assert names(run.root) == ["tiny", "twig"]
+    rename(run.root, "tiny", "small")
+    assert [base.run for base in open_run(run.root, "twig").spec.base] == ["small"]
+
+
+def test_a_new_name_is_told_before_another_process_can_have_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, told = manage.write_json, list[Path]()
+
+    def tells(file: Path, content: dict[str, object]) -> None:
+        with pytest.raises(CpgError, match="run small: another process"), locked(run.root / "work" / "small"):
+            pass
+        told.append(file)
+        write(file, content)
+
+    monkeypatch.setattr(manage, "write_json", tells)
+    rename(run.root, "tiny", "small")
+    assert told == [run.root / "checkpoints" / "small" / "run.json"]
 
 
 def test_a_link_to_a_run_is_not_followed(run: Run) -> None:
