@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,11 +110,7 @@ def write_by(path: Path, write: Callable[[Path], None]) -> None:
 
     What processes that were killed have left of this file is removed first: nothing else sweeps its folder.
     """
-    with disk_errors(path):
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            process = leftover.name.removeprefix(f".{path.name}.").removesuffix(".part")
-            if process.isdecimal() and not _runs(int(process)):
-                leftover.unlink(missing_ok=True)
+    sweep_of([path])
     _replace(path, write, sync=True)
 
 
@@ -152,6 +147,23 @@ def sweep(folder: Path) -> None:
         for pattern in LEFTOVERS:
             for leftover in folder.rglob(pattern):
                 leftover.unlink(missing_ok=True)
+
+
+def sweep_of(files: Iterable[Path]) -> None:
+    """Remove what writers of these files that have ended left beside them, and nothing of others or of other files.
+
+    Raises:
+        CpgError: one cannot be removed.
+    """
+    names: dict[Path, set[str]] = {}
+    for file in files:
+        names.setdefault(file.parent, set()).add(file.name)
+    for folder, known in names.items():
+        with disk_errors(folder):
+            for leftover in folder.glob(".*.part"):
+                name, _, process = leftover.name[1:].removesuffix(".part").rpartition(".")
+                if name in known and process.isdecimal() and not _runs(int(process)):
+                    leftover.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:

@@ -47,7 +47,7 @@ def align_folder(folder: Path, to: Path, size: int, detect: Detector) -> int:
     from cpg_core.data.faces.align import align as aligned
     from cpg_core.data.faces.align import targets
     from cpg_core.recall.image_files import find
-    from cpg_core.storage.files import sweep, write_bytes
+    from cpg_core.storage.files import sweep_of, write_bytes
     from flows.console.terminal import reading_bar
 
     if not folder.is_dir():
@@ -56,8 +56,7 @@ def align_folder(folder: Path, to: Path, size: int, detect: Detector) -> int:
     if found.problems:
         raise found.problems[0]
     places = targets(folder, found.files, to)
-    if to.is_dir():
-        sweep(to)  # what a killed process left
+    sweep_of(places.values())  # what killed processes left
     outcomes: list[Outcome] = []
     with reading_bar() as bar:
         for outcome in aligned(places, size, detect, partial(write_bytes, sync=False)):

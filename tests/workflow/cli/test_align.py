@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from cpg_core.data.faces import detector
 from cpg_core.data.faces.detector import Face
 from cpg_core.data.faces.similarity import STANDARD, Pixels
 from workflow.asking import cpg
+
+ENDED = 99_999_999
+"""No process has so high a number."""
 
 
 def bright_half_is_a_face(pixels: Pixels) -> Sequence[Face]:
@@ -41,7 +45,7 @@ def test_faces_that_are_not_found_are_listed_and_the_rest_is_there(
     monkeypatch.setattr(detector, "mtcnn", lambda: bright_half_is_a_face)
     to, listing = tmp_path / "out", tmp_path / "out-not-aligned.csv"
     (to / "ann").mkdir(parents=True)
-    (to / "ann" / ".ann_0001.png.123.part").write_bytes(b"what a killed process left")
+    (to / "ann" / f".ann_0001.png.{ENDED}.part").write_bytes(b"what a killed process left")
     code, printed = run(pictures, "--to", to, "--size", 28)
     assert code == 1
     assert f"{to}: 2 aligned, 0 there already, 1 not aligned" in printed.replace("\n", " ")
@@ -56,6 +60,19 @@ def test_faces_that_are_not_found_are_listed_and_the_rest_is_there(
     code, printed = run(pictures, "--to", to, "--size", 28)
     assert code == 0 and "0 aligned, 2 there already, 0 not aligned" in printed
     assert not listing.exists()
+
+
+def test_files_of_others_and_of_a_second_command_stay(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detector, "mtcnn", lambda: bright_half_is_a_face)
+    folder = tmp_path / "out" / "ann"
+    folder.mkdir(parents=True)
+    others = [f".ann_0001.png.{os.getppid()}.part", f".notes.{ENDED}.part", ".video.part", ".tmpabc123"]
+    for name in others:
+        (folder / name).write_bytes(b"of others")
+    run(pictures, "--to", tmp_path / "out", "--size", 28)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*others, "ann_0001.png"])
 
 
 def test_a_folder_that_is_not_there_and_one_without_pictures_are_named(
