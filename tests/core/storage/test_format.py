@@ -15,9 +15,12 @@ from core.tiny import GROWS, ROOT, copy
 from cpg_core.config.store import Store
 from cpg_core.methods import assembly_of
 from cpg_core.recall.convert import convert
+from cpg_core.runner import learn_sequence
 from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.storage.manage import rename
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import open_run
+from cpg_core.storage.runs import branch, extend, open_run
+from cpg_core.training.reporter import Silent
 
 STORES = ("int8 bfloat16 entropy", "bfloat16 float32 entropy", "int8 float32 zlib")
 Network = Callable[[Path, int], dict[str, Any]]
@@ -64,7 +67,7 @@ def is_read(network: Network, run: Run) -> None:
 
 def test_the_reader_imports_nothing_of_the_project_nor_its_coder() -> None:
     imports = re.findall(r"^ *(?:import|from) (.*)$", code_of_the_page(), re.M)
-    assert set(imports) == {"json, zlib", "numpy as np", "safetensors.numpy import load_file"}
+    assert set(imports) == {"hashlib, json, zlib", "numpy as np", "safetensors.numpy import load_file"}
     assert "__import__" not in code_of_the_page()
 
 
@@ -79,6 +82,13 @@ def test_the_reader_reads_every_format(stored: Callable[[str], Run], store: str)
 def test_the_reader_reads_older_runs(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").symlink_to(ROOT / "tests" / "fixtures")
     is_read(network_by(code_of_the_page()), open_run(tmp_path, "run_0_1"))
+
+
+def test_the_reader_reads_a_branch_whatever_its_base_is_called(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    learn_sequence(extend(branch(run, "two-three", "twig"), run.spec.tasks[2], 0.6), Silent())
+    rename(run.root, "tiny", "trunk")
+    is_read(network_by(code_of_the_page()), open_run(run.root, "twig"))
 
 
 @pytest.mark.parametrize("right, wrong", [("65536 + 1,", "65536 + 99999,"), ("value * scale[", "value * 2 * scale[")])
