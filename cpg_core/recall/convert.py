@@ -24,6 +24,7 @@ from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import state_of
 from cpg_core.storage.differences import OTHER_IMAGES
 from cpg_core.storage.files import digest, disk_errors, sha256, write_json
+from cpg_core.storage.forgotten import Left
 from cpg_core.storage.lock import locked
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, RUN, SECONDS, Run
@@ -48,7 +49,9 @@ def convert(run: Run, name: str, store: Store, progress: Progress = silent) -> l
         CpgError: nothing is frozen, that name is taken or being made, or images of a task are not at hand.
     """
     settings = run.spec.settings.model_copy(update={"store": store})
-    spec = run.spec.model_copy(update={"name": checked_name(name), "settings": settings, "base": ()})
+    forgotten = tuple(gone.model_copy(update={"left": Left()}) for gone in run.spec.forgotten)  # the run's own to erase
+    changed = {"name": checked_name(name), "settings": settings, "base": (), "forgotten": forgotten}
+    spec = run.spec.model_copy(update=changed)
     made, frozen = Run(run.root, spec), run.frozen()
     if frozen == 0:
         raise CpgError(f"run {run.spec.name}: no task is frozen yet, so there is nothing to convert")

@@ -15,6 +15,7 @@ from cpg_core.methods import assembly_of
 from cpg_core.recall import convert as converting
 from cpg_core.recall.audit import audit
 from cpg_core.recall.convert import convert
+from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.recall import evaluate
 from cpg_core.recall.sizes import KIND_OF_GROUP, by_kind, by_setting
 from cpg_core.runner import learn_sequence
@@ -153,6 +154,15 @@ def test_sizes_add_up_to_the_files_and_tell_what_a_conversion_takes(damageable: 
     assert ways["as it is"] == sum(record.delta_bytes for record in run.records())
     assert ways["all of them"] == pytest.approx(sum(record.delta_bytes for record in small.records()), rel=0.01)
     assert ways.drop("as it is").max() < ways["as it is"]
+
+
+def test_what_is_left_to_erase_of_a_forgotten_task_is_left_to_the_run_itself(damageable: Callable[..., Run]) -> None:
+    run = carry_out(plan(damageable(), "two-three"), cache=("0123",))
+    convert(run, "small", SMALL)
+    small = open_run(run.root, "small")
+    assert [(gone.name, bool(gone.left)) for gone in small.spec.forgotten] == [("two-three", False)]
+    assert not any("not erased everywhere" in finding.detail for finding in audit(small))
+    assert open_run(run.root, run.spec.name).spec.forgotten[0].left.cache == ("0123",)
 
 
 def test_two_conversions_to_one_name_do_not_meet(damageable: Callable[..., Run]) -> None:
