@@ -6,9 +6,11 @@ import base64
 import json
 import os
 import re
+import sys
 import urllib.request
 from enum import Enum
 from http.client import HTTPException
+from importlib.metadata import version as installed
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ class Reply(Enum):
 
     PREFECT = "a Prefect server"
     REFUSED = "a server that wants to know who asks"
+    INCOMPATIBLE = "a Prefect server of another major version than what is installed here"
     OTHER = "something that is no Prefect API"
     NOTHING = "nothing"
 
@@ -44,24 +47,42 @@ def is_address(given: str) -> bool:
 
 
 def probe(url: str) -> Reply:
-    """What answers at the API address `url` within `PROBE_SECONDS`."""
+    """What answers at the API address `url`, each of two questions within `PROBE_SECONDS`."""
     try:
-        request = urllib.request.Request(f"{url}/health", headers=_credentials())
-        with _opener(url).open(request, timeout=PROBE_SECONDS) as reply:
-            content = reply.read(1000)
+        health = _get(f"{url}/health")
+        if _hosted(url):
+            return Reply.PREFECT if _is_json(health) else Reply.OTHER
+        # A server that wants a password tells its health without one.
+        return _of_version(_get(f"{url}/admin/version")) if health.strip() == b"true" else Reply.OTHER
     except HTTPError as error:
         return Reply.REFUSED if error.code in (401, 403) else Reply.OTHER
     except HTTPException:
         return Reply.OTHER  # it does not speak HTTP
     except (OSError, ValueError):
         return Reply.NOTHING
-    healthy = content.strip() == b"true" or (_hosted(url) and _is_json(content))
-    return Reply.PREFECT if healthy else Reply.OTHER
 
 
 def answers(url: str) -> bool:
     """Whether a Prefect server answers at the API address `url`."""
     return probe(url) is Reply.PREFECT
+
+
+def _get(address: str) -> bytes:
+    """The beginning of what is there."""
+    request = urllib.request.Request(address, headers=_credentials())
+    with _opener(address).open(request, timeout=PROBE_SECONDS) as reply:
+        return bytes(reply.read(1000))
+
+
+def _of_version(content: bytes) -> Reply:
+    """What has told this as its version; Prefect's client speaks to servers of its own major version."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return Reply.OTHER
+    if not isinstance(found, str):
+        return Reply.OTHER
+    return Reply.PREFECT if found.partition(".")[0] == installed("prefect").partition(".")[0] else Reply.INCOMPATIBLE
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
@@ -73,11 +94,17 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
 
 def _credentials() -> dict[str, str]:
     """As Prefect's own client sends them."""
-    if key := os.environ.get("PREFECT_API_KEY"):
-        return {"Authorization": f"Bearer {key}"}
-    if pair := os.environ.get("PREFECT_API_AUTH_STRING"):
+    if pair := _setting("PREFECT_API_AUTH_STRING"):
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    if key := _setting("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
     return {}
+
+
+def _setting(name: str) -> str | None:
+    """Of the environment; of Prefect's profile too, where Prefect is imported already."""
+    settings = sys.modules.get("prefect.settings")
+    return os.environ.get(name) or (getattr(settings, name).value() if settings else None)
 
 
 def _hosted(url: str) -> bool:

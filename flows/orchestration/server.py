@@ -16,17 +16,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
 from cpg_core.errors import CpgError, one_line
 from flows.console.failures import described
-from flows.orchestration.api_address import Reply, answers, candidates, is_address, probe
+from flows.orchestration.api_address import Reply, candidates, is_address, probe
 
 START_TIMEOUT = 120.0
 ANSWER_TIMEOUT = 5.0
 STOP_TIMEOUT = 10.0
 SCRIPT = Path(__file__).with_name("server_process.py")
+REFUSES = "refuses: set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+INSTEAD = "start it, unset PREFECT_API_URL for one that lives with the command, or do without one: --plain"
 DATABASE = re.compile("PREFECT_(API|SERVER)_DATABASE_")
 
 
@@ -54,7 +57,7 @@ def server(
         CpgError: PREFECT_API_URL names a server that does not answer, or no Prefect server.
     """
     if given := os.environ.get("PREFECT_API_URL"):
-        os.environ["PREFECT_API_URL"] = _named(given)
+        os.environ["PREFECT_API_URL"] = named(given, INSTEAD)
         yield lambda: None
         return
     try:
@@ -90,11 +93,15 @@ def server(
             _stop(process)
 
 
-def _named(given: str) -> str:
-    """The address of the server that the user named.
+def named(given: str, hint: str) -> str:
+    """The API address of the server that the user named.
+
+    Args:
+        given: its address.
+        hint: what to do where nothing answers.
 
     Raises:
-        CpgError: nothing answers there, or something else than a Prefect server.
+        CpgError: nothing answers there, or something else than a Prefect server that takes what we ask.
     """
     expected = "expected an address such as http://127.0.0.1:4200/api"
     if not is_address(given):
@@ -106,11 +113,15 @@ def _named(given: str) -> str:
             if reply is Reply.PREFECT:
                 return url
         if Reply.REFUSED in replies.values():
-            raise CpgError(f"the Prefect server at {given} refuses: set PREFECT_API_KEY or PREFECT_API_AUTH_STRING")
+            raise CpgError(f"the Prefect server at {given} {REFUSES}")
+        if Reply.INCOMPATIBLE in replies.values():
+            here = f"Prefect {version('prefect')}, which is installed here"
+            raise CpgError(
+                f"the Prefect server at {given} is of another major version than {here}; upgrade the older of the two"
+            )
         if Reply.OTHER in replies.values():
             raise CpgError(f"PREFECT_API_URL: what answers at {given} is not a Prefect API; {expected}")
         if time.monotonic() > deadline:
-            hint = "start it, unset PREFECT_API_URL for one that lives with the command, or do without one: --plain"
             raise CpgError(f"the Prefect server at {given} does not answer; {hint}")
         time.sleep(0.2)
 
@@ -208,8 +219,12 @@ def _leave(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], why: Callable[[], str], *, there: bool) -> None:
+    if not there:
+        raise ServerNotStarted(why())
     deadline = time.monotonic() + START_TIMEOUT
-    while not (there and answers(url)):
-        if not there or process.poll() is not None or time.monotonic() > deadline:
+    while (reply := probe(url)) is not Reply.PREFECT:
+        if reply is Reply.REFUSED:  # PREFECT_SERVER_API_AUTH_STRING holds for every server that Prefect starts
+            raise ServerNotStarted(_not_started(f"it {REFUSES}"))
+        if process.poll() is not None or time.monotonic() > deadline:
             raise ServerNotStarted(why())
         time.sleep(0.2)

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from cpg_core.errors import CpgError
 from flows.environment import without_proxy
-from flows.orchestration.api_address import Reply, candidates, is_address, probe
+from flows.orchestration.api_address import Reply, _credentials, candidates, is_address, probe
 from flows.orchestration.server import server
 
 Answer = Callable[[str], tuple[int, bytes]]
 
 
+API = {"/api/health": b"true", "/api/admin/version": json.dumps(version("prefect")).encode()}
+
+
 def prefect(path: str) -> tuple[int, bytes]:
-    return (200, b"true") if path == "/api/health" else (404, b'{"detail":"Not Found"}')
+    return (200, API[path]) if path in API else (404, b'{"detail":"Not Found"}')
 
 
 def prefect_with_pages(path: str) -> tuple[int, bytes]:
     """As the real one: what is no address of the API is a page."""
-    return (200, b"true") if path == "/api/health" else (200, b"<!doctype html>")
+    return 200, API.get(path, b"<!doctype html>")
+
+
+def with_password(path: str) -> tuple[int, bytes]:
+    """As the real one: its health is told without a password."""
+    return (200, b"true") if path == "/api/health" else (401, b'{"exception_message":"Unauthorized"}')
+
+
+def of_version(content: bytes) -> Answer:
+    return lambda path: (200, content if path == "/api/admin/version" else b"true")
 
 
 @pytest.fixture
@@ -61,6 +76,11 @@ REPLIES: dict[str, tuple[Answer, Reply]] = {
     "no such page": (lambda _: (404, b"true"), Reply.OTHER),
     "unauthorized": (lambda _: (401, b""), Reply.REFUSED),
     "forbidden": (lambda _: (403, b""), Reply.REFUSED),
+    "with a password": (with_password, Reply.REFUSED),
+    "an older one": (of_version(b'"2.20.1"'), Reply.INCOMPATIBLE),
+    "healthy alone": (lambda path: (200, b"true") if path == "/api/health" else (404, b""), Reply.OTHER),
+    "healthy, and no version": (of_version(b"true"), Reply.OTHER),
+    "healthy, and a page": (of_version(b"<html>"), Reply.OTHER),
 }
 
 
@@ -117,6 +137,20 @@ def test_an_address_with_a_slash_too_many_or_without_api_is_understood(
         assert os.environ["PREFECT_API_URL"] == f"{there}/api"
 
 
+@pytest.mark.usefixtures("prefect_server")  # for the tests after this one: Prefect reads its address on import
+def test_the_password_is_sent_as_prefects_client_sends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
+
+    assert _credentials() == {}
+    monkeypatch.setenv("PREFECT_API_KEY", "key")
+    assert _credentials() == {"Authorization": "Bearer key"}
+    basic = {"Authorization": f"Basic {base64.b64encode(b'me:secret').decode()}"}
+    with temporary_settings({PREFECT_API_AUTH_STRING: "me:secret"}):  # as those of a profile
+        assert _credentials() == basic
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
+    assert _credentials() == basic
+
+
 def test_candidates_of_a_mounted_api() -> None:
     assert candidates("https://api.prefect.cloud/api/accounts/a/workspaces/b/") == [
         "https://api.prefect.cloud/api/accounts/a/workspaces/b",
@@ -129,6 +163,8 @@ def test_candidates_of_a_mounted_api() -> None:
     [
         (REPLIES["pages"][0], "is not a Prefect API; expected an address such as http://127.0.0.1:4200/api"),
         (REPLIES["forbidden"][0], "refuses: set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"),
+        (with_password, "refuses: set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"),
+        (of_version(b'"2.20.1"'), f"another major version than Prefect {version('prefect')}.* upgrade the older"),
     ],
 )
 def test_another_server_is_told_at_once(

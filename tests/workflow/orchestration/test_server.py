@@ -54,6 +54,22 @@ Path("pid.part").write_text(str(os.getpid()))
 os.rename("pid.part", "pid")
 time.sleep(600)
 """
+GUARDED = """
+import sys, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        healthy = self.path == "/api/health"
+        self.send_response(200 if healthy else 401)
+        self.end_headers()
+        self.wfile.write(b"true" if healthy else b"")
+
+there = HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=there.serve_forever, daemon=True).start()
+print(there.server_port, flush=True)
+sys.stdin.read()
+"""
 
 
 def test_it_ends_with_a_parent_that_is_killed(prefect_home: Path, tmp_path: Path) -> None:
@@ -109,6 +125,12 @@ def test_one_that_does_not_start_says_why(instead: Callable[[str], Path]) -> Non
     assert why_not(home) == why
     assert "startup failed" in (home / "server.log").read_text()
     assert "PREFECT_API_URL" not in os.environ
+
+
+def test_one_that_wants_a_password_is_not_waited_for(instead: Callable[[str], Path]) -> None:
+    """PREFECT_SERVER_API_AUTH_STRING is set, and PREFECT_API_AUTH_STRING is not."""
+    why = "the Prefect server did not start (it refuses: set PREFECT_API_KEY or PREFECT_API_AUTH_STRING)"
+    assert why_not(instead(GUARDED)) == why
 
 
 def test_its_log_is_written_elsewhere_where_it_cannot_be(instead: Callable[[str], Path]) -> None:
