@@ -21,11 +21,12 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Crashed
 
 from cpg_core.errors import CpgError
 from flows.orchestration.liveness import remove_lock, without_process
+from flows.orchestration.server import EXAMPLE, named
 
 GONE = "The process is gone; a retry goes on from the last finished epoch"
 WITH_PROCESS = [StateType.RUNNING, StateType.CANCELLING]
@@ -41,10 +42,9 @@ def reap(root: Path) -> list[FlowRun]:
         Those that were still open.
 
     Raises:
-        CpgError: no Prefect server answers.
+        CpgError: no Prefect server is named, or none answers there that takes what we ask.
     """
-    with get_client(sync_client=True) as client:
-        _require_answer(client)
+    with temporary_settings({PREFECT_API_URL: _address()}), get_client(sync_client=True) as client:
         ended = [run for identity in sorted(without_process(root)) if (run := _open(client, root, identity))]
         if ended:
             time.sleep(LOOK_AGAIN)
@@ -99,8 +99,9 @@ def _open(client: SyncPrefectClient, root: Path, identity: UUID) -> FlowRun | No
     return None
 
 
-def _require_answer(client: SyncPrefectClient) -> None:
-    url = PREFECT_API_URL.value()
-    if url is None or client.api_healthcheck() is not None:
-        at = f"at {url} does not answer" if url else "is not named"
-        raise CpgError(f"the Prefect server {at}; start it (prefect server start), or name one in PREFECT_API_URL")
+def _address() -> str:
+    """Of the server to ask; without one, Prefect's client would start a server of its own."""
+    given: str | None = PREFECT_API_URL.value()
+    if not given:
+        raise CpgError(f"no Prefect server is named; give its address in PREFECT_API_URL, such as {EXAMPLE}")
+    return named(given, "start it (prefect server start), or name another in PREFECT_API_URL")

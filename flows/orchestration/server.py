@@ -28,6 +28,7 @@ START_TIMEOUT = 120.0
 ANSWER_TIMEOUT = 5.0
 STOP_TIMEOUT = 10.0
 SCRIPT = Path(__file__).with_name("server_process.py")
+EXAMPLE = "http://127.0.0.1:4200/api"
 REFUSES = "refuses: set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
 INSTEAD = "start it, unset PREFECT_API_URL for one that lives with the command, or do without one: --plain"
 DATABASE = re.compile("PREFECT_(API|SERVER)_DATABASE_")
@@ -103,7 +104,7 @@ def named(given: str, hint: str) -> str:
     Raises:
         CpgError: nothing answers there, or something else than a Prefect server that takes what we ask.
     """
-    expected = "expected an address such as http://127.0.0.1:4200/api"
+    expected = f"expected an address such as {EXAMPLE}"
     if not is_address(given):
         raise CpgError(f"PREFECT_API_URL is {given!r}: {expected}")
     deadline = time.monotonic() + ANSWER_TIMEOUT
