@@ -32,7 +32,7 @@ def fan_out(
     *,
     track: bool,
 ) -> dict[str, Outcome]:
-    """Learn the runs of a plan, so many at a time; a signal stops them all with their state saved.
+    """Learn the runs of a plan, so many at a time; a signal or an error here stops them all with their state saved.
 
     Args:
         planned: the runs.
@@ -55,6 +55,7 @@ def fan_out(
         idle = [Slot(worker) for _ in range(min(workers, len(planned)))]
         for slot in idle:
             open_slots.callback(slot.close)
+        open_slots.push(lambda error, *_: asked.touch() if error else None)  # a slot closes when its run has ended
         busy = 0
         while busy or (waiting and not stop.requested):
             while waiting and idle and not stop.requested:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 from core.tiny import TINY
+from waiting import HANG
 
 from flows.console.signals import Stop
 from flows.sweep.comparison import Comparison, Planned, plan
@@ -64,3 +67,28 @@ def test_a_worker_that_died_idle_is_replaced(tmp_path: Path) -> None:
     found = fan_out(plan(TWO, tmp_path, 1), tmp_path, 1, worker, nobody, Stop(), track=False)
     assert [one.state for one in found.values()] == ["finished", "finished"]
     assert len(opened) == 2
+
+
+def test_when_nobody_can_be_told_the_other_runs_are_stopped(tmp_path: Path) -> None:
+    """As when the pipe to `head` is closed: they would learn to their ends, unseen."""
+    closing, asked = Event(), list[bool]()
+
+    def learn(job: Job) -> Outcome:
+        if job.spec.method == "pae":
+            closing.wait(HANG)
+            asked.append(job.stop.exists())
+        return Outcome("finished")
+
+    @contextmanager
+    def worker() -> Iterator[Submit]:
+        with ThreadPoolExecutor(1) as executor:
+            yield lambda job: executor.submit(learn, job)
+            closing.set()  # from here on its run is waited for
+
+    def nowhere(one: Planned, outcome: Outcome) -> None:  # noqa: ARG001  (as it is told)
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        fan_out(plan(TWO, tmp_path, 1), tmp_path, 2, worker, nowhere, Stop(), track=False)
+    assert asked == [True]
+    assert not list((tmp_path / "work").glob(".stop*"))
