@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import summary
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import open_run
+from cpg_core.storage.runs import begin, open_run
 from cpg_core.training.reporter import Interrupted
 from flows.console.signals import Stop, to_stderr
 from flows.console.tables import table_text
@@ -86,21 +86,35 @@ def compare(planned: list[Planned], root: Path, pool: WorkerPool, tell: Tell, *,
         if refused:
             tell(f"note: {refused}")
             noted.add(refused)
-    stop, ended = Stop(to_stderr), 0
+    stop, ended = Stop(to_stderr), dict[str, Outcome]()
 
     def done(one: Planned, outcome: Outcome) -> None:
-        nonlocal ended
-        ended += 1
+        ended[one.spec.name] = outcome = _seen_from_here(root, one, outcome)
         for note in outcome.notes:
             if note not in noted:  # what ails MLflow ails it for every run
                 tell(f"note: {one.spec.name}: {note}")
             noted.add(note)
-        tell(f"{ended}/{len(planned)} {_line(root, one, outcome)}")
+        tell(f"{len(ended)}/{len(planned)} {_line(root, one, outcome)}")
 
-    outcomes = fan_out(planned, root, pool.workers, pool.worker, done, stop, track=track)
+    outcomes = fan_out(planned, root, pool.workers, pool.worker, done, stop, track=track) | ended
     frame = pd.DataFrame([_row(root, one, outcomes[one.spec.name]) for one in planned])
     tell(table_text(frame))
     return Results(frame, _error(outcomes, stopped=stop.requested), _unrecorded(outcomes))
+
+
+def _seen_from_here(root: Path, one: Planned, outcome: Outcome) -> Outcome:
+    """A worker on another machine may have finished a run in a folder of its own."""
+    if outcome.state != "finished":
+        return outcome
+    try:
+        run = begin(root, one.spec)
+        there, of = run.frozen(), len(run.spec.tasks)
+    except CpgError as error:
+        return replace(outcome, state="failed", why=str(error))
+    if there == of:
+        return outcome
+    where = f"its worker has finished it in another folder: {there} of {of} tasks are in {root.resolve()}"
+    return replace(outcome, state="failed", why=f"{where}; start workers that share this folder")
 
 
 def _plan_line(planned: list[Planned], pool: WorkerPool) -> str:

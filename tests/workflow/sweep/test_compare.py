@@ -206,6 +206,21 @@ def test_one_that_fails_stops_no_other(tmp_path: Path, apart: dict[str, dict[str
     assert deltas == {name: content for name, content in apart["pae"].items() if "delta" in name}
 
 
+def test_a_run_that_was_finished_elsewhere_is_not_finished_here(tmp_path: Path) -> None:
+    """As by a worker of a cluster that has another disk; one task of two is here from before."""
+    with pytest.raises(Interrupted):
+        learn(begun(requests(TWO)[1], tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
+    told: list[str] = []
+    results = compare_here(TWO, tmp_path, told.append, lambda _: Outcome("finished"))
+    assert list(results.frame["state"]) == ["failed", "failed"]
+    for name, frozen in zip(NAMES, (0, 1), strict=True):
+        why = (
+            f"its worker has finished it in another folder: {frozen} of 2 tasks are in {tmp_path}; start workers that "
+        )
+        assert f"{name}: {why}" in str(results.error)
+        assert any(f"{name}: FAILED: {why}" in line for line in told)
+
+
 def test_asked_to_stop_it_begins_no_more_and_goes_on_later(tmp_path: Path, apart: dict[str, dict[str, bytes]]) -> None:
     def stopping(job: Job) -> Outcome:
         job.stop.touch()  # as the parent does
