@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from cpg_core.data.split import Split
 from cpg_core.errors import CpgError, one_line
 from cpg_core.model.network import Network
 from cpg_core.recall.export.cost import counted, milliseconds
-from cpg_core.recall.export.formats import INPUT, Answers, Format, format_of
+from cpg_core.recall.export.formats import INPUT, Answers, Format, Numbers, Pixels, format_of
 from cpg_core.recall.export.narrow import without_unused
 from cpg_core.recall.export.network import PlainNetwork, plain_network
 from cpg_core.recall.recall import recalled
@@ -73,8 +73,8 @@ def export(run: Run, task: str, path: Path, progress: Progress = silent) -> Expo
     """Write a task as one plain network, in the format that the file's name asks for.
 
     Raises:
-        CpgError: there is no such task or format, it or one before it is damaged, the file cannot be written, or what
-            it answers differs from what recall answers: then there is no file.
+        CpgError: there is no such task or format, it or one before it is damaged, the file cannot be written or
+            read back, or what it answers differs from what recall answers: then there is no file.
     """
     form = format_of(path)
     record, network = recalled(run, task)
@@ -86,7 +86,7 @@ def export(run: Run, task: str, path: Path, progress: Progress = silent) -> Expo
     metadata = metadata_of(run, record, output)
 
     def cost(made: PlainNetwork, file: Path) -> Cost:
-        return Cost(*counted(made, shape), file.stat().st_size, milliseconds(form.load(file), shape))
+        return Cost(*counted(made, shape), file.stat().st_size, milliseconds(_read(form, file, path), shape))
 
     costs: list[Cost] = []
     found: list[Checked] = []
@@ -97,7 +97,7 @@ def export(run: Run, task: str, path: Path, progress: Progress = silent) -> Expo
             costs.append(cost(dense, aside))
         _write(form, narrow, shape, output, metadata, aside, path)
         costs.append(cost(narrow, aside))
-        found.append(checked(form.load(aside), run, record, reference, progress))
+        found.append(checked(_read(form, aside, path), run, record, reference, progress))
         _require(found[0], path)
 
     write_by(path, write)
@@ -118,13 +118,41 @@ def _write(
     Raises:
         CpgError: the format cannot hold this network, as torch's exporter tells.
     """
-    try:
+    with _foreign_errors(path, f"this backbone cannot be exported to {path.suffix}"):
         form.write(network, shape, output, metadata, aside)
+
+
+def _read(form: Format, aside: Path, path: Path) -> Answers:
+    """The answers of the file that will be `path`.
+
+    Raises:
+        CpgError: the format's reader does not take what was written, now or when an answer is asked of it.
+    """
+    what = f"this backbone is written to {path.suffix}, and its reader cannot run it"
+    with _foreign_errors(path, what):
+        answers = form.load(aside)
+
+    def answer(pixels: Pixels) -> Numbers:
+        with _foreign_errors(path, what):
+            return answers(pixels)
+
+    return answer
+
+
+@contextmanager
+def _foreign_errors(path: Path, what: str) -> Iterator[None]:
+    """Tell in words what exporters and readers raise inside the block: anything, at what they cannot follow.
+
+    Raises:
+        CpgError: naming the file.
+    """
+    try:
+        yield
     except (CpgError, OSError, ImportError, MemoryError):
         raise
-    except Exception as error:  # exporters raise anything at what they cannot follow
+    except Exception as error:
         why = one_line(str(error).strip().partition("\n")[0] or type(error).__name__)
-        raise CpgError(f"{path}: this backbone cannot be exported to {path.suffix}: {why}") from error
+        raise CpgError(f"{path}: {what}: {why}") from error
 
 
 def metadata_of(run: Run, record: TaskRecord, output: str) -> dict[str, str]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cpg_core.recall.export import task as exporting
-from cpg_core.recall.export.formats import FORMATS
+from cpg_core.recall.export.formats import FORMATS, Answers, Numbers, Pixels
 from cpg_core.recall.export.network import PlainNetwork
 from cpg_core.storage.run import Run
 from workflow.asking import cpg
@@ -70,5 +71,28 @@ def test_a_network_that_no_file_can_hold_stops_no_other(
     monkeypatch.setitem(FORMATS, ".pt2", replace(real, write=write))
     done = cpg("export", unbroken.spec.name, "--root", unbroken.root, "--all", "--format", "pt2", "--to", tmp_path)
     assert "zero-one.pt2: this backbone cannot be exported to .pt2: a branch on the image" in done.stderr
+    assert (done.exit_code, "fault of cpg" in done.stderr) == (1, False)
+    assert [file.name for file in tmp_path.iterdir()] == ["two-three.pt2"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_file_that_its_reader_cannot_run_stops_no_other(
+    unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    real = FORMATS[".pt2"]
+
+    def load(path: Path) -> Answers:
+        answers = real.load(path)
+
+        def answer(_: Pixels) -> Numbers:
+            raise RuntimeError("no kernel for this layer\nmore of it")
+
+        if not path.name.startswith(".zero-one"):
+            return answers
+        return answer if late else answer(np.zeros(()))
+
+    monkeypatch.setitem(FORMATS, ".pt2", replace(real, load=load))
+    done = cpg("export", unbroken.spec.name, "--root", unbroken.root, "--all", "--format", "pt2", "--to", tmp_path)
+    assert "zero-one.pt2: this backbone is written to .pt2, and its reader cannot run it: no kernel" in done.stderr
     assert (done.exit_code, "fault of cpg" in done.stderr) == (1, False)
     assert [file.name for file in tmp_path.iterdir()] == ["two-three.pt2"]
