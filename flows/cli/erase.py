@@ -48,8 +48,6 @@ def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
         if entries != run.spec.forgotten:
             run = replace(run, spec=run.spec.model_copy(update={"forgotten": entries}))
             write_json(run.folder / RUN, run.spec.stored(run.root))
-        if erasure.deleted:
-            Persist(run.root, track=True)(run, say)  # MLflow has the run again, as it is now
     return erasure.problems
 
 
@@ -59,7 +57,6 @@ class _Erasure:
     def __init__(self, run: Run, say: Say, pushed: bool) -> None:
         self._run, self._say, self._pushed = run, say, pushed
         self.problems: list[str] = []
-        self.deleted = False
 
     def erased(self, entry: Forgotten) -> Forgotten:
         """The entry of a forgotten task with what is left of it then."""
@@ -100,11 +97,21 @@ class _Erasure:
                 self._say(f"{place}: {len(hashes)} files are kept, since {pointer} uses them: {names}")
 
     def _from_mlflow(self, left: Left) -> None:
+        """Erased once MLflow has the run again, as it is now: until then the same command finds what was deleted."""
         from flows.tracking.erase import erase
+        from flows.tracking.sync import sync
 
-        if deleted := erase(self._run, left.records, left.origin):
+        deleted = erase(self._run, left.records, left.origin)
+        if deleted:
             self._say(f"MLflow: deleted with their files: {', '.join(deleted)}; mlflow gc removes the rows of runs")
-            self.deleted = True
+        if deleted is not None:
+            sync(_with_nothing_left(self._run))
+
+
+def _with_nothing_left(run: Run) -> Run:
+    """The run as others are told of it: what is still to be erased is told by its `run.json` alone."""
+    forgotten = tuple(entry.model_copy(update={"left": Left()}) for entry in run.spec.forgotten)
+    return replace(run, spec=run.spec.model_copy(update={"forgotten": forgotten}))
 
 
 class _NotAskedError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 
+from mlflow.entities import LifecycleStage, ViewType
 from mlflow.entities import Run as MlflowRun
 
 from cpg_core.storage.run import Run
@@ -14,10 +15,11 @@ from flows.tracking.place import delete_artifacts
 from flows.tracking.store import RECORD, Store
 
 
-def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
+def erase(run: Run, records: Collection[str], origin: str | None) -> list[str] | None:
     """Delete all that holds a forgotten task. What is kept of the run is recorded anew by the next `sync`.
 
-    MLflow marks runs as deleted; their rows go with `mlflow gc`.
+    MLflow marks runs as deleted; their rows go with `mlflow gc`. Those that are marked already are looked at too: their
+    artifacts stay, as where a task that was half written was written again, or a process was killed at this.
 
     Args:
         run: as it is now.
@@ -25,7 +27,7 @@ def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
         origin: SHA-256 of the record of the task that was the first.
 
     Returns:
-        What was deleted, a line each.
+        What is deleted now, a line each; None: MLflow never had any of it.
 
     Raises:
         Exception: as `flows.tracking.refusal.judge` takes them apart.
@@ -37,19 +39,19 @@ def erase(run: Run, records: Collection[str], origin: str | None) -> list[str]:
         name = found.data.tags.get("run")
         return name == run.folder.name or not (os.environ.get(VARIABLE) or name in here)
 
-    deleted = [line for record in records for line in _models(store, record, of_this_run)]
-    for record in records:
-        deleted += [_delete_run(store, found) for found in _found(store, RECORD, record) if of_this_run(found)]
+    models = [line for record in records for line in _models(store, record, of_this_run)]
+    tasks = [found for record in records for found in _found(store, RECORD, record) if of_this_run(found)]
     parents = [] if origin is None else [one for one in _found(store, "cpg.origin", origin) if of_this_run(one)]
-    for found in parents:
-        below = _found(store, "mlflow.parentRunId", found.info.run_id)  # written again below its new run
-        deleted += [_delete_run(store, task) for task in below]
-        deleted.append(_delete_run(store, found))
-    return deleted
+    for parent in parents:
+        tasks += _found(store, "mlflow.parentRunId", parent.info.run_id)  # written again below its new run
+    runs = list({one.info.run_id: one for one in (*tasks, *parents)}.values())
+    deleted = [line for one in runs for line in _delete_run(store, one)]
+    return models + deleted if models or runs else None
 
 
 def _found(store: Store, tag: str, value: str) -> list[MlflowRun]:
-    return list(store.client.search_runs([store.experiment], f"tags.`{tag}` = '{value}'", max_results=1000))
+    wanted = f"tags.`{tag}` = '{value}'"
+    return list(store.client.search_runs([store.experiment], wanted, ViewType.ALL, max_results=1000))
 
 
 def _models(store: Store, record: str, of_this_run: Callable[[MlflowRun], bool]) -> list[str]:
@@ -70,7 +72,10 @@ def _models(store: Store, record: str, of_this_run: Callable[[MlflowRun], bool])
     return deleted
 
 
-def _delete_run(store: Store, run: MlflowRun) -> str:
+def _delete_run(store: Store, run: MlflowRun) -> list[str]:
+    """Delete a run with its files; nothing is told of one that is marked as deleted already."""
     delete_artifacts(str(run.info.artifact_uri))
+    if run.info.lifecycle_stage == LifecycleStage.DELETED:
+        return []
     store.delete(run)
-    return f"run {run.info.run_name}"
+    return [f"run {run.info.run_name}"]

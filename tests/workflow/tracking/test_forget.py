@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cpg_core.storage.manage import rename
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.erase import erase_elsewhere
+from flows.tracking import sync as syncing
 from flows.tracking.address import database_address
 from flows.tracking.sync import sync
 
@@ -49,6 +51,65 @@ def test_runs_and_models_are_deleted_and_the_run_is_recorded_anew(
     assert files and all(delta != path.read_bytes() for path in files)
     found = client.search_runs([experiment.experiment_id], "tags.run = 'shrunk'")
     assert sorted(r.info.run_name for r in found) == ["001-two-three", "shrunk"]
+
+
+@pytest.mark.parametrize("ends", [RuntimeError, KeyboardInterrupt])
+def test_where_recording_anew_breaks_off_the_same_call_records_it(
+    unbroken: Run, tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch, ends: type[BaseException]
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    name = f"interrupted-{ends.__name__}"
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / name)
+    sync(open_run(tmp_path, name))
+    after = carry_out(plan(open_run(tmp_path, name), "two-three"))
+
+    def broken(*_: object) -> None:
+        raise ends
+
+    with monkeypatch.context() as patch:
+        patch.setattr(syncing, "_send", broken)
+        with suppress(KeyboardInterrupt):
+            assert any("in MLflow at" in problem for problem in erase_elsewhere(after, lambda _: None, pushed=False))
+    assert open_run(tmp_path, name).spec.forgotten[0].left.records
+    client = MlflowClient(tracking_uri=mlflow_store)
+    (experiment,) = client.search_experiments(filter_string=f"name = '{unbroken.spec.sequence}'")
+
+    def entries() -> list[str]:
+        found = client.search_runs([experiment.experiment_id], f"tags.run = '{name}'")
+        return sorted(str(run.info.run_name) for run in found)
+
+    assert entries() == []
+    assert erase_elsewhere(after, lambda _: None, pushed=False) == []
+    assert entries() == ["001-zero-one", name]
+    assert not open_run(tmp_path, name).spec.forgotten[0].left
+
+
+def test_files_of_an_entry_that_mlflow_has_marked_as_deleted_go_too(
+    unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was half written has, in whose place another was written."""
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "half")
+    run = open_run(tmp_path, "half")
+    sync(run)
+    client = MlflowClient(tracking_uri=database_address(tmp_path / "mlflow.db"))
+    (experiment,) = client.search_experiments(filter_string=f"name = '{run.spec.sequence}'")
+    (task,) = client.search_runs([experiment.experiment_id], "tags.task = 'two-three'")
+    client.delete_run(task.info.run_id)
+    sync(run)
+    artifacts = tmp_path / "mlartifacts"
+    assert naming("two-three", artifacts)
+    assert erase_elsewhere(carry_out(plan(run, "two-three"), keep_name=False), lambda _: None, pushed=False) == []
+    assert naming("zero-one", artifacts) and not naming("two-three", artifacts)
+
+
+def naming(task: str, folder: Path) -> list[Path]:
+    """The files that name a task, in their content or their own name."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if task in str(path) or task.encode() in path.read_bytes()]
 
 
 def test_a_server_that_is_away_is_named_and_asked_again(unbroken: Run, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
