@@ -25,6 +25,7 @@ from cpg_core.storage.delta import state_of
 from cpg_core.storage.differences import OTHER_IMAGES
 from cpg_core.storage.files import digest, disk_errors, sha256, write_json
 from cpg_core.storage.forgotten import Left
+from cpg_core.storage.leftovers import unfinished
 from cpg_core.storage.lock import locked
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, RUN, SECONDS, Run
@@ -123,7 +124,7 @@ def _aside(made: Run) -> Iterator[Run]:
     """
     if made.folder.exists():
         raise CpgError(f"{made.folder} is there already; give the converted run another name")
-    aside = Run(made.root, made.spec.model_copy(update={"name": f".{made.spec.name}.part"}))
+    aside = Run(made.root, made.spec.model_copy(update={"name": unfinished(made.folder).name}))
     _removed(aside.folder)
     try:
         yield aside

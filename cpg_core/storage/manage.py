@@ -12,6 +12,7 @@ from cpg_core.errors import CpgError
 from cpg_core.storage.branches import branches, require_no_branches
 from cpg_core.storage.exchange import settle
 from cpg_core.storage.files import disk_errors, read_record, write_json
+from cpg_core.storage.leftovers import removed
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RUN, is_run
 from cpg_core.storage.run_spec import RunSpec
@@ -57,7 +58,7 @@ def remove(root: Path, name: str) -> None:
         CpgError: there is no such run, others were branched from it, or a process is learning it.
     """
     checkpoints, work = require_run(root, name)
-    gone = _removed(checkpoints)
+    gone = removed(checkpoints)
     with locked(work), disk_errors(checkpoints):
         if is_run(checkpoints):
             require_no_branches(root, checkpoints.name)
@@ -75,7 +76,7 @@ def require_run(root: Path, name: str) -> tuple[Path, Path]:
         CpgError: there is no such run, nor the rest of one.
     """
     checkpoints, work = _folders(root, name)
-    if not is_run(checkpoints) and not _removed(checkpoints).exists():
+    if not is_run(checkpoints) and not removed(checkpoints).exists():
         raise none_of(root, name)
     return checkpoints, work
 
@@ -104,11 +105,6 @@ def _folders(root: Path, name: str) -> tuple[Path, Path]:
         raise CpgError(f"{folder} is a link to another folder; rename or remove the link by hand")
     settle(folder, root / "work" / name)
     return folder, root / "work" / name
-
-
-def _removed(checkpoints: Path) -> Path:
-    """What a run's folder is called while it is deleted."""
-    return checkpoints.with_name(f".{checkpoints.name}.removed")
 
 
 def _in_progress(work: Path) -> bool:

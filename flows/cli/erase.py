@@ -9,6 +9,7 @@ from pathlib import Path
 from cpg_core.errors import one_line
 from cpg_core.storage.files import sweep, write_json
 from cpg_core.storage.forgotten import Forgotten, Left
+from cpg_core.storage.leftovers import erase_leftovers
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import RUN, Run
 from cpg_core.storage.runs import open_run
@@ -39,6 +40,7 @@ def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
     Returns:
         What could not be erased, and why, a line each.
     """
+    leftovers = erase_leftovers(run.root, say)  # first: their pointers would tell that what is erased is used
     with locked(run.work):
         run = open_run(run.root, run.spec.name)  # another process may have forgotten or learned a task since
         sweep(run.folder)  # of a process that was killed as it wrote what is left
@@ -48,7 +50,7 @@ def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
         if entries != run.spec.forgotten:
             run = replace(run, spec=run.spec.model_copy(update={"forgotten": entries}))
             write_json(run.folder / RUN, run.spec.stored(run.root))
-    return erasure.problems
+    return leftovers + erasure.problems
 
 
 class _Erasure:

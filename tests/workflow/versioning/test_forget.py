@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from cpg_core.recall.audit import audit
 from cpg_core.storage.files import write_json
+from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
 from flows.cli.app import app
@@ -105,3 +106,19 @@ def test_another_answer_changes_nothing(copied: Run) -> None:
 def test_without_a_task_there_must_be_something_left(copied: Run) -> None:
     said = cpg(copied.root, "forget", "tiny")
     assert (said.exit_code, "--task NAME" in said.output) == (2, True)
+
+
+def test_copies_that_killed_processes_left_are_erased_or_named(copied: Run) -> None:
+    checkpoints, work = copied.folder.parent, copied.work.parent
+    for name in (".made.part", ".busy.part", ".gone.removed", ".anew.removed", "anew"):
+        shutil.copytree(copied.folder, checkpoints / name)
+    for name in ("gone", "anew"):
+        (work / name / "003-more").mkdir(parents=True)
+    with locked(work / "busy"):
+        done = cpg(copied.root, "forget", "tiny", "--task", "zero-one", "--yes", "--remote")
+    named = f"not erased: {checkpoints / '.busy.part'}: run busy"
+    assert (done.exit_code, named in done.output) == (3, True), done.output
+    assert sorted(path.name for path in checkpoints.iterdir() if path.is_dir()) == [".busy.part", "anew", "tiny"]
+    assert not (work / "gone").exists() and (work / "anew" / "003-more").is_dir()
+    again = cpg(copied.root, "forget", "tiny", "--remote")
+    assert (again.exit_code, (checkpoints / ".busy.part").exists()) == (0, False), again.output
