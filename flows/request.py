@@ -28,6 +28,7 @@ from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run, without_unfinished
 from flows.parameters import ANSWERS, PARAMS, expanded
 from flows.versioning.dvc_pointers import begin_here, require_here
+from flows.versioning.pipelines import makes_goals
 
 OPTIONS = ("seed", "method", "ordering", "tasks", "profile", "run")
 """What is chosen beside the settings."""
@@ -230,13 +231,21 @@ def _goal(goal: float | str, root: Path, profile: str) -> float | str:
     if not isinstance(goal, str):
         return goal
     if goal in COMPUTED_GOALS:
-        computed = definitions(root) / "results" / profile / "goals" / f"{goal}.json"
+        home = definitions(root)
+        computed = home / "results" / profile / "goals" / f"{goal}.json"
         if not computed.is_file():
-            raise CpgError(f"goal {goal!r}: {computed} is not there yet; the pipeline computes it: dvc repro")
+            raise CpgError(f"goal {goal!r}: {computed} is not there{_how_to_compute(home, profile)}")
         return str(computed)
     given = _without_tilde(goal)
     beside = (root if (root / PARAMS).is_file() else Path()) / given
     return str(beside) if beside.is_file() else given
+
+
+def _how_to_compute(home: Path, profile: str) -> str:
+    """The end of a sentence that says that a goal is missing."""
+    if command := makes_goals(home, profile):
+        return f" yet; the pipeline computes it: {command}"
+    return f", and no pipeline computes goals for profile '{profile}'; give a number, or a file with one for each task"
 
 
 def _goal_of_added(task: TaskSpec, goal: float | str | None, run: Run, root: Path, task_file: Path) -> float:

@@ -16,7 +16,7 @@ from cpg_core.data.spec import SequenceSpec
 from cpg_core.errors import CpgError
 from cpg_core.methods import names
 from cpg_core.storage.run import Run
-from flows.request import resolve
+from flows.request import SequenceRequest, resolve
 from workflow.asking import arguments, cpg, parameters, tiny_request
 from workflow.listeners import silently
 
@@ -109,23 +109,42 @@ def test_numbers_and_words_mean_the_same_run(tmp_path: Path) -> None:
     assert resolve(replace(asked, tasks=2), tmp_path).tasks == resolve(asked, tmp_path).tasks[1:]
 
 
-def test_a_computed_goal_is_found_or_told(tmp_path: Path) -> None:
-    for name in ("params.yaml", "data"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    asked = tiny_request(goal="avg")
-    with pytest.raises(CpgError, match=r"goal 'avg': .*results/digits/goals/avg.json is not there yet; .*dvc repro"):
-        resolve(asked, tmp_path)
-    goals = tmp_path / "results" / "digits" / "goals"
+def with_definitions(root: Path) -> Path:
+    for name in ("params.yaml", "data", "experiments"):
+        (root / name).symlink_to(ROOT / name)
+    return root
+
+
+def test_a_computed_goal_is_found(tmp_path: Path) -> None:
+    goals = with_definitions(tmp_path) / "results" / "digits" / "goals"
     goals.mkdir(parents=True)
     (goals / "avg.json").write_text('{"zero-one": 0.9, "two-three": 0.8}')
-    assert resolve(asked, tmp_path).goals == {"zero-one": 0.9, "two-three": 0.8}
+    assert resolve(tiny_request(goal="avg"), tmp_path).goals == {"zero-one": 0.9, "two-three": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("profile", "end"),
+    [
+        ("cpu", "cpu/goals/avg.json is not there yet; the pipeline computes it: dvc repro"),
+        ("smoke", "is not there yet; the pipeline computes it: dvc exp run -S profile=smoke"),
+        ("photos", "is not there yet; the pipeline computes it: dvc repro experiments/photos/dvc.yaml"),
+        ("faces-paper", "faces/dvc.yaml, with `profile: faces-paper` in experiments/faces/plan.yaml"),
+        ("digits", "digits/goals/avg.json is not there, and no pipeline computes goals for profile 'digits'; give a "
+         "number, or a file with one for each task"),
+    ],
+)  # fmt: skip
+def test_a_computed_goal_that_is_not_there_is_told_with_what_makes_it(profile: str, end: str, tmp_path: Path) -> None:
+    with pytest.raises(CpgError) as error:
+        resolve(SequenceRequest("digits-5", goal="avg", profile=profile), with_definitions(tmp_path))
+    assert str(error.value).startswith(f"goal 'avg': {tmp_path}/results/{profile}/goals/avg.json is not there")
+    assert str(error.value).endswith(end)
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "sequence": ({"sequence": "digits-6"}, "did you mean 'digits-5'"),
     "ordering": ({"ordering": "9"}, "ordering '9' is not in sequence 'digits-5'"),
     "tasks": ({"tasks": "4-7"}, "there is no task 6"),
-    "goal": ({"goal": "top"}, "top.json is not there yet"),
+    "goal": ({"goal": "top"}, "top.json is not there, and no pipeline"),
     "overrides": ({"overrides": ["prune.rate=1"]}, "unknown setting 'prune.rate'"),
     "run": ({"run": "../elsewhere"}, "becomes a folder name"),
 }
