@@ -84,10 +84,8 @@ def goals(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> No
 
     plan = read_plan(root, plan_file)
     for name, found in goals_of(read_baselines(plan, root), plan.top_margin).items():
-        _write(
-            root / plan.goals_file(name),
-            json.dumps({task: round(goal, 6) for task, goal in found.items()}, indent=1) + "\n",
-        )
+        rounded = {task: round(goal, 6) for task, goal in found.items()}
+        _write(root / plan.goals_file(name), json.dumps(rounded, indent=1) + "\n")
 
 
 @app.command()

@@ -161,19 +161,20 @@ def accuracy_table(layout: Layout, results: Mapping[str, RunResult], published: 
     return whole
 
 
-def data_table(layout: Layout, manifest: Path, published: Path) -> pd.DataFrame:
+def data_table(layout: Layout, manifest: Path, published: Path, prepare: str = "cpg reproduce prepare") -> pd.DataFrame:
     """How many images and classes: the paper's data sets, and those that were learned from.
 
     Args:
         layout: which tasks.
-        manifest: `data.json`, as `cpg reproduce prepare` writes it.
+        manifest: `data.json`.
         published: the folder with the paper's tables.
+        prepare: the command that writes the manifest.
 
     Raises:
         CpgError: there is no manifest yet.
     """
     if not manifest.exists():
-        raise CpgError(f"{manifest}: there is no such file; `cpg reproduce prepare` writes it")
+        raise CpgError(f"{manifest}: there is no such file; what writes it: {prepare}")
     found = []
     for name, there in json.loads(manifest.read_text(encoding="utf-8")).items():
         classes = there["classes"]

@@ -37,7 +37,7 @@ def converted(plan: Plan, key: str, root: Path, progress: Progress = silent) -> 
     wanted = plan.conversion(key)
     file = root / plan.file(wanted.run)
     if not file.exists():
-        raise CpgError(f"{key}: {wanted.run} has no result yet; first: cpg reproduce learn {wanted.run}")
+        raise CpgError(f"{key}: {wanted.run} has no result yet; first: {plan.command('learn', wanted.run)}")
     name = read_record(file, RunResult).run
     require_here(root, name)
     run = open_run(root, name)

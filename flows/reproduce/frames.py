@@ -27,7 +27,7 @@ def frames(
     rows = as_in_the_profile(results)
     if layout := LAYOUTS.get(plan.sequence):
         return {
-            layout.data: data_table(layout, root / plan.folder / "data.json", published),
+            layout.data: data_table(layout, root / plan.folder / "data.json", published, plan.command("prepare")),
             layout.accuracy: accuracy_table(layout, rows, published, base.weights),
             "comparison": comparison(results),
         }

@@ -41,5 +41,5 @@ def _by_task(results: Mapping[str, RunResult], method: str) -> dict[str, list[fl
             for task in result.tasks:
                 found.setdefault(task.name, []).append(task.accuracy)
     if not found:
-        raise CpgError(f"goals: there is no result of method {method} yet; `dvc repro goals` learns what is missing")
+        raise CpgError(f"goals: no baseline of the plan is of method {method}; they come from scratch and finetune")
     return found

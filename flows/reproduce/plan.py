@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -69,6 +70,7 @@ class Plan(Strict):
         baselines: the runs that the goals come from.
         runs: the runs that have those goals.
         conversions: of those runs, stored otherwise.
+        read_from: its file, below the root.
     """
 
     profile: str
@@ -77,6 +79,7 @@ class Plan(Strict):
     baselines: dict[str, Item]
     runs: dict[str, Item]
     conversions: dict[str, Conversion] = Field(default_factory=dict)
+    read_from: Path = PARAMS
 
     @model_validator(mode="after")
     def _each_key_once(self) -> Self:
@@ -103,6 +106,11 @@ class Plan(Strict):
     def goals_file(self, goal: str) -> Path:
         """Where the goals by this name are written, below the root."""
         return self.folder / "goals" / f"{goal}.json"
+
+    def command(self, *words: str) -> str:
+        """A step of it as it is given by hand: `cpg reproduce learn KEY`, and of which plan, if not the project's."""
+        plan = () if self.read_from == PARAMS else ("--plan", str(self.read_from))
+        return shlex.join(["cpg", "reproduce", *words, *plan])
 
     def item(self, key: str) -> tuple[Item, str]:
         """A run, and the folder of its result.
@@ -157,7 +165,8 @@ def read_plan(root: Path, file: Path = PARAMS) -> Plan:
         common = values.get(name, {} if name == CONVERSIONS else None)
         wanted[name] = {**common, **differing} if isinstance(common, dict) else common
     top_margin = reproduce.get("top_margin")
-    content = {"profile": profile, "sequence": sequences[profile], "top_margin": top_margin, **wanted}
+    of_file = {"profile": profile, "sequence": sequences[profile], "read_from": file}
+    content = {**of_file, "top_margin": top_margin, **wanted}
     return check(content, Plan, str(path))
 
 

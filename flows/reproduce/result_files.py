@@ -50,7 +50,7 @@ def read_baselines(plan: Plan, root: Path) -> dict[str, RunResult]:
     if missing := [key for key in plan.baselines if key not in found]:
         raise CpgError(
             f"goals come from all baselines, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not "
-            f"learned yet; first: cpg reproduce learn {missing[0]}"
+            f"learned yet; first: {plan.command('learn', missing[0])}"
         )
     return found
 
@@ -92,7 +92,7 @@ def _require_of_the_plan(plan: Plan, key: str, result: RunResult, tasks: int | N
     for name, value, planned in differing[:1]:
         raise CpgError(
             f"{root / plan.file(key)}: learned with {name} {value!r}, and the plan says {planned!r}; make it anew: "
-            f"cpg reproduce {'convert' if converts else 'learn'} {key}"
+            f"{plan.command('convert' if converts else 'learn', key)}"
         )
 
 

@@ -20,12 +20,16 @@ from cpg_core.errors import CpgError
 from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import Run
+from flows.reproduce.conversions import converted
 from flows.reproduce.plan import begun, read_plan, write_settings
 from flows.reproduce.result import result_of
 from flows.reproduce.result_files import read_baselines, read_results, write_result
 from flows.reproduce.sizes import base_network
 from flows.versioning.prepare import manifest
 from workflow.asking import cpg
+
+EXPERIMENT = Path("experiments/own/plan.yaml")
+TOLD = "cpg reproduce"
 
 
 @pytest.fixture
@@ -204,6 +208,23 @@ def test_a_result_that_was_learned_under_other_settings_is_refused(project: Path
     edit(project, {"profiles": profiles})
     with pytest.raises(CpgError, match=r"pick_train.epochs 6, and the plan says 5.*learn cpg-avg"):
         read_results(read_plan(project), project)
+
+
+def test_the_commands_that_are_told_are_of_the_plan(project: Path) -> None:
+    """Without its file they would learn a run of the project's own plan."""
+    (project / EXPERIMENT).parent.mkdir(parents=True)
+    shutil.copy(project / "params.yaml", project / EXPERIMENT)
+    plan = read_plan(project, EXPERIMENT)
+    with pytest.raises(CpgError, match=rf"{TOLD} learn cpg-avg-s2 --plan {EXPERIMENT}$"):
+        converted(plan, "cpg-avg-int8-s2", project)
+    write_json(project / "results/smoke/runs/cpg-avg.json", planned_result(project) | {"seed": 2})
+    with pytest.raises(CpgError, match=rf"{TOLD} learn cpg-avg --plan {EXPERIMENT}$"):
+        read_results(plan, project)
+    with pytest.raises(CpgError, match=rf"{TOLD} learn cpg-avg$"):
+        read_results(read_plan(project), project)
+    goals = cpg("reproduce", "goals", "--root", project, "--plan", EXPERIMENT)
+    assert goals.stderr.endswith(f"{TOLD} learn finetune-1 --plan {EXPERIMENT}\n")
+    assert plan.command("prepare") == f"{TOLD} prepare --plan {EXPERIMENT}"
 
 
 def test_a_result_of_another_number_of_tasks_than_the_plans_is_refused(project: Path) -> None:
