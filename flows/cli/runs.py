@@ -91,4 +91,4 @@ def remove(name: options.RunName, yes: options.Yes = False, root: options.ReadRo
         typer.echo(f"{name} is not removed", err=True)
         raise typer.Exit(ExitCode.FAILED)
     remove_run(root, name)
-    typer.echo(f"removed {name} ({megabytes:.2f} MB). {RECORDED}; so do files in DVC's cache, until dvc gc")
+    typer.echo(f"removed {name} ({megabytes:.2f} MB). {RECORDED}; so do files in DVC's cache, until dvc gc --workspace")
