@@ -94,23 +94,24 @@ def without(own: dict[str, Any], overrides: tuple[str, ...], settings: Settings)
         overrides: the strings.
         settings: of the run, in which they hold.
     """
-    said = settings.model_dump(mode="json")
+    of_run = settings.model_dump(mode="json")
     for override in overrides:
-        own = _without(own, overridden(override).split("."), said)
+        own = _without(own, overridden(override).split("."), of_run)
     return own
 
 
-def _without(own: dict[str, Any], path: list[str], said: dict[str, Any]) -> dict[str, Any]:
+def _without(own: dict[str, Any], path: list[str], of_run: dict[str, Any]) -> dict[str, Any]:
     name, *rest = path
     if name not in own:
         return own
     inner, others = own[name], {key: value for key, value in own.items() if key != name}
     if not rest or not isinstance(inner, dict) or rest == ["kind"]:  # what stands beside a kind is of that kind
         return others
-    if "kind" in inner:  # such a value replaces the run's as a whole, so it has all of its fields
-        field = rest[0]
-        return {**own, name: {**inner, field: said[name][field]}} if field in inner else own
-    left = _without(inner, rest, said[name])
+    if "kind" in inner:  # such a value replaces the run's as a whole
+        field, values = rest[0], of_run[name]
+        holds = field in values and (field in inner or values["kind"] == inner["kind"])
+        return {**own, name: {**inner, field: values[field]}} if holds else own
+    left = _without(inner, rest, of_run[name])
     return {**others, name: left} if left else others
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from cpg_core.errors import CpgError
 
 OF_THE_SYSTEM = frozenset(("lost+found", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "@eaDir"))
 """Folders that file systems and archives make beside the images."""
@@ -33,6 +36,18 @@ def walk(folder: Path, cannot: Callable[[OSError], None]) -> Iterator[Path]:
         entered.add(there)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         yield from (Path(home, name) for name in sorted(names) if not is_hidden(name))
+
+
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that names the folder.
+
+    Raises `CpgError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CpgError(f"{folder}: cannot be read ({error.strerror}); change its rights or move it away") from error
 
 
 def below(folder: Path, suffix: str = "") -> list[Path]:

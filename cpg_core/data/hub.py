@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from cpg_core.data.fields import AS_USUAL, Splits
-from cpg_core.data.shards import is_whole, matching
+from cpg_core.data.shards import matching, problem_of
 from cpg_core.errors import CpgError
 
 DOWNLOADS = Path("data/raw")
@@ -40,12 +40,13 @@ def find_folder(subfolder: str, env: str | None, repo: str | None, splits: Split
     target = DOWNLOADS / subfolder
     roots = [os.environ[env]] if env and os.environ.get(env) else []
     places = [*(Path(root).expanduser() / subfolder for root in roots), target]
-    for place in places:
-        resumable = repo is not None and place == target
-        if all(matching(place, name, splits) for name in splits.names) and (not resumable or is_whole(place, splits)):
-            return place
     files = " with ".join(f"{name}-*.parquet" for name in splits.names)
-    looked = f"did not find all {files} in " + " or ".join(map(str, places))
+    looked = f"found no {files} in " + " or ".join(map(str, places))
+    for place in places:
+        if all(matching(place, name, splits) for name in splits.names):
+            if repo is None or place != target or (problem := problem_of(place, splits)) is None:
+                return place
+            looked = problem
     if repo is None:
         raise CpgError(f"{looked}; put them there, or name a repo to download them from")
     return _download(repo, target, looked)

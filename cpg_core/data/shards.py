@@ -15,7 +15,7 @@ NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")
 SHOWN = 6
 
 
-def matching(folder: Path, name: str, splits: Splits = AS_USUAL) -> list[Path]:
+def matching(folder: Path, name: str, splits: Splits) -> list[Path]:
     """The files of the part that is called so, at any depth."""
     return [p for p in below(folder, ".parquet") if _name_of(p.name, splits) == name]
 
@@ -26,12 +26,14 @@ def _name_of(file: str, splits: Splits) -> str | None:
     return max(fitting, key=len, default=None)
 
 
-def is_whole(folder: Path, splits: Splits) -> bool:
-    """Whether all files of all parts are there, as far as their own numbering tells."""
+def problem_of(folder: Path, splits: Splits) -> str | None:
+    """What is wrong with the files of all parts, as far as their own numbering tells."""
     try:
-        return all(shards(folder, part, splits) for part in splits.parts)
-    except CpgError:
-        return False
+        for part in splits.parts:
+            shards(folder, part, splits)
+    except CpgError as error:
+        return str(error)
+    return None
 
 
 def shards(folder: Path, part: Part, splits: Splits = AS_USUAL) -> list[Path]:

@@ -123,7 +123,7 @@ def _read_table(file: Path, column: str) -> dict[str, str]:
                 )
             groups: dict[str, str] = {}
             for row in table:
-                path, group = row[FILE], row[column]
+                path, group = row[FILE], _name(row[column])
                 if groups.setdefault(path, group) != group:
                     raise CpgError(f"{file}: {path} has two groups, {groups[path]} and {group}; keep one")
             return groups

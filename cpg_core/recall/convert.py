@@ -125,16 +125,16 @@ def _aside(made: Run) -> Iterator[Run]:
     if made.folder.exists():
         raise CpgError(f"{made.folder} is there already; give the converted run another name")
     aside = Run(made.root, made.spec.model_copy(update={"name": unfinished(made.folder).name}))
-    _removed(aside.folder)
+    _delete(aside.folder)
     try:
         yield aside
         with disk_errors(made.folder):
             aside.folder.rename(made.folder)
     finally:
-        _removed(aside.folder)
+        _delete(aside.folder)
 
 
-def _removed(folder: Path) -> None:
+def _delete(folder: Path) -> None:
     with disk_errors(folder):
         if folder.exists():
             shutil.rmtree(folder)

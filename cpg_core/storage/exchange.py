@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.files import disk_errors, sync_tree
-from cpg_core.storage.lock import LOCK, locked
+from cpg_core.storage.lock import clear_work, locked
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +97,7 @@ def _settle(folder: Path, work: Path) -> None:
 
 
 def _clear(folder: Path, work: Path) -> None:
-    """Delete the work in progress, but for the lock, and then the old folder, which says that this is to be done."""
-    with suppress(FileNotFoundError):
-        for entry in sorted(work.iterdir()):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry.name != LOCK:
-                entry.unlink()
+    """Delete the work in progress, and then the old folder, which says that this is to be done."""
+    clear_work(work)
     if replaced(folder).exists():
         shutil.rmtree(replaced(folder))

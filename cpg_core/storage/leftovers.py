@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpg_core.errors import CpgError
 from cpg_core.storage.files import disk_errors
-from cpg_core.storage.lock import locked
+from cpg_core.storage.lock import delete_work, locked
 
 PART, REMOVED = ".part", ".removed"
 
@@ -27,7 +27,7 @@ def erase_leftovers(root: Path, say: Callable[[str], None]) -> list[str]:
     """Erase them all, whatever tasks they hold; `say` is told of each.
 
     Returns:
-        What could not be erased, and why, a line each: another process makes or removes it just now.
+        What could not be erased, and why, a line each.
     """
     problems = []
     for hidden in sorted((root / "checkpoints").glob(".*")):
@@ -43,6 +43,6 @@ def erase_leftovers(root: Path, say: Callable[[str], None]) -> list[str]:
 def _erase(hidden: Path, work: Path) -> None:
     with locked(work), disk_errors(hidden):
         if hidden.suffix == REMOVED and not hidden.with_name(work.name).exists():  # else the work is a new run's
-            shutil.rmtree(work)
+            delete_work(work)
         if hidden.exists():
             shutil.rmtree(hidden)

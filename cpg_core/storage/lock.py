@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,6 +14,22 @@ from cpg_core.errors import CpgError
 
 LOCK = "lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def delete_work(work: Path) -> None:
+    """Delete the work in progress of a run whose lock this process has; over NFS the lock stays, which cannot go."""
+    clear_work(work)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def clear_work(work: Path) -> None:
+    """Delete the work in progress of a run, but for its lock."""
+    with suppress(FileNotFoundError):
+        for entry in sorted(work.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:
+                entry.unlink()
 
 
 @contextmanager

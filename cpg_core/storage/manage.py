@@ -13,7 +13,7 @@ from cpg_core.storage.branches import branches, require_no_branches
 from cpg_core.storage.exchange import settle
 from cpg_core.storage.files import disk_errors, read_record, write_json
 from cpg_core.storage.leftovers import removed
-from cpg_core.storage.lock import locked
+from cpg_core.storage.lock import delete_work, locked
 from cpg_core.storage.run import RUN, is_run
 from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import checked_name, none_of
@@ -34,14 +34,14 @@ def rename(root: Path, old: str, new: str) -> None:
         raise none_of(root, old)
     if is_run(source[0]) and target[0].exists():
         raise CpgError(f"run {old!r} cannot be named {new!r}: {target[0]} is there already")
-    with ExitStack() as held, disk_errors(target[0]):
+    with ExitStack() as locks, disk_errors(target[0]):
         for work in (source[1], target[1]):  # a run of the new name may be about to begin
-            held.enter_context(locked(work))
+            locks.enter_context(locked(work))
         if source[0].exists():
             if target[0].exists():
                 raise CpgError(f"run {old!r} cannot be named {new!r}: {target[0]} is there by now")
             for name in branches(root, source[0].name):  # one that is being learned reads its first tasks here
-                held.enter_context(locked(root / "work" / name))
+                locks.enter_context(locked(root / "work" / name))
             source[0].rename(target[0])
         shutil.rmtree(target[1], ignore_errors=True)  # of no run: there was none of that name
         source[1].rename(target[1])
@@ -65,7 +65,7 @@ def remove(root: Path, name: str) -> None:
             if gone.exists():
                 shutil.rmtree(gone)
             checkpoints.rename(gone)
-        shutil.rmtree(work)
+        delete_work(work)
         shutil.rmtree(gone)  # last: by this the same call again knows that there is something left to delete
 
 

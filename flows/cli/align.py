@@ -47,7 +47,7 @@ def align_folder(folder: Path, to: Path, size: int, detect: Detector) -> int:
     from cpg_core.data.faces.align import align as aligned
     from cpg_core.data.faces.align import targets
     from cpg_core.recall.image_files import find
-    from cpg_core.storage.files import sweep_of, write_bytes
+    from cpg_core.storage.files import disk_errors, sweep_of, write_bytes
     from flows.console.terminal import reading_bar
 
     if not folder.is_dir():
@@ -58,7 +58,7 @@ def align_folder(folder: Path, to: Path, size: int, detect: Detector) -> int:
     places = targets(folder, found.files, to)
     sweep_of(places.values())  # what killed processes left
     outcomes: list[Outcome] = []
-    with reading_bar() as bar:
+    with reading_bar() as bar, disk_errors(to):
         for outcome in aligned(places, size, detect, partial(write_bytes, sync=False)):
             outcomes.append(outcome)
             bar(folder.name, len(outcomes), len(places))

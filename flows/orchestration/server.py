@@ -113,8 +113,13 @@ def named(given: str, hint: str) -> str:
         for url, reply in replies.items():
             if reply is Reply.PREFECT:
                 return url
-        if Reply.REFUSED in replies.values():
-            raise CpgError(f"the Prefect server at {given} {REFUSES}")
+        if refused := [url for url, reply in replies.items() if reply is Reply.REFUSED]:
+            if "prefect.settings" in sys.modules:
+                raise CpgError(f"the Prefect server at {given} {REFUSES}")
+            os.environ["PREFECT_API_URL"] = refused[-1]  # which Prefect reads as it is imported
+            import prefect.settings  # noqa: F401  (a file of Prefect's own settings may hold the password)
+
+            continue
         if Reply.INCOMPATIBLE in replies.values():
             here = f"Prefect {version('prefect')}, which is installed here"
             raise CpgError(
@@ -225,7 +230,8 @@ def _wait(url: str, process: subprocess.Popen[bytes], why: Callable[[], str], *,
     deadline = time.monotonic() + START_TIMEOUT
     while (reply := probe(url)) is not Reply.PREFECT:
         if reply is Reply.REFUSED:  # PREFECT_SERVER_API_AUTH_STRING holds for every server that Prefect starts
-            raise ServerNotStarted(_not_started(f"it {REFUSES}"))
+            wants = "it refuses: set PREFECT_API_AUTH_STRING to what PREFECT_SERVER_API_AUTH_STRING is"
+            raise ServerNotStarted(_not_started(wants))
         if process.poll() is not None or time.monotonic() > deadline:
             raise ServerNotStarted(why())
         time.sleep(0.2)

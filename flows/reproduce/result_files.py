@@ -86,23 +86,24 @@ def _require_of_the_plan(plan: Plan, key: str, result: RunResult, tasks: int | N
     expected = min((n for n in (item.first_tasks, tasks) if n is not None), default=len(result.tasks))
     if expected != len(result.tasks):
         differing.append(("tasks", len(result.tasks), expected))
-    differing += _other_goals(plan, item, result, root)
     if not differing and result.settings:
         differing = changes(result.settings, _settings(plan, key, item, root))
+    anew = f"make it anew: {plan.command('convert' if converts else 'learn', key)}"
     for name, value, planned in differing[:1]:
+        raise CpgError(f"{root / plan.file(key)}: learned with {name} {value!r}, and the plan says {planned!r}; {anew}")
+    for name, value, now in _other_goals(plan, item, result, root)[:1]:
         raise CpgError(
-            f"{root / plan.file(key)}: learned with {name} {value!r}, and the plan says {planned!r}; make it anew: "
-            f"{plan.command('convert' if converts else 'learn', key)}"
+            f"{root / plan.file(key)}: learned with {value} as the goal of {name}, and the baselines give {now}; {anew}"
         )
 
 
 def _other_goals(plan: Plan, item: Item, result: RunResult, root: Path) -> list[tuple[str, float, float]]:
-    """Tasks that were held to other goals than those that the baselines give now, as far as these are there."""
+    """Tasks with the goals that they were held to and others that the baselines give now, where these are there."""
     file = root / plan.goals_file(item.goal) if item.goal else None
     if file is None or not file.exists():
         return []
     goals = read_mapping(file)
-    return [(f"goal of {t.name}", t.goal, goals[t.name]) for t in result.tasks if t.goal != goals.get(t.name, t.goal)]
+    return [(t.name, t.goal, goals[t.name]) for t in result.tasks if t.goal != goals.get(t.name, t.goal)]
 
 
 def _tasks(plan: Plan, root: Path) -> int | None:

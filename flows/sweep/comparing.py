@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from flows.sweep.slot import Worker
 from flows.sweep.worker_process import cores
 
 Tell = Callable[[str], None]
+SEEN_WITHIN = 60.0
+"""Seconds after which a machine sees what another one has written: NFS keeps what it knows of a folder so long."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,10 @@ def _seen_from_here(root: Path, one: Planned, outcome: Outcome) -> Outcome:
     if outcome.state != "finished":
         return outcome
     try:
-        run = begin(root, one.spec)
+        run, until = begin(root, one.spec), time.monotonic() + SEEN_WITHIN
+        while run.frozen() < len(run.spec.tasks) and time.monotonic() < until:
+            time.sleep(1)
+            run = begin(root, one.spec)
         there, of = run.frozen(), len(run.spec.tasks)
     except CpgError as error:
         return replace(outcome, state="failed", why=str(error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +13,7 @@ from pydantic import Field
 from cpg_core.config.paths import require_utf8
 from cpg_core.data.decode import is_image
 from cpg_core.data.fields import AS_USUAL, Part, Place, Splits, is_as_usual
-from cpg_core.data.hidden import OF_THE_SYSTEM, below, is_hidden
+from cpg_core.data.hidden import OF_THE_SYSTEM, below, is_hidden, naming
 from cpg_core.data.listing import Item, LeftOut, Listing, Rows
 from cpg_core.data.shards import some
 from cpg_core.data.sources import Source
@@ -119,18 +118,6 @@ def list_classes(folder: Path, *, subfolders: bool = False) -> Listing:
 
     names, numbers = tuple(home.name for home in homes), np.array(labels, dtype=np.int64)
     return Listing(str(folder), names, numbers, read, tuple(files), tuple(left_out), version, paths)
-
-
-@contextmanager
-def naming(folder: Path) -> Iterator[None]:
-    """Turn an error of the file system into one that names the folder.
-
-    Raises `CpgError`.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CpgError(f"{folder}: cannot be read ({error.strerror}); change its rights or move it away") from error
 
 
 def _class_files(home: Path, *, subfolders: bool) -> tuple[list[Path], list[LeftOut]]:

@@ -15,7 +15,7 @@ from cpg_core.config.paths import require_utf8
 from cpg_core.config.schema import Strict, is_none
 from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Part, Place
-from cpg_core.data.hidden import below, walk
+from cpg_core.data.hidden import below, naming, walk
 from cpg_core.data.labels import read_labels
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.sources import Source
@@ -191,7 +191,8 @@ def unlabelled(folder: Path | None) -> Listing:
 
 
 def _unlisted(error: OSError) -> None:
-    raise CpgError(f"{error.filename}: cannot be read ({error.strerror}); change its rights or move it away") from error
+    with naming(Path(error.filename)):
+        raise error
 
 
 def names_in(images: Listing, folder: Path | None) -> tuple[str, ...]:

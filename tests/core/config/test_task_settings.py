@@ -120,6 +120,10 @@ def test_it_holds_for_a_field_beside_a_kind_too() -> None:
     assert schedule["pick_train"]["schedule"]["kind"] == "steps"
     assert schedule["optimizer"] == settings().optimizer.model_dump()
     assert without(own, ("pick_train.schedule.at_epochs=[1]",), settings()) == own  # of a kind that it has not
+    plateaus = f"pick_train.schedule={ {**plateau, 'stop': True} }"
+    assert of_the_task(plateaus.replace("5", "7"), "pick_train.schedule.stop=true")["pick_train"]["schedule"]["stop"]
+    constant = ("pick_train.schedule.factor=0.2", "pick_train.schedule={kind: constant}")
+    assert without(own, constant[:1], settings(constant[1])) == own  # which has no such field
 
 
 def test_experiment_2_as_published_can_be_said() -> None:

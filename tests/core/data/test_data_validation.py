@@ -161,7 +161,8 @@ def test_a_table_groups_files(write_folder: Write, tmp_path: Path, tells: Tells)
     (tmp_path / "people.csv").write_text("\n".join(["file,person", *lines[1:]]))
     with tells("1 of 24 images have no group", "cat/0.png"):
         load(task(folder, {"group": group}))
-    (tmp_path / "people.csv").write_text("\n".join(["file,person", *lines[:4], *(f"{line} " for line in lines[4:])]))
+    twice = [*lines[:5], *(f"{line} " for line in lines[4:])]
+    (tmp_path / "people.csv").write_text("\n".join(["file,person", *twice]))
     spaced = load(task(folder, {"group": group}), size=100)
     assert [file.name for file in spaced.val.files] == [file.name for file in data.val.files], "no group of its own"
     (tmp_path / "people.csv").write_text("\n".join(["file,person", *lines, "cat/0.png,3"]))

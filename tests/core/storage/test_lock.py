@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cpg_core.errors import CpgError
-from cpg_core.storage.lock import locked
+from cpg_core.storage.lock import delete_work, locked
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -30,6 +30,23 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("a file")
     with pytest.raises(CpgError, match="work/tiny/lock: cannot be written"), locked(tmp_path / "work" / "tiny"):
         pass
+
+
+def test_work_is_deleted_though_its_lock_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over NFS, where a file that is open stays under another name."""
+    (tmp_path / "tiny/001-a").mkdir(parents=True)
+    (tmp_path / "tiny/shared.json").touch()
+    remove = os.unlink
+
+    def keep_the_lock(path: str, **where: int) -> None:
+        if Path(path).name == "lock":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        remove(path, **where)
+
+    monkeypatch.setattr(os, "unlink", keep_the_lock)
+    with locked(tmp_path / "tiny"):
+        delete_work(tmp_path / "tiny")
+    assert [file.name for file in (tmp_path / "tiny").iterdir()] == ["lock"]
 
 
 def test_it_is_free_again_afterwards(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from cpg_core.storage.run import Run
 from flows.console.failures import EXTRAS
+from flows.tracking.address import VARIABLE
 
 ABSENT = (
     *("prefect", "mlflow", "dvc", "fastapi", "uvicorn", "sqlalchemy", "urllib3", "requests"),
@@ -80,6 +81,7 @@ def ended(unbroken: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     asked = commands(unbroken, folder)
     given = [sys.executable, "-c", COMMANDS, json.dumps(ABSENT), json.dumps(list(asked.values()))]
     paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    paths.pop(VARIABLE, None)  # with it MLflow would be in use
     done = subprocess.run(given, cwd=ROOT, env=paths, capture_output=True, text=True, check=True)
     lines = [Ended(*json.loads(line)) for line in done.stdout.splitlines()]
     return dict(zip(asked, lines, strict=True))

@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from core.tiny import ROOT
 
 from cpg_core.errors import CpgError
 from flows.environment import without_proxy
@@ -50,7 +53,7 @@ def serve() -> Iterator[Callable[[Answer], str]]:
     def started(answer: Answer) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                code, content = answer(self.path)
+                code, content = answer(self.path if "Authorization" not in self.headers else f"{self.path}, known")
                 self.send_response(code)
                 self.end_headers()
                 self.wfile.write(content)
@@ -141,6 +144,8 @@ def test_an_address_with_a_slash_too_many_or_without_api_is_understood(
 def test_the_password_is_sent_as_prefects_client_sends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
+    for name in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
     assert _credentials() == {}
     monkeypatch.setenv("PREFECT_API_KEY", "key")
     assert _credentials() == {"Authorization": "Bearer key"}
@@ -149,6 +154,27 @@ def test_the_password_is_sent_as_prefects_client_sends_it(monkeypatch: pytest.Mo
         assert _credentials() == basic
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
     assert _credentials() == basic
+
+
+def test_the_password_may_stand_in_a_file_of_prefects(serve: Callable[[Answer], str], tmp_path: Path) -> None:
+    """Which is read as Prefect is imported: after the address of the server is looked at."""
+
+    def answer(path: str) -> tuple[int, bytes]:
+        known = path.endswith(", known")
+        return prefect(path.removesuffix(", known")) if known or path == "/api/health" else (401, b"")
+
+    (tmp_path / "profiles.toml").write_text('active = "here"\n[profiles.here]\nPREFECT_API_AUTH_STRING = "me:secret"\n')
+    told = "import os\nfrom pathlib import Path\nfrom flows.orchestration.server import server\n"
+    told += "with server(Path.cwd()):\n    print(os.environ['PREFECT_API_URL'])\n"
+    there = f"{serve(answer)}/api"
+    given = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    given |= {
+        "PREFECT_API_URL": there,
+        "PREFECT_PROFILES_PATH": str(tmp_path / "profiles.toml"),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run([sys.executable, "-c", told], cwd=tmp_path, env=given, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (f"{there}\n", 0), done.stderr
 
 
 def test_candidates_of_a_mounted_api() -> None:

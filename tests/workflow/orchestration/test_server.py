@@ -129,8 +129,8 @@ def test_one_that_does_not_start_says_why(instead: Callable[[str], Path]) -> Non
 
 def test_one_that_wants_a_password_is_not_waited_for(instead: Callable[[str], Path]) -> None:
     """PREFECT_SERVER_API_AUTH_STRING is set, and PREFECT_API_AUTH_STRING is not."""
-    why = "the Prefect server did not start (it refuses: set PREFECT_API_KEY or PREFECT_API_AUTH_STRING)"
-    assert why_not(instead(GUARDED)) == why
+    wants = "it refuses: set PREFECT_API_AUTH_STRING to what PREFECT_SERVER_API_AUTH_STRING is"
+    assert why_not(instead(GUARDED)) == f"the Prefect server did not start ({wants})"
 
 
 def test_its_log_is_written_elsewhere_where_it_cannot_be(instead: Callable[[str], Path]) -> None:

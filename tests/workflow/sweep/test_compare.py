@@ -30,6 +30,7 @@ from flows.console.signals import Stop
 from flows.local_runner import learn
 from flows.persist import Persist
 from flows.request import SequenceRequest, begun, resolve
+from flows.sweep import comparing
 from flows.sweep.comparing import Results, compare, local_pool
 from flows.sweep.comparison import Comparison, listed, plan, requests, threads_for
 from flows.sweep.job import LOOK_EVERY, Job, Outcome, ReadingLines, learn_job
@@ -206,8 +207,11 @@ def test_one_that_fails_stops_no_other(tmp_path: Path, apart: dict[str, dict[str
     assert deltas == {name: content for name, content in apart["pae"].items() if "delta" in name}
 
 
-def test_a_run_that_was_finished_elsewhere_is_not_finished_here(tmp_path: Path) -> None:
+def test_a_run_that_was_finished_elsewhere_is_not_finished_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As by a worker of a cluster that has another disk; one task of two is here from before."""
+    monkeypatch.setattr(comparing, "SEEN_WITHIN", 0.0)
     with pytest.raises(Interrupted):
         learn(begun(requests(TWO)[1], tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
     told: list[str] = []
