@@ -164,10 +164,8 @@ def read_plan(root: Path, file: Path = PARAMS) -> Plan:
         differing = _mapping(path, own, name)
         common = values.get(name, {} if name == CONVERSIONS else None)
         wanted[name] = {**common, **differing} if isinstance(common, dict) else common
-    top_margin = reproduce.get("top_margin")
-    of_file = {"profile": profile, "sequence": sequences[profile], "read_from": file}
-    content = {**of_file, "top_margin": top_margin, **wanted}
-    return check(content, Plan, str(path))
+    wanted |= {"profile": profile, "sequence": sequences[profile], "top_margin": reproduce.get("top_margin")}
+    return check({**wanted, "read_from": file}, Plan, str(path))
 
 
 def _mapping(path: Path, values: dict[str, Any], name: str) -> dict[str, Any]:
