@@ -68,7 +68,7 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
             for name, weight in start.items()
         }
         untrained = private_tensors(network)
-        for name, places in channels.private.items():
+        for name, places in {**channels.private, **channels.affine}.items():
             private[name] = torch.where(free[places], untrained[name], private[name])
     return TaskState(
         budget_x=budget_x,

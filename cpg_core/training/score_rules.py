@@ -86,13 +86,12 @@ def t_statistic(
     """Minus mean over standard error of exponentially weighted gradients.
 
     `hyper` = (memory b, 1 - b^t, (1 - b)/(1 + b)): the last is the variance of the weighted mean of many draws, over
-    that of one. At first, with few draws, the variance is put too low by less than a factor that falls as 1/t, so
-    the mean is shrunk by 1 - b^t: nothing is dropped on a handful of batches.
+    that of one. At first, with few draws, the mean is shrunk by 1 - b^t, and the variance is taken about what is left
+    of it, so that it is put too high: nothing is dropped on a handful of batches.
     """
     memory, seen, share = hyper.unbind()
     exp_avg = memory * exp_avg + (1 - memory) * grad
     exp_avg_sq = memory * exp_avg_sq + (1 - memory) * grad * grad
-    mean = exp_avg / seen
-    variance = (exp_avg_sq / seen - mean * mean).clamp_min(0.0)
+    variance = (exp_avg_sq / seen - exp_avg * exp_avg).clamp_min(0.0)
     error = (variance * share / seen).sqrt().clamp_min(SMALLEST)  # 0 where a weight or its gradient always is
     return -exp_avg / error, exp_avg, exp_avg_sq

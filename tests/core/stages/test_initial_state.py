@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,24 @@ def test_the_first_task_grows_into_fresh_weights_alone(new_run: Callable[..., Ru
     context = opened(new_run(overrides=("grow.new_weights=border",)))
     state = grown(context, tmp_path)
     assert bits(state.value) == bits(weights_of(fresh_network(context, 1.5)))
+
+
+def test_a_free_channel_begins_with_a_fresh_batch_norm(new_run: Callable[..., Run]) -> None:
+    """Its scale too: of the task before it may have been pruned because that was small."""
+    run = new_run(tasks="1-2", overrides=("prune.unit=channel",))
+    learn_task(opened(run))
+    context = opened(run, 2)
+    assert context.previous is not None
+    before = {name: torch.full_like(value, 0.3) for name, value in context.previous.items()}
+    state = first_state(replace(context, previous=before), 1.0, "zero")
+    norm = "backbone.1"
+    owned = (context.before.owner["0.weight"] > 0).flatten(1).any(1)
+    fresh = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+    assert owned.any() and not owned.all()
+    for name, value in fresh.items():
+        found = state.private[f"{norm}.{name}"]
+        assert found[~owned].tolist() == [value] * int((~owned).sum())
+        assert (found[owned] == 0.3).all()
 
 
 def test_linear_layers_and_the_head_are_drawn_from_a_narrow_normal(new_run: Callable[..., Run]) -> None:
