@@ -1,4 +1,4 @@
-"""What the paper claims, and the targets of this project, asked of the results at hand."""
+"""What the paper claims, asked of the results at hand."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ PAIRS = (
     (CPG_AVG, SCRATCH),
     (CPG_TOP, CPG_AVG),
     (CPG_AVG, PAE),
+    (FINE_AVG, PAE),
     (PAE, PACKNET),
     (CPG_AVG, PACKNET),
 )
@@ -89,8 +90,8 @@ PICKING = (
 """What learned picks are worth."""
 LONGER = ((CPG_AVG, Side("fine-Avg of as many epochs", "finetune", variant="as many epochs")),)
 """Whether the method is more than training for longer."""
-TARGETS = ((CPG_AVG, FINE_AVG, 2.0), (CPG_TOP, FINE_AVG, 3.0))
-"""By how many points; the paper has 2.3 and 3.1 (Table 2)."""
+PUBLISHED = ((CPG_AVG, FINE_AVG, 2.3), (CPG_TOP, FINE_AVG, 3.1))
+"""By how many points (Table 2)."""
 
 
 def claims(results: Mapping[str, RunResult]) -> list[Claim]:
@@ -101,8 +102,8 @@ def claims(results: Mapping[str, RunResult]) -> list[Claim]:
     ]
     found += _picking_late(results)
     found += [
-        compared(one, other, f"Target: {one.name} at least {least:g} points above {other.name}", least, results)
-        for one, other, least in TARGETS
+        compared(one, other, f"{one.name} is at least {least:g} points above {other.name} (Table 2)", least, results)
+        for one, other, least in PUBLISHED
     ]
     facts = [unforgetting(results), _forgetting(results), _expansion(results), _redundancy(results)]
     return [claim for claim in [*found, *facts] if claim]
@@ -222,5 +223,5 @@ def _redundancy(results: Mapping[str, RunResult]) -> Claim | None:
     if not runs:
         return None
     least = min(result.summary["redundancy_x"] for result in runs)
-    statement = "Target: weights are left for more tasks after the last one under CPG avg (redundancy above 0)"
+    statement = "Weights are left for more tasks after the last one under CPG avg (redundancy above 0)"
     return fact(statement, least > 0, f"at the least {least:.2f} times the weights of one network", len(runs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from flows.reproduce.by_task import LAYOUTS
 from flows.reproduce.claims import FINE_AVG, PACKNET, Claim, Side, claims, compared, fact, unforgetting
@@ -57,9 +58,12 @@ def _is_above_somewhere(results: Mapping[str, RunResult], names: Collection[str]
 def _about(
     results: Mapping[str, RunResult], gained: Mapping[str, float], statement: str, holds: bool, told: str
 ) -> Claim | None:
-    """None where not all of the tasks were learned by both."""
+    """None where not all of the tasks were learned by both; undecided, as every claim about accuracy, by one seed."""
     runs = [len(side.runs(results)) for side in (CPG, FINE_AVG)]
-    return fact(statement, holds, told, *runs) if gained else None
+    counted = fact(statement, holds, told, *runs)
+    if not gained:
+        return None
+    return counted if min(runs) > 1 else replace(counted, verdict="undecided")
 
 
 def _gained(results: Mapping[str, RunResult], names: Collection[str]) -> dict[str, float]:

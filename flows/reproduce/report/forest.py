@@ -30,7 +30,7 @@ def forest(claims: Sequence[Claim]) -> Figure | None:
         panel.plot(found.mean, row, "o", color=colour, markersize=5)
         if claim.least:
             panel.plot(claim.least, row, "|", color="#1c1c1c", markersize=11)
-    labels = [textwrap.fill(claim.statement.removeprefix("Target: "), LINE_CHARACTERS) for claim in rows]
+    labels = [textwrap.fill(claim.statement, LINE_CHARACTERS) for claim in rows]
     panel.set_yticks(range(len(rows)), labels, fontsize=SMALLEST_PT)
     panel.set(ylim=(len(rows) - 0.5, -0.5), xlabel="difference, points of accuracy")
     panel.grid(axis="y", visible=False)

@@ -122,8 +122,8 @@ def sections(
     return [
         Section(
             "Accuracy and size",
-            "What it costs to remember all tasks: average accuracy against everything that recalling them needs, as "
-            "bytes on disk. Up and to the left is better.",
+            "Average accuracy against everything that is stored, as bytes on disk; of methods that learn in place with "
+            "the weights that were overwritten since. Up and to the left is better.",
             _pictures([(accuracy_and_size(results, published, stored), "average accuracy against model size")]),
         ),
         Section(
@@ -134,7 +134,7 @@ def sections(
         Section(
             "What the numbers carry",
             "Each claim about accuracy as a difference, paired by task, with its 95 % interval (bootstrap over tasks "
-            "and seeds). It is decided only where the whole interval lies on one side, of zero or of a target's tick, "
+            "and seeds). It is decided only where the whole interval lies on one side, of zero or of the tick, "
             "and each side has two seeds or more.",
             _pictures([(forest(asked), "claims as differences with intervals")]),
         ),
@@ -170,7 +170,7 @@ def sections(
         Section(
             "Pruning",
             "A panel a task: accuracy on the split that decides, above or below the goal (red), at each sparsity that "
-            "was tried. The black point is what was frozen, before picks were learned again.",
+            "was tried. The black point is the one that was chosen, before it recovered or its picks were learned again.",
             _pictures((prune_curves(result), f"prune curves of {look(result).label}") for result in first_seed),
         ),
         Section(

@@ -79,6 +79,12 @@ def of(result: RunResult, sequence: str, method: str, **accuracies: float) -> Ru
     return result.model_copy(update=fields)
 
 
+def twice(results: dict[str, RunResult]) -> dict[str, RunResult]:
+    """As if each run had been learned with a second seed, and the same outcome."""
+    again = {f"{key}-s2": result.model_copy(update={"seed": 2}) for key, result in results.items()}
+    return results | again
+
+
 def test_what_is_said_of_photos_is_about_the_tasks_that_count(result: RunResult) -> None:
     """Worked out by hand: of four that count CPG is at or above fine-tuned on three; birds do not count."""
 
@@ -91,13 +97,14 @@ def test_what_is_said_of_photos_is_about_the_tasks_that_count(result: RunResult)
         "cpg": run("cpg", 0.1, 0.5, 0.6, 0.4, 0.5),
         "packnet": run("packnet", 0.9, 0.4, 0.4, 0.4, 0.4),
     }
-    reached, packnet, _ = claims_of(results)
+    reached, packnet, _ = claims_of(twice(results))
     assert (reached.verdict, reached.figures) == ("holds", "on 3 of 4: cars, flowers, sketch")
-    assert reached.as_json()["n"] == [1, 1]
+    assert reached.as_json()["n"] == [2, 2]
+    assert claims_of(results)[0].verdict == "undecided"  # one seed a side
     assert packnet.difference is not None and packnet.difference.mean == pytest.approx(10.0)
     assert packnet.statement == "CPG is more accurate than PackNet over cars, flowers, art and sketch"
     results["cpg"] = run("cpg", 0.9, 0.5, 0.5, 0.4, 0.4)
-    assert claims_of(results)[0].verdict == "does not hold"
+    assert claims_of(twice(results))[0].verdict == "does not hold"
     results["cpg"] = of(result, "finegrained-6", "cpg", birds=0.9, cars=0.6)
     assert [claim.verdict for claim in claims_of(results)] == ["holds"]  # that of unforgetting: three tasks are missing
 
@@ -108,7 +115,7 @@ def test_what_is_said_of_faces_is_how_far_below_the_fine_tuned_each_task_is(resu
 
     def said(*accuracies: float) -> list[tuple[str, str]]:
         tasks = dict(zip(("verification", "gender", "expression", "age"), accuracies, strict=True))
-        near, above, _ = claims_of({"finetune": fine, "cpg": of(result, "faces-4", "cpg", **tasks)})
+        near, above, _ = claims_of(twice({"finetune": fine, "cpg": of(result, "faces-4", "cpg", **tasks)}))
         return [(claim.verdict, claim.figures) for claim in (near, above)]
 
     assert said(0.77, 0.885, 0.61, 0.49) == [

@@ -98,6 +98,17 @@ def test_a_control_is_compared_with_the_runs_that_it_controls(results: dict[str,
     assert "CPG avg is more accurate than CPG avg with all picked" not in found
 
 
+def test_how_far_above_fine_tuned_models_the_paper_is_decides(results: dict[str, RunResult]) -> None:
+    """Table 2: goal avg 2.3 points above fine-Avg."""
+    seeds = (0.0, 0.001, -0.001)
+    fine = results["scratch"].model_copy(update={"method": "finetune"})
+    words = "CPG avg is at least 2.3 points above fine-Avg (Table 2)"
+    for above, expected in ((0.03, "holds"), (0.023, "undecided"), (0.015, "does not hold")):
+        ours = learned_again(results["cpg-avg"], "cpg-avg", [above + seed for seed in seeds])
+        runs = ours | learned_again(fine, "finetune", seeds)
+        assert [claim.verdict for claim in claims(runs) if claim.statement == words] == [expected]
+
+
 def test_picks_are_judged_on_later_tasks_too(results: dict[str, RunResult]) -> None:
     """Random picks that are as good on the first of two tasks and far behind on the second."""
     seeds = (0.0, 0.001, -0.001)
@@ -128,7 +139,7 @@ def test_the_forest_has_a_row_a_difference(results: dict[str, RunResult]) -> Non
     drawn = forest(found)
     assert drawn is not None
     rows = [label.get_text().replace("\n", " ") for label in drawn.axes[0].get_yticklabels()]
-    assert rows == [claim.statement.removeprefix("Target: ") for claim in found if claim.difference]
+    assert rows == [claim.statement for claim in found if claim.difference]
     assert forest([claim for claim in found if claim.difference is None]) is None
 
 
