@@ -8,4 +8,6 @@ from pydantic import Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+BudgetStep = Annotated[float, Field(ge=0.01)]
+"""Budgets are rounded: with a step much finer than any channel growth would never end."""
 Count = Annotated[int, Field(ge=1)]

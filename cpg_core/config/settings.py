@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from cpg_core.config.compute import Compute
-from cpg_core.config.numbers import Count, Fraction, Positive
+from cpg_core.config.numbers import BudgetStep, Count, Fraction, Positive
 from cpg_core.config.picks import Picks
 from cpg_core.config.profiles import blamed, profile_values
 from cpg_core.config.schedules import Keep, Plateau, Schedule
@@ -64,7 +64,7 @@ class Check(Strict):
 class Grow(Strict):
     """How the network grows when the goal is missed."""
 
-    step_x: Positive
+    step_x: BudgetStep
     max_x: Annotated[float, Field(ge=1)]
     first_task: bool = Field(description="May task 1 grow the network too")
     new_weights: Literal["border", "all"] = Field(
@@ -158,7 +158,7 @@ class Den(Strict):
         description="In which the head alone learns, to tell what the task needs; all but one at most"
     )
     group: Annotated[float, Field(ge=0)] = Field(description="Sparsity of added units, each as a group")
-    step_x: Positive = Field(description="Budget that a task adds, once, when it misses its goal or has units to split")
+    step_x: BudgetStep = Field(description="Budget that a task adds, once, when it misses its goal or has units to split")
     drift: Positive = Field(description="A unit is split whose weights moved further than this share of their norm")
     split_epochs: Count = Field(description="In which copies of units are trained, at prune.lr")
 

@@ -18,8 +18,11 @@ from cpg_core.training.score_rules import ScoreRule
 
 def units_of(context: TaskContext, budget_x: float) -> Units | None:
     """The units of the network at a budget, on the CPU; None where single weights are pruned and picked."""
-    if context.settings.prune.unit == "weight":
-        return None
+    return None if context.settings.prune.unit == "weight" else channel_units_of(context, budget_x)
+
+
+def channel_units_of(context: TaskContext, budget_x: float) -> Units:
+    """The units of the network at a budget, on the CPU, whatever is pruned and picked."""
     spec = context.run.spec
     at = width(spec.settings.base_width, budget_x)
     with torch.device("meta"):

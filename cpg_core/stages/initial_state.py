@@ -9,7 +9,7 @@ from cpg_core.model.layers import Layers, copy_leading_block, leading_block
 from cpg_core.model.network import Network, build, private_tensors, shared_parameters, width
 from cpg_core.model.state import TaskState
 from cpg_core.seeds import seeded
-from cpg_core.stages.channels import units_of
+from cpg_core.stages.channels import channel_units_of
 from cpg_core.stages.context import TaskContext
 
 LINEAR_STD = 0.01
@@ -44,7 +44,8 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
         budget_x: the width to begin at.
         released_init: `random`: released weights as in a fresh network; `zero`: as released; `border`: as released
             in the leading block that the network was before this task, and random around it. Task 1 is always random,
-            and, where channels are pruned, so is one that would be 0: its ReLU would have no gradient.
+            and so is a channel that was released whole, with its batch norm, where this task or an earlier one is
+            pruned by channel: if all of it were 0 its ReLU would have no gradient.
     """
     method, index = context.method, context.index
     network = fresh_network(context, budget_x)
@@ -60,9 +61,10 @@ def first_state(context: TaskContext, budget_x: float, released_init: str) -> Ta
         for name, value in context.previous.items():
             if not name.startswith("head."):
                 copy_leading_block(private[name], value)
-    channels = units_of(context, budget_x)
-    if channels is not None:
-        free = ~channels.having({name: mask | (start[name] != 0) for name, mask in older.items()})
+    if any(context.run.settings(task).prune.unit == "channel" for task in range(1, index + 1)):
+        channels = channel_units_of(context, budget_x)
+        found = context.starting(budget_x).weight
+        free = ~channels.having({name: mask | (found[name] != 0) for name, mask in older.items()})
         start = {
             name: torch.where(channels.weights(name, free, weight.dim()), fresh[name], weight)
             for name, weight in start.items()

@@ -210,9 +210,12 @@ class TaskOptimizer:
         return {name: is_trainable(_shaped(slot, slot.fixed_values)) for name, slot in self.slots.items()}
 
     def set_trainable(self, name: str, positions: Tensor) -> None:
-        """Train the weights at `positions` (bool, in the layer's shape) from now on."""
+        """Train the weights at `positions` (bool, in the layer's shape) from now on, without momentum of before."""
         slot = self.slots[name]
         mark_trainable(_shaped(slot, slot.fixed_values), positions)
+        for average in (slot.exp_avg, slot.exp_avg_sq):
+            if average is not None:
+                _shaped(slot, average).masked_fill_(positions, 0.0)
 
     def set_fixed(self, name: str, positions: Tensor, value: float) -> None:
         """Keep `value` at `positions` (bool, in the layer's shape) from now on: how pruning takes weights out."""

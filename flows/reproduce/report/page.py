@@ -170,7 +170,7 @@ def sections(
         Section(
             "Pruning",
             "A panel a task: accuracy on the split that decides, above or below the goal (red), at each sparsity that "
-            "was tried. The black point is the one that was chosen, before it recovered or its picks were learned again.",
+            "was tried. Black: what was chosen, before its weights recovered or its picks were learned again.",
             _pictures((prune_curves(result), f"prune curves of {look(result).label}") for result in first_seed),
         ),
         Section(

@@ -53,6 +53,7 @@ WRONG = {
         ("pick_train.schedule.kind=constant",),
         ["warmup", "this key does not belong here"],
     ),
+    "a step that never ends": ("digits", ("grow.step_x=1e-7",), ["grow", "step_x", "0.01"]),
     "a budget below the base": ("digits", ("grow.max_x=0.5",), ["grow", "max_x", "0.5"]),
 }
 

@@ -74,22 +74,34 @@ def test_the_first_task_grows_into_fresh_weights_alone(new_run: Callable[..., Ru
     assert bits(state.value) == bits(weights_of(fresh_network(context, 1.5)))
 
 
-def test_a_free_channel_begins_with_a_fresh_batch_norm(new_run: Callable[..., Run]) -> None:
-    """Its scale too: of the task before it may have been pruned because that was small."""
+@pytest.mark.parametrize("unit", ["channel", "weight"])
+@pytest.mark.parametrize(("budget_x", "released_init"), [(1.0, "zero"), (1.0, "random"), (1.5, "border"), (1.5, "all")])
+def test_a_channel_that_was_released_whole_begins_anew(
+    new_run: Callable[..., Run], unit: str, budget_x: float, released_init: str
+) -> None:
+    """Its batch norm's scale too: under the task before it may have been pruned because that was small.
+
+    Also of a task that is pruned by weight, where the one before was pruned by channel.
+    """
     run = new_run(tasks="1-2", overrides=("prune.unit=channel",))
     learn_task(opened(run))
-    context = opened(run, 2)
+    first, second = run.spec.tasks
+    tasks = (first, second.model_copy(update={"settings": {"prune": {"unit": unit}}}))
+    context = opened(replace(run, spec=run.spec.model_copy(update={"tasks": tasks})), 2)
     assert context.previous is not None
     before = {name: torch.full_like(value, 0.3) for name, value in context.previous.items()}
-    state = first_state(replace(context, previous=before), 1.0, "zero")
-    norm = "backbone.1"
-    owned = (context.before.owner["0.weight"] > 0).flatten(1).any(1)
-    fresh = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
-    assert owned.any() and not owned.all()
-    for name, value in fresh.items():
-        found = state.private[f"{norm}.{name}"]
-        assert found[~owned].tolist() == [value] * int((~owned).sum())
-        assert (found[owned] == 0.3).all()
+    state = first_state(replace(context, previous=before), budget_x, released_init)
+    fresh = weights_of(fresh_network(context, budget_x))
+    untrained = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+    for layer, norm in (("0.weight", "backbone.1"), ("4.weight", "backbone.5")):
+        owned = (context.before.owner[layer] > 0).flatten(1).any(1)
+        assert owned.any() and not owned.all()
+        released = torch.nonzero(~owned).flatten()
+        assert torch.equal(state.value[layer][released], fresh[layer][released])
+        for name, value in untrained.items():
+            found = state.private[f"{norm}.{name}"]
+            assert found[released].tolist() == [value] * len(released)
+            assert (found[: len(owned)][owned] == 0.3).all()
 
 
 def test_linear_layers_and_the_head_are_drawn_from_a_narrow_normal(new_run: Callable[..., Run]) -> None:

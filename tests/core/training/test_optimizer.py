@@ -49,6 +49,25 @@ def step(net: Network, optimizer: TaskOptimizer, number: int) -> Layers:
     return gradients
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_that_may_move_from_now_on_has_no_momentum(kind: str) -> None:
+    """While it was fixed it had gradients; without one it stays where it is, but for the decay."""
+    net = network()
+    fixed = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in values(net).items()}
+    optimizer = make(net, kind, fixed, scored=False)
+    for number in range(STEPS):
+        step(net, optimizer, number)
+    start = {name: value.clone() for name, value in values(net).items()}
+    for name, mask in fixed.items():
+        optimizer.set_trainable(name, ~mask)
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.set_rates(LR)
+    optimizer.update()
+    for name, value in values(net).items():
+        torch.testing.assert_close(value, start[name], rtol=2 * LR * DECAY, atol=0.0)
+
+
 @pytest.mark.parametrize("scored", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_free_weights_move_as_torch_moves_them(kind: str, scored: bool) -> None:
