@@ -158,7 +158,9 @@ class Den(Strict):
         description="In which the head alone learns, to tell what the task needs; all but one at most"
     )
     group: Annotated[float, Field(ge=0)] = Field(description="Sparsity of added units, each as a group")
-    step_x: BudgetStep = Field(description="Budget that a task adds, once, when it misses its goal or has units to split")
+    step_x: BudgetStep = Field(
+        description="Budget that a task adds, once, where it misses its goal or has units to split"
+    )
     drift: Positive = Field(description="A unit is split whose weights moved further than this share of their norm")
     split_epochs: Count = Field(description="In which copies of units are trained, at prune.lr")
 

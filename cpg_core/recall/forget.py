@@ -180,6 +180,7 @@ def _without(plan: Plan, left: Left, keep_name: bool) -> RunSpec:
         "tasks": tuple(task for task in spec.tasks if task.name != record.name),
         "goals": {name: goal for name, goal in spec.goals.items() if name != record.name},
         "forgotten": (*spec.forgotten, entry),
+        "added": None,
     }
     return spec.model_copy(update=changed)
 

@@ -39,7 +39,7 @@ def freeze(context: TaskContext, request: Request) -> StageRecord:
     seconds = _seconds(context, stages, began)
     write_json(folder / SECONDS, seconds)
     sweep(folder)  # what is frozen are four files: all that is in the folder goes into DVC's pointer
-    write_json(folder / RECORD, record.model_dump(mode="json"))
+    write_json(folder / RECORD, record.model_dump(mode="json", context={"folder": context.run.root}))
     assembly.cache(learned.written.after, sha256(folder / RECORD))
     for work in context.run.all_work(context.index):
         shutil.rmtree(work, ignore_errors=True)

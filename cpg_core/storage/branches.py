@@ -36,6 +36,7 @@ def branch_of(run: Run, after: str, name: str) -> Run:
         "tasks": run.spec.tasks[:last],
         "goals": {task: run.spec.goals[task] for task in tasks[:last]},
         "forgotten": (),
+        "added": None,
         "base": (*before, Base(run=home, tasks=last, record_sha256=record_sha256)),
     }
     return Run(run.root, run.spec.model_copy(update=changed))

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.config.method_settings import settings_of
-from cpg_core.config.schema import Strict
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.storage.forgotten import Forgotten
@@ -17,6 +17,8 @@ from cpg_core.storage.run_spec import RunSpec
 IDENTITY = ("sequence", "method", "backbone")
 COMPARED = (*IDENTITY, "ordering", "profile", "seed", "goals", "tasks", "settings")
 ABSENT = "nothing"
+PLACES = ("source", "pairs.file", "pairs.images", "pairs.different", "validation.files", "validation.group.table")
+"""Fields of a task that say where its images are, and not which; `source` with all that reading them takes."""
 OTHER_IMAGES = (
     "its images are others than those that were learned, or are resized to other bits here, as another kind of "
     "processor or version of torch may do"
@@ -26,9 +28,9 @@ OTHER_IMAGES = (
 def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
     """What the run on disk goes on as, where `wanted` is what a command means by it.
 
-    With nothing frozen its settings may still change. Images may have moved: where a task differs in nothing but its
-    source, and the images there have the digest of those that were learned, the source is the wanted one from now on.
-    Tasks that were forgotten are not learned again.
+    With nothing frozen its settings may still change. Images and the file of pretrained weights may have moved: where a
+    task differs in nothing but the places of its images, and those there have the digest of those that were learned,
+    these are its places from now on. Tasks that were forgotten are not learned again.
 
     Raises:
         CpgError: it is another run, with what differs; or all of its tasks were forgotten.
@@ -52,7 +54,7 @@ def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
             f"{there.folder}: this folder holds another run:\n{told}\n"
             "Give the command that made it, or another name with --run."
         )
-    return there.spec.model_copy(update={"tasks": tasks})
+    return there.spec.model_copy(update={"tasks": tasks, "backbone": wanted.backbone})
 
 
 def again(there: Run, task: TaskSpec, goal: float) -> Run:
@@ -103,7 +105,7 @@ def _fields(there: RunSpec, here: RunSpec, names: tuple[str, ...]) -> list[str]:
 
 
 def _told(value: object) -> object:
-    return value.model_dump(mode="json") if isinstance(value, Strict) else value
+    return value.content() if isinstance(value, BackboneSpec) else value
 
 
 def _goals(there: RunSpec, here: RunSpec) -> list[str]:
@@ -130,7 +132,7 @@ def _tasks(there: Run, wanted: RunSpec) -> tuple[tuple[TaskSpec, ...], list[str]
             continue
         differing = changes(old.model_dump(mode="json"), new.model_dump(mode="json"))
         told = [f"{name}: {before} there, {after} here" for name, before, after in differing]
-        if all(name.startswith("source.") for name, _, _ in differing):
+        if all(f"{name}.".startswith(tuple(f"{place}." for place in PLACES)) for name, _, _ in differing):
             why = _other_images(there, wanted, index)
             if why is None:
                 tasks[index - 1] = new

@@ -35,6 +35,7 @@ class RunSpec(Strict):
 
     Attributes:
         forgotten: the tasks that it had and has no longer, in the order in which they were forgotten.
+        added: the task that was last put at its end, as by `cpg add`; None for one that is all of its sequence.
     """
 
     name: str
@@ -50,6 +51,7 @@ class RunSpec(Strict):
     versions: dict[str, str]
     git_commit: str | None
     forgotten: tuple[Forgotten, ...] = Field(default=(), exclude_if=lambda forgotten: not forgotten)
+    added: str | None = Field(default=None, exclude_if=lambda added: added is None)
     base: tuple[Base, ...] = Field(default=(), exclude_if=lambda base: not base)
 
     def stored(self, root: Path) -> dict[str, object]:

@@ -115,16 +115,17 @@ def _require_free(folder: Path) -> None:
 
 
 def without_unfinished(run: Run) -> Run:
-    """The run without its last task, if nothing of that alone is frozen: one that was added may so be corrected.
+    """The run without its last task, if that was added and it alone is not frozen: so it may be corrected.
 
-    Nothing is written. The task that a run begins with stays, and one of which a file is in `checkpoints`.
+    Nothing is written. A task of the run's sequence stays, and one of which a file is in `checkpoints`.
     """
     *others, last = run.spec.tasks or (None,)
-    begins = not others and not run.spec.forgotten
-    if last is None or begins or run.frozen() != len(others) or run.task_folder(len(run.spec.tasks)).exists():
+    if last is None or last.name != run.spec.added:
+        return run
+    if run.frozen() != len(others) or run.task_folder(len(run.spec.tasks)).exists():
         return run
     goals = {name: goal for name, goal in run.spec.goals.items() if name != last.name}
-    return replace(run, spec=run.spec.model_copy(update={"tasks": tuple(others), "goals": goals}))
+    return replace(run, spec=run.spec.model_copy(update={"tasks": tuple(others), "goals": goals, "added": None}))
 
 
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:
@@ -134,11 +135,13 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
         CpgError: the task's name is taken, or the run is not finished.
     """
     if run.frozen() < len(run.spec.tasks):
-        raise CpgError(f"run {run.spec.name}: task {run.label(run.frozen() + 1)} is not frozen yet; finish it first")
+        raise CpgError(
+            f"run {run.spec.name}: task {run.label(run.frozen() + 1)} is not frozen yet; finish it first, with the command that began it"
+        )
     if task.name in run.spec.goals:
         raise CpgError(f"run {run.spec.name} has a task {task.name!r} already; name the new one otherwise")
-    goals = {**run.spec.goals, task.name: goal}
-    return replace(run, spec=run.spec.model_copy(update={"tasks": (*run.spec.tasks, task), "goals": goals}))
+    longer = {"tasks": (*run.spec.tasks, task), "goals": {**run.spec.goals, task.name: goal}, "added": task.name}
+    return replace(run, spec=run.spec.model_copy(update=longer))
 
 
 @contextmanager

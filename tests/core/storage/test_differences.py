@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from core.people import face_task, people_backbone, people_spec, write_faces
 from core.tiny import settings, spec
+from cpg_core.config.backbone import BackboneSpec
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence
@@ -15,7 +18,7 @@ from cpg_core.storage.differences import again
 from cpg_core.storage.files import write_json
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
-from cpg_core.storage.runs import begin, found, open_run, without_unfinished
+from cpg_core.storage.runs import begin, found, open_run
 from cpg_core.training.reporter import Silent
 
 
@@ -50,9 +53,51 @@ def test_images_that_were_moved_are_the_same_run_at_their_new_place(tmp_path: Pa
     assert read.data(1).digest == read.record(1).data_sha256
 
 
+def test_a_list_of_validation_images_may_be_moved(tmp_path: Path, write_folder: Callable[..., Path]) -> None:
+    def listed(folder: Path) -> RunSpec:
+        wanted = photos(folder)
+        raw = wanted.tasks[0].model_dump() | {"validation": {"files": folder / "val.txt"}}
+        return wanted.model_copy(update={"tasks": (TaskSpec.model_validate(raw),), "goals": {"cats": 0.0}})
+
+    folder = write_folder({f"{part}/{name}": 6 for part in ("train", "test") for name in ("one", "two")})
+    (folder / "val.txt").write_text("one/0.png\ntwo/0.png\n")
+    learn_sequence(begin(tmp_path, listed(folder)), Silent())
+    moved = listed(folder.rename(tmp_path / "photos"))
+    assert begin(tmp_path, moved).spec.tasks == moved.tasks
+    (tmp_path / "photos/val.txt").write_text("one/1.png\ntwo/0.png\n")
+    with pytest.raises(CpgError, match="its images are others than those that were learned"):
+        begin(tmp_path, moved)
+
+
+def test_pairs_may_be_moved(tmp_path: Path) -> None:
+    root = write_faces(tmp_path / "faces", trained=20, pictures=4, tested=20, each=2)
+    with people_backbone(tmp_path / "own"):
+        learn_sequence(begin(tmp_path, people_spec([face_task(root)])), Silent())
+        task = face_task(root.rename(tmp_path / "moved"))
+        assert begin(tmp_path, people_spec([task])).spec.tasks == (task,)
+        assert task.pairs is not None
+        other = task.model_copy(update={"pairs": task.pairs.model_copy(update={"far": 0.1})})
+        with pytest.raises(CpgError, match=r"\(faces\): pairs.far: 0.05 there, 0.1 here"):
+            begin(tmp_path, people_spec([other]))
+
+
+def test_a_weight_file_may_be_moved(with_photos: Run, tmp_path: Path) -> None:
+    def imported(file: str, digest: str) -> RunSpec:
+        backbone = BackboneSpec(name="digits_cnn", weights=file, weights_sha256=digest)
+        return with_photos.spec.model_copy(update={"backbone": backbone})
+
+    write_json(with_photos.folder / "run.json", imported("/a/net.pth", "a" * 64).stored(tmp_path))
+    moved = imported("/b/net.pth", "a" * 64)
+    assert begin(tmp_path, moved).spec.backbone == moved.backbone
+    with pytest.raises(CpgError, match=r"backbone: .*a{64}.* there, .*b{64}.* here"):
+        begin(tmp_path, imported("/a/net.pth", "b" * 64))
+
+
 def test_a_frozen_task_is_named_again_where_its_images_are_now(with_photos: Run, tmp_path: Path) -> None:
     """As `cpg add` asks for it, of a run that no sequence tells of."""
-    run = without_unfinished(with_photos)
+    cats = {"tasks": with_photos.spec.tasks[:1], "goals": {"cats": 0.0}}
+    run = replace(with_photos, spec=with_photos.spec.model_copy(update=cats))
+    write_json(run.folder / "run.json", run.spec.stored(tmp_path))
     moved = photos((tmp_path / "images").rename(tmp_path / "photos")).tasks[0]
     learn_sequence(again(run, moved, 0.0), Silent())
     assert open_run(tmp_path, "tiny").spec.tasks == (moved,)

@@ -122,6 +122,10 @@ def test_only_the_last_task_and_that_alone_gives_its_place(damageable: Callable[
     for kept in (run, first, Run(run.root, both)):
         assert without_unfinished(kept) == kept
     assert without_unfinished(longer) == run
+    of_sequence = Run(run.root, longer.spec.model_copy(update={"added": None}))  # never put there by `cpg add`
+    assert without_unfinished(of_sequence) == of_sequence
+    with pytest.raises(CpgError, match="task 003-four-five is not frozen yet; finish it first, with the command that"):
+        extend(of_sequence, four, 0.6)
     longer.task_folder(3).mkdir()  # a kill as it was frozen, or a record that is lost
     assert without_unfinished(longer) == longer
 

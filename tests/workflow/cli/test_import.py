@@ -28,6 +28,7 @@ from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.metrics import summary
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.import_weights import network_tensors
+from cpg_core.storage.files import read_json
 from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import extend
@@ -68,7 +69,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def request_of(tmp_path: Path, weights: Path, images: Path) -> Callable[..., Run]:
     def made(**more: Any) -> Run:  # noqa: ANN401  (fields of the request)
-        name, pictures = more.pop("run", "base"), more.pop("images", images)
+        name, pictures, file = more.pop("run", "base"), more.pop("images", images), more.pop("weights", weights)
         half = (0.5, 0.5, 0.5)
         fields: dict[str, Any] = {
             "size": 32,
@@ -78,7 +79,7 @@ def request_of(tmp_path: Path, weights: Path, images: Path) -> Callable[..., Run
             "overrides": OVERRIDES,
             "keep": 0.25,
         }
-        request = ImportRequest("resnet18", str(weights), pictures, name, **{**fields, **more})
+        request = ImportRequest("resnet18", str(file), pictures, name, **{**fields, **more})
         return imported(request, tmp_path / "root", silent)
 
     return made
@@ -103,6 +104,19 @@ def test_it_is_pruned_to_the_share_judged_by_agreement_and_picked_from(request_o
     assert (summary(run)["average_accuracy"], summary(second)["average_accuracy"]) == (agreement, accuracy)
     assert [record.goal_met for record in second.records()] == [True, True]
     assert (summary(run)["goals_met"], summary(second)["goals_met"]) == (1, 1)
+
+
+def test_a_weight_file_of_the_project_is_named_by_its_place_in_it(
+    request_of: Callable[..., Run], weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "root").mkdir()
+    run = request_of(
+        weights=weights.rename(tmp_path / "root/net.pth"), images=None, keep=1.0, overrides=WITHOUT_TARGETS
+    )
+    learn_sequence(run, Silent())
+    record = read_json(run.task_folder(1) / "record.json")
+    assert record["backbone"]["weights"] == "net.pth"
+    assert str(tmp_path / "root") not in (run.task_folder(1) / "record.json").read_text()
 
 
 @pytest.mark.parametrize(("overrides", "left"), [((), 0.375), (("grow.reserve_x=0",), 0.0)])
