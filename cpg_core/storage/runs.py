@@ -136,7 +136,8 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
     """
     if run.frozen() < len(run.spec.tasks):
         raise CpgError(
-            f"run {run.spec.name}: task {run.label(run.frozen() + 1)} is not frozen yet; finish it first, with the command that began it"
+            f"run {run.spec.name}: task {run.label(run.frozen() + 1)} is not frozen yet; finish it first, with the "
+            "command that began it"
         )
     if task.name in run.spec.goals:
         raise CpgError(f"run {run.spec.name} has a task {task.name!r} already; name the new one otherwise")

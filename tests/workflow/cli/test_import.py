@@ -110,9 +110,8 @@ def test_a_weight_file_of_the_project_is_named_by_its_place_in_it(
     request_of: Callable[..., Run], weights: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "root").mkdir()
-    run = request_of(
-        weights=weights.rename(tmp_path / "root/net.pth"), images=None, keep=1.0, overrides=WITHOUT_TARGETS
-    )
+    file = weights.rename(tmp_path / "root/net.pth")
+    run = request_of(weights=file, images=None, keep=1.0, overrides=WITHOUT_TARGETS)
     learn_sequence(run, Silent())
     record = read_json(run.task_folder(1) / "record.json")
     assert record["backbone"]["weights"] == "net.pth"
