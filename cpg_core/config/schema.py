@@ -21,6 +21,8 @@ else:
     from yaml import CSafeLoader as SafeLoader  # ten times as fast
 
 SHOWN_ERRORS = 5
+UNKNOWN = "extra_forbidden"
+"""Pydantic's name for a key that a model does not know."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -113,6 +115,12 @@ def check(
         raise CpgError("\n".join(_explain(error, raw, model, where, given_by))) from error
 
 
+def only_unknown_keys(error: CpgError) -> bool:
+    """Whether what `check` found wrong is nothing but keys that the model does not know."""
+    cause = error.__cause__
+    return isinstance(cause, ValidationError) and all(one["type"] == UNKNOWN for one in cause.errors())
+
+
 class _UniqueKeys(SafeLoader):
     """Plain YAML keeps the last of two equal keys in silence; here it is an error."""
 
@@ -182,7 +190,7 @@ def _keys_to(error: ErrorDetails, raw: Any) -> list[str]:  # noqa: ANN401  (anyt
 
 def _what(error: ErrorDetails, model: type[BaseModel]) -> str:
     value = error["input"]
-    if error["type"] == "extra_forbidden":
+    if error["type"] == UNKNOWN:
         key, known = str(error["loc"][-1]), _keys(model)
         return "this key does not belong here" if key in known else f"unknown key{did_you_mean(key, known)}"
     if error["type"] == "string_type" and isinstance(value, int | float | date):

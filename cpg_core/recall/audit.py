@@ -18,8 +18,9 @@ from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import DELTA, RECORD, Run
 
-ROUNDING = 1e-3
-"""Logits of another processor, device or torch differ in their last bits; by more than this they differ in earnest."""
+ROUNDING = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 5e-2}
+"""Logits of another processor, device or torch differ in their last bits, which lie higher in a coarser precision: by
+more than this, of a logit and absolute, they count as different."""
 
 UNKNOWN = ""
 """In place of the hash of a record that cannot be read: the one after it cannot be held against it."""
@@ -109,7 +110,8 @@ def _probe(assembly: Assembly, shared: Shared, record: TaskRecord, delta: Delta)
     if digest(logits) == record.probe_sha256:
         return Finding(label, "probe", ok=True, detail="logits are the same bits as at the freeze")
     apart = float((logits - delta.probe).abs().max())
-    if here != record.machine and torch.allclose(logits, delta.probe, rtol=ROUNDING, atol=ROUNDING):
+    near = ROUNDING[run.spec.settings.compute.precision]
+    if here != record.machine and torch.allclose(logits, delta.probe, rtol=near, atol=near):
         where = f"{record.machine.processor}, torch {record.machine.torch}"
         return Finding(
             label, "probe", ok=True, detail=f"logits agree to {apart:.1e} (frozen on another machine: {where})"

@@ -61,7 +61,10 @@ def _head_of(spec: BackboneSpec, kind: str) -> PublishedHead:
     """
     head = backbones.find(spec.name).head
     if head is None:
-        raise CpgError(f"backbone {spec.name}: it has no published classifier, so no weights; leave `weights` out")
+        raise CpgError(
+            f"backbone {spec.name}: it has no published classifier, so no weights are known for it; begin with another "
+            "(cpg backbones), or, in a sequence, leave `weights` out"
+        )
     if head.kind != kind:
         raise CpgError(
             f"backbone {spec.name}: its published network does {head.kind}, and task 1 is of kind {kind}; let task 1 "

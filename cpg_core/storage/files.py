@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
-from cpg_core.config.schema import check
+from cpg_core.config.schema import check, only_unknown_keys
 from cpg_core.errors import CpgError, advice
 from cpg_core.model.layers import Layers
 
@@ -79,11 +79,14 @@ def read_record(path: Path, model: type[M], context: dict[str, object] | None = 
 
     Raises:
         Damaged: missing, unreadable, or not such a record.
+        CpgError: it is what was written, and has keys that are not known.
     """
     content = read_json(path)
     try:
         return check(content, model, str(path), context)
     except CpgError as error:
+        if only_unknown_keys(error):
+            raise CpgError(f"{error}\n{path}: written by another version of cpg, which is needed to read it") from error
         raise Damaged(str(error)) from error
 
 

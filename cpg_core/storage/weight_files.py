@@ -15,11 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, advice
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training programs put the weights, beside other things."""
-OF_DATA_PARALLEL = "module."
+OF_WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before the names of a network's tensors."""
+ANEW = "Write it anew: torch.save(model.state_dict(), FILE)"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -36,16 +38,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             found = found[wrapper]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()) or not found:
         raise CpgError(f"{path}: expected tensors by their names, as torch.save(model.state_dict(), ...) writes them")
-    names = [str(name) for name in found]
-    prefix = OF_DATA_PARALLEL if all(name.startswith(OF_DATA_PARALLEL) for name in names) else ""
-    return {str(name).removeprefix(prefix): value for name, value in found.items()}
+    return _unwrapped({str(name): value for name, value in found.items()})
+
+
+def _unwrapped(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in OF_WRAPPERS:
+        if all(name.startswith(prefix) for name in found):
+            return _unwrapped({name.removeprefix(prefix): value for name, value in found.items()})
+    return found
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CpgError(f"{path}: cannot be read as safetensors ({_line(error)}); it may be cut short") from error
+        what_to_do = advice(error, "it may be cut short, fetch it again")
+        raise CpgError(f"{path}: cannot be read as safetensors ({_line(error)}); {what_to_do}") from error
 
 
 def _saved_by_torch(path: Path) -> object:
@@ -55,10 +63,13 @@ def _saved_by_torch(path: Path) -> object:
     except pickle.UnpicklingError as error:
         raise CpgError(
             f"{path}: holds more than tensors, or is no file of torch.save; nothing but tensors is loaded, since other "
-            f"content can run code. Write it anew: torch.save(model.state_dict(), FILE)"
+            f"content can run code. {ANEW}"
         ) from error
     except Exception as error:  # what is no such file, or a damaged one, may fail in any way
-        raise CpgError(f"{path}: cannot be read ({_line(error)}); it may be cut short, fetch it again") from error
+        if "TorchScript" in str(error):
+            raise CpgError(f"{path}: holds a program (TorchScript), which is not run. {ANEW}") from error
+        what_to_do = advice(error, "it may be cut short, fetch it again")
+        raise CpgError(f"{path}: cannot be read ({_line(error)}); {what_to_do}") from error
 
 
 def _line(error: Exception) -> str:

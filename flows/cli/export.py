@@ -85,5 +85,6 @@ def _table(done: list[Exported]) -> pd.DataFrame:
 
 def _agrees(one: Exported) -> str:
     found = one.checked
-    images = "test images" if found.test else "images of noise (the test images are not here)"
-    return f"as recall on {found.images:,} {images}, logits to {found.apart:.0e} of the largest"
+    images = "test images" if found.no_test is None else "images of noise"
+    why = "" if found.no_test is None else f"; the test images cannot be read: {found.no_test}"
+    return f"as recall on {found.images:,} {images}, logits to {found.apart:.0e} of the largest{why}"

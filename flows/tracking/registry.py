@@ -32,6 +32,7 @@ NEEDED = (
     "safetensors",
     "pyarrow",
     "constriction",
+    "accelerate",
 )
 """What a served run imports."""
 MOST_TASKS = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +49,13 @@ class Checked:
     images: on how many
     apart: by how much an image's logits differ from those of recall, over the largest of them
     others: how many images it gives another class than recall does
-    test: they are the task's test images, and not noise since those are not here
+    no_test: why they are noise, and not the task's test images; None: they are those
     """
 
     images: int
     apart: float
     others: int
-    test: bool
+    no_test: str | None
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def metadata_of(run: Run, record: TaskRecord, output: str) -> dict[str, str]:
 def checked(answers: Answers, run: Run, record: TaskRecord, reference: Network, progress: Progress = silent) -> Checked:
     """How a file answers the task's test images, or noise where they are not at hand."""
     mean, std = torch.tensor(record.mean), torch.tensor(record.std)
-    test = _test_split(run, record, progress)
+    test, no_test = _test_split(run, record, progress)
     batches = iter([_noise(run)]) if test is None else _pixels(test, run.spec.settings.eval_batch_size)
     images, apart, others = 0, torch.zeros(()), 0
     with eval_mode(reference):
@@ -193,7 +193,7 @@ def checked(answers: Answers, run: Run, record: TaskRecord, reference: Network, 
             apart = torch.maximum(apart, ((got - expected).abs().amax(dim=1) / largest).max())
             others += int((got.argmax(dim=1) != expected.argmax(dim=1)).sum())
             images += len(pixels)
-    return Checked(images, float(apart), 0 if reference.objective.compares_pairs else others, test is not None)
+    return Checked(images, float(apart), 0 if reference.objective.compares_pairs else others, no_test)
 
 
 def _require(found: Checked, path: Path) -> None:
@@ -210,10 +210,12 @@ def _require(found: Checked, path: Path) -> None:
         )
 
 
-def _test_split(run: Run, record: TaskRecord, progress: Progress) -> Split | None:
-    with suppress(CpgError):
-        return run.test_split(record.index, progress)
-    return None
+def _test_split(run: Run, record: TaskRecord, progress: Progress) -> tuple[Split | None, str | None]:
+    """The task's test images, or why they cannot be read."""
+    try:
+        return run.test_split(record.index, progress), None
+    except CpgError as error:
+        return None, str(error).partition("\n")[0]
 
 
 def _pixels(split: Split, batch_size: int) -> Iterator[Tensor]:

@@ -77,6 +77,19 @@ def test_a_task_is_added_to_a_run_of_another_machine_without_the_images_of_the_o
     assert [("another machine" in probe.detail, probe.ok) for probe in probes] == [*[(True, True)] * 2, (False, True)]
 
 
+@pytest.mark.parametrize(("precision", "ok"), [("bfloat16", True), ("float32", False)])
+def test_logits_of_another_machine_agree_as_far_as_their_precision_goes(
+    damageable: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, precision: str, ok: bool
+) -> None:
+    """Between 1 and 2 values of bfloat16 lie 2^-7 apart."""
+    run = damageable(tasks="1", overrides=(f"compute.precision={precision}",))
+    record = run.record(1)
+    elsewhere = {"machine": record.machine.model_copy(update={"processor": "another"})}
+    write_json(run.task_folder(1) / RECORD, record.model_copy(update=elsewhere).model_dump(mode="json"))
+    monkeypatch.setattr("cpg_core.recall.audit.probe_of", lambda *_: run.delta(1).probe + 2**-7)
+    assert [finding.ok for finding in audit(run)] == [True, ok]
+
+
 @pytest.mark.parametrize("how", [{"overrides": GROWS}, {"method": "scratch"}])
 def test_of_every_task_before_nothing_is_evaluated(from_elsewhere: Callable[..., Run], how: dict[str, object]) -> None:
     run = without_images(from_elsewhere(**how))

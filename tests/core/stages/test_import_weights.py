@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -125,8 +126,29 @@ def damaged(file: Path, how: str) -> None:
         case "old and cut":
             torch.save(whole, file, _use_new_zipfile_serialization=False)
             file.write_bytes(file.read_bytes()[:300])
+        case "script":
+            torch.jit.save(torch.jit.script(nn.Linear(2, 2)), file)
         case "network":
             torch.save(weights_of("efficientnet_lite0", "_fc", width=0.1), file)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_what_a_wrapper_puts_before_the_names_is_left_out(resnet_file: Path, prefix: str) -> None:
+    plain = read_weights(resnet_file)
+    torch.save({prefix + name: value for name, value in plain.items()}, resnet_file)
+    assert read_weights(resnet_file).keys() == plain.keys()
+
+
+def test_a_file_that_may_not_be_read_is_not_told_as_cut_short(
+    resnet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(resnet_file))
+
+    monkeypatch.setattr("torch.load", refused)
+    with pytest.raises(CpgError, match=r"Permission denied.*rights") as error:
+        read_weights(resnet_file)
+    assert "cut short" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +163,7 @@ def damaged(file: Path, how: str) -> None:
         ("nan", "not finite: conv1.weight"),
         ("text", "cannot be read"),
         ("old and cut", "cannot be read"),
+        ("script", r"TorchScript.*Write it anew: torch.save\(model.state_dict\(\), FILE\)"),
         ("network", "no fc.weight"),
     ],
 )

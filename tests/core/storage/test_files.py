@@ -14,9 +14,24 @@ import pytest
 import torch
 from waiting import HANG
 
+from cpg_core.config.schema import Strict
 from cpg_core.errors import CpgError
 from cpg_core.storage import files
-from cpg_core.storage.files import Damaged, digest, read_json, read_tensors, sha256, write_json, write_tensors
+from cpg_core.storage.files import (
+    Damaged,
+    digest,
+    read_json,
+    read_record,
+    read_tensors,
+    sha256,
+    write_json,
+    write_tensors,
+)
+
+
+class Named(Strict):
+    name: str
+
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([True, False])}
 
@@ -165,6 +180,17 @@ def test_what_is_no_json_object_is_damaged(tmp_path: Path, content: bytes) -> No
     (tmp_path / "record.json").write_bytes(content)
     with pytest.raises(Damaged, match=r"record\.json"):
         read_json(tmp_path / "record.json")
+
+
+def test_a_key_of_another_version_is_no_damage(tmp_path: Path) -> None:
+    """What was written is there, to the byte; what it means only that version knows."""
+    write_json(tmp_path / "a.json", {"name": "a", "later": 1})
+    with pytest.raises(CpgError, match="written by another version of cpg, which is needed to read it") as error:
+        read_record(tmp_path / "a.json", Named)
+    assert not isinstance(error.value, Damaged)
+    write_json(tmp_path / "a.json", {"name": 3, "later": 1})
+    with pytest.raises(Damaged, match=r"a\.json: name"):
+        read_record(tmp_path / "a.json", Named)
 
 
 def test_what_is_missing_or_changed_is_damaged(tmp_path: Path) -> None:

@@ -314,3 +314,14 @@ def test_a_wrong_request_is_told_and_nothing_is_begun(
     with pytest.raises(CpgError, match=words):
         imported(ImportRequest(**{**fields, **wrong}), tmp_path / "root", silent)
     assert not (tmp_path / "root/checkpoints").exists()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_network_of_one_output_is_refused_before_images_are_read(
+    request_of: Callable[..., Run], weights: Path, tmp_path: Path, named: bool
+) -> None:
+    tensors = read_weights(weights)
+    torch.save(tensors | {name: tensors[name][:1] for name in ("fc.weight", "fc.bias")}, weights)
+    (tmp_path / "names.txt").write_text("yes\n")
+    with pytest.raises(CpgError, match=r"weights.pth: the network has one output"):
+        request_of(images=tmp_path / "nowhere", classes=tmp_path / "names.txt" if named else None)

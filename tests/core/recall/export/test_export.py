@@ -53,7 +53,7 @@ def test_onnxruntime_alone_gives_the_answers_of_recall(run: Run, in_onnx: Export
     assert np.abs(logits - answer.logits.numpy()).max() <= 1e-4 * answer.logits.abs().max()
     classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
     assert [classes[k] for k in logits.argmax(axis=1)] == answer.content["predicted"]
-    assert (done.checked.images, done.checked.test, done.checked.others) == (len(pixels), True, 0)
+    assert (done.checked.images, done.checked.no_test, done.checked.others) == (len(pixels), None, 0)
     assert [path.name for path in done.path.parent.iterdir()] == ["task.onnx"]
     assert done.after.channels < done.before.channels and done.after.multiply_adds < done.before.multiply_adds
     assert done.path.stat().st_size == done.after.bytes < done.before.bytes
@@ -99,11 +99,11 @@ def test_a_file_that_answers_otherwise_is_not_left(name: str, run: Run, tmp_path
 
 def test_without_the_test_images_noise_is_compared(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
-        raise CpgError("no images")
+        raise CpgError("test/ant/0.png: cannot read this image")
 
     monkeypatch.setattr(Run, "test_split", gone)
     found = export(run, TASK, tmp_path / "task.pt2").checked
-    assert (found.images, found.test) == (8, False)
+    assert (found.images, found.no_test) == (8, "test/ant/0.png: cannot read this image")
 
 
 @pytest.mark.parametrize(
