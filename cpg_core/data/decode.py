@@ -67,6 +67,9 @@ def examine(content: Path | bytes | Image.Image, channels: int, where: str, *, d
             if draft:
                 image.draft(MODE_OF_CHANNELS[channels], (max(1, image.width // 8), max(1, image.height // 8)))
             return _decoded(image, channels)
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise Unreadable(f"{where}: this image has more than {most:,} pixels; make it smaller") from error
     except Exception as error:  # readers of image formats raise anything at a damaged file
         why = str(error) or "no reason given"
         named = f"{type(error).__module__.removeprefix('builtins')}.{type(error).__name__}".lstrip(".")

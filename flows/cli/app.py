@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import typer
@@ -234,4 +235,5 @@ app.add_typer(reproduce, name="reproduce")
 
 def main() -> None:
     """The console script."""
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # a large photo; too large is an error
     app()

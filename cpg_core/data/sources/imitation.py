@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -107,11 +108,10 @@ class ImitationSource(Source):
         """The images that were answered to, in that order; those of `rows` are there."""
         if self.images is None or not known.names:
             return unlabelled(self.images)
-        if _tables(self.images):
-            there = unlabelled(self.images)
-            if names_in(there, self.images) != known.names:
+        if _of_tables(known.names):
+            if _names_of_tables(self.images, _tables(self.images)) != known.names:
                 raise CpgError(f"{self.images}: its parquet files are not those that {self.answers} is of")
-            return there
+            return _in_tables(self.images, _tables(self.images))
         files = [self.images / name for name in known.names]
         if gone := [files[row] for row in rows if not files[row].is_file()]:
             raise CpgError(
@@ -165,20 +165,28 @@ def unlabelled(folder: Path | None) -> Listing:
     """All images of a folder, in the order of their paths; none has a class. Without a folder, images of noise.
 
     Raises:
-        CpgError: there are none.
+        CpgError: there are none, or both image files and parquet files.
     """
     if folder is None:
         return _noise()
     if not folder.is_dir():
         raise CpgError(f"{folder}: there is no such folder; expected one with images")
     tables = _tables(folder)
-    if not tables:
-        there = (path for path in walk(folder, _unlisted) if path.is_file() or path.is_symlink())
-        files = sorted(path for path in there if is_image(path))  # a link to nothing is named when images are read
-        require_utf8(files)
-        if not files:
-            raise CpgError(f"{folder}: there are no images in it")
-        return _of_files(folder, files)
+    there = (path for path in walk(folder, _unlisted) if path.is_file() or path.is_symlink())
+    files = sorted(path for path in there if is_image(path))  # a link to nothing is named when images are read
+    require_utf8(files)
+    if files and tables:
+        raise CpgError(
+            f"{folder}: it holds {len(files)} image file(s), such as {files[0].name}, and {len(tables)} parquet "
+            f"file(s), such as {tables[0].name}; put those that are meant into a folder of their own"
+        )
+    if not files and not tables:
+        raise CpgError(f"{folder}: there are no images in it")
+    return _of_files(folder, files) if files else _in_tables(folder, tables)
+
+
+def _in_tables(folder: Path, tables: list[Path]) -> Listing:
+    """All rows of these parquet files of a folder, none of which has a class."""
     count = sum(_rows_of(table) for table in tables)
 
     def read(rows: Rows) -> Iterator[Item]:
@@ -201,7 +209,16 @@ def names_in(images: Listing, folder: Path | None) -> tuple[str, ...]:
         return ()
     if images.files:
         return tuple(file.relative_to(folder).as_posix() for file in images.files)
-    return tuple(f"{table.relative_to(folder).as_posix()}: {_rows_of(table)}" for table in _tables(folder))
+    return _names_of_tables(folder, _tables(folder))
+
+
+def _names_of_tables(folder: Path, tables: list[Path]) -> tuple[str, ...]:
+    return tuple(f"{table.relative_to(folder).as_posix()}: {_rows_of(table)}" for table in tables)
+
+
+def _of_tables(names: tuple[str, ...]) -> bool:
+    """Whether images have the names that `names_in` gives those of parquet files."""
+    return any(re.search(r"\.parquet: \d+$", name) for name in names)
 
 
 def _of_files(folder: Path, files: list[Path]) -> Listing:

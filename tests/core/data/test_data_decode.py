@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import RandomResizedCrop
 from core.data.conftest import png
 from cpg_core.data.decode import DEEP_COLOUR, FRAMES, decode, examine
 from cpg_core.data.resize import fit, random_resized_crop
+from cpg_core.errors import CpgError
 from cpg_core.seeds import seeded
 
 Tells = Callable[..., AbstractContextManager[None]]
@@ -200,3 +201,11 @@ def test_the_first_frame_of_an_animation_is_taken_and_told(tmp_path: Path) -> No
     frames[0].convert("RGB").save(tmp_path / "stereo.mpo", save_all=True, append_images=[frames[1].convert("RGB")])
     for name in ("one.gif", "stereo.mpo"):
         assert examine(tmp_path / name, 1, name).remarks == ()
+
+
+def test_an_image_that_is_too_large_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved anew it would be as large."""
+    Image.new("RGB", (10, 10)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(CpgError, match=r"large\.png: this image has more than 40 pixels; make it smaller$"):
+        decode(tmp_path / "large.png", 3, "large.png")

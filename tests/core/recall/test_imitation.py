@@ -86,6 +86,15 @@ def test_an_image_that_comes_later_changes_no_answer(answered: Answered, images:
     assert told(source) == before
 
 
+def test_a_parquet_file_that_comes_later_changes_no_answer(answered: Answered, images: Path) -> None:
+    source = answered()
+    before = told(source)
+    pq.write_table(pa.table({"note": ["mine"]}), images / "notes.parquet")
+    assert told(source) == before
+    with pytest.raises(CpgError, match=r"24 image file\(s\), such as 00\.png, and 1 parquet file\(s\), such as notes"):
+        unlabelled(images)
+
+
 def test_a_part_needs_its_own_images_alone(answered: Answered) -> None:
     source = answered()
     before = told(source)

@@ -6,15 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from core.data.conftest import png
 from core.tiny import ROOT, frozen_bytes
+from PIL import Image
 from waiting import HANG
 
+from cpg_core.data.decode import decode
 from cpg_core.recall.audit import Finding
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
+from flows.cli.app import main
 from flows.console.signals import ACKNOWLEDGED
 from workflow.asking import arguments, cpg, tiny_request
 
@@ -147,6 +153,16 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.
     result = cpg(*arguments(tiny_request(), tmp_path), "--no-track")
     assert result.exit_code == 2
     assert "does not answer" in result.stderr
+
+
+def test_a_large_photo_is_read_without_a_warning_of_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    monkeypatch.setattr("flows.cli.app.app", lambda: decode(png(np.zeros((10, 10, 3), np.uint8)), 3, "a"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        decode(png(np.zeros((10, 10, 3), np.uint8)), 3, "a")
+        main()
+    assert len(told) == 1  # the first, which no command surrounds
 
 
 HELP = """
