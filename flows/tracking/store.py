@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlflow.entities import DatasetInput, Metric, Param, Run, ViewType
+from mlflow.entities import DatasetInput, Experiment, LifecycleStage, Metric, Param, Run, ViewType
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from cpg_core.storage.run import Run as CpgRun
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 RECORD = "cpg.record"
 """The tag that holds the hash of a task's record."""
+
+DELETED = "cpg.deleted"
+"""The tag of a run that is to stay deleted: with an experiment, MLflow restores every run that ever was in it."""
 
 BATCH = 900
 """Points a request; MLflow takes 1000 items."""
@@ -46,26 +50,28 @@ class Store:
         # A server knows where its artifacts go; a database alone would have them wherever this was started.
         artifacts = None if url is None else artifact_place(run.root)
         self.client = MlflowClient(tracking_uri=address)
-        self.experiment, location = self._find_experiment(run.spec.sequence, artifacts)
-        self.moved_from = follow_move(run.root, location)
+        found = self._find_experiment(run.spec.sequence, artifacts)
+        self.experiment = str(found.experiment_id)
+        self.moved_from = follow_move(run.root, str(found.artifact_location))
+        for restored in self.find({DELETED: "true"}):
+            self.client.delete_run(restored.info.run_id)
 
-    def find(self, tags: Mapping[str, str]) -> Run | None:
-        """The newest run with these tags."""
+    def find(self, tags: Mapping[str, str], view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+        """The runs with these tags, the newest first."""
         wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        found = self.client.search_runs([self.experiment], wanted, ViewType.ACTIVE_ONLY, max_results=1)
-        return found[0] if found else None
-
-    def finished(self, parent: str) -> set[str]:
-        """The records of the tasks that are written whole below a run."""
-        wanted = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'FINISHED'"
-        found: set[str] = set()
+        found: list[Run] = []
         page: str | None = None
         while True:
-            runs = self.client.search_runs([self.experiment], wanted, max_results=1000, page_token=page)
-            found |= {run.data.tags[RECORD] for run in runs if RECORD in run.data.tags}
+            runs = self.client.search_runs([self.experiment], wanted, view, max_results=1000, page_token=page)
+            found += runs
             page = runs.token
             if not page:
                 return found
+
+    def finished(self, parent: str) -> set[str]:
+        """The records of the tasks that are written whole below a run."""
+        tasks = [task for task in self.find({"mlflow.parentRunId": parent}) if task.info.status == "FINISHED"]
+        return {task.data.tags[RECORD] for task in tasks if RECORD in task.data.tags}
 
     def create(self, tags: Mapping[str, str], name: str) -> str:
         """The id of a new run. It has its tags from the start, so that one that breaks off is found again."""
@@ -77,7 +83,12 @@ class Store:
         self.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
 
     def delete(self, run: Run) -> None:
-        """Delete a run."""
+        """Delete a run, so that it stays deleted; also one that somebody has deleted in MLflow's page."""
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            if DELETED in run.data.tags:
+                return
+            self.client.restore_run(run.info.run_id)  # MLflow tags active runs alone
+        self.client.set_tag(run.info.run_id, DELETED, "true")
         self.client.delete_run(run.info.run_id)
 
     def metrics(self, run_id: str, points: Sequence[tuple[str, int, float]]) -> None:
@@ -122,11 +133,16 @@ class Store:
         else:
             self.client.update_run(run_id, "RUNNING")
 
-    def _find_experiment(self, name: str, artifacts: str | None) -> tuple[str, str]:
-        """The id of an experiment, made if there is none, and where its artifacts lie."""
+    def _find_experiment(self, name: str, artifacts: str | None) -> Experiment:
+        """An experiment, made or restored if need be, by this process or by another one at the same time."""
         found = self.client.get_experiment_by_name(name)
-        if found is None:
-            found = self.client.get_experiment(self.client.create_experiment(name, artifact_location=artifacts))
-        elif found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id), str(found.artifact_location)
+        try:
+            if found is None:
+                return self.client.get_experiment(self.client.create_experiment(name, artifact_location=artifacts))
+            if found.lifecycle_stage == LifecycleStage.DELETED:
+                self.client.restore_experiment(found.experiment_id)
+        except MlflowException:
+            found = self.client.get_experiment_by_name(name)
+            if found is None or found.lifecycle_stage == LifecycleStage.DELETED:
+                raise
+        return found

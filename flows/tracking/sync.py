@@ -102,11 +102,13 @@ def _send(store: Store, run: Run) -> None:
 
     chain = [_identity(run, index) for index in range(1, run.frozen() + 1)]
     identity = {"run": run.folder.name, "cpg.origin": chain[0]}
-    found = store.find(identity)
-    written = store.finished(str(found.info.run_id)) if found else set[str]()
-    if not written <= set(chain):  # of an earlier run of this name, which began alike
-        found, written = None, set()
-    parent = str(found.info.run_id) if found else store.create({**_tags(run), **identity}, run.folder.name)
+    recorded = {str(found.info.run_id): store.finished(str(found.info.run_id)) for found in store.find(identity)}
+    # Another run of this name may have begun alike: one learned before, or a copy that goes on elsewhere.
+    ours = [parent for parent, records in recorded.items() if records <= set(chain)]
+    parent = max(ours, key=lambda one: len(recorded[one]), default=None)  # of equals the newest
+    if parent is None:
+        parent = store.create({**_tags(run), **identity}, run.folder.name)
+    written = recorded.get(parent, set())
     store.params(parent, _params(run))
     for index, record in enumerate(chain, 1):
         if record not in written:

@@ -21,7 +21,7 @@ from flows.tracking.store import RECORD, Store
 def write_task(store: Store, run: Run, index: int, parent: str, identity: str) -> None:
     """Write task `index` of a run below `parent`, in place of one that broke off."""
     tags = {RECORD: identity, "mlflow.parentRunId": parent}
-    if (broken := store.find(tags)) is not None:
+    for broken in store.find(tags):
         store.delete(broken)
     record, spec = run.record(index), run.spec
     about = {"cpg.kind": "task", "run": run.folder.name, "sequence": spec.sequence, "method": spec.method}

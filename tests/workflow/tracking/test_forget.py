@@ -106,6 +106,63 @@ def test_files_of_an_entry_that_mlflow_has_marked_as_deleted_go_too(
     assert naming("zero-one", artifacts) and not naming("two-three", artifacts)
 
 
+def own_client(run: Run) -> MlflowClient:
+    """Of the database of the root of a run."""
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=database_address(run.root / "mlflow.db"))
+
+
+@pytest.fixture
+def own(unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that is recorded in its root's own database."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "own")
+    sync(run := open_run(tmp_path, "own"))
+    return run
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["by us", "in the page before"])
+def test_a_forgotten_task_does_not_come_back_with_an_experiment_that_was_deleted(own: Run, by_hand: bool) -> None:
+    client = own_client(own)
+    (experiment,) = client.search_experiments(filter_string=f"name = '{own.spec.sequence}'")
+    (task,) = client.search_runs([experiment.experiment_id], "tags.task = 'two-three'")
+    if by_hand:
+        client.delete_run(task.info.run_id)
+    after = carry_out(plan(own, "two-three"))
+    assert erase_elsewhere(after, lambda _: None, pushed=False) == []
+    client.delete_experiment(experiment.experiment_id)
+    sync(open_run(own.root, "own"))
+    assert client.search_runs([experiment.experiment_id], "tags.task = 'two-three'") == []
+    found = client.search_runs([experiment.experiment_id], "tags.run = 'own'")
+    assert sorted(str(run.info.run_name) for run in found) == ["001-zero-one", "own"]
+
+
+def test_files_of_a_model_that_was_deleted_in_the_page_go_too(own: Run) -> None:
+    client, delta = own_client(own), (own.task_folder(2) / "delta.safetensors").read_bytes()
+    (experiment,) = client.search_experiments(filter_string=f"name = '{own.spec.sequence}'")
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    client.delete_logged_model(model.model_id)
+    assert erase_elsewhere(carry_out(plan(own, "two-three")), lambda _: None, pushed=False) == []
+    files = [path for path in (own.root / "mlartifacts").rglob("*") if path.is_file()]
+    assert files and all(delta != path.read_bytes() for path in files)
+
+
+def test_a_version_whose_run_was_removed_goes_by_its_name(own: Run) -> None:
+    """As by `mlflow gc` of what was deleted in the page."""
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    client, delta = own_client(own), (own.task_folder(2) / "delta.safetensors").read_bytes()
+    (version,) = client.search_model_versions("name = 'own'")
+    client.delete_run(version.run_id)
+    _get_store(database_address(own.root / "mlflow.db"))._hard_delete_run(version.run_id)
+    said = list[str]()
+    assert erase_elsewhere(carry_out(plan(own, "two-three")), said.append, pushed=False) == []
+    assert any("model own, version 1" in line for line in said)
+    assert [found.description for found in client.search_model_versions("name = 'own'")] == ["Tasks: zero-one"]
+    assert all(delta != path.read_bytes() for path in (own.root / "mlartifacts").rglob("*") if path.is_file())
+
+
 def naming(task: str, folder: Path) -> list[Path]:
     """The files that name a task, in their content or their own name."""
     files = [path for path in folder.rglob("*") if path.is_file()]

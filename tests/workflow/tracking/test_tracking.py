@@ -222,6 +222,21 @@ def test_a_run_that_is_learned_anew_has_figures_of_its_own(client: MlflowClient,
     assert "recall/two-three" not in second.data.metrics
 
 
+def test_copies_that_go_on_differently_each_keep_their_run(client: MlflowClient, unbroken: Run, tmp_path: Path) -> None:
+    """Two clones of one project that record on one server, with the same first task and another second one."""
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "cloned")
+    sync(one := open_run(tmp_path, "cloned"))
+    two = begun(tiny_request(run="cloned", tasks="1,3"), tmp_path / "there")
+    with pytest.raises(Interrupted):
+        learn(two, at("four-five", "pick_train"), Tracker())
+    sync(one)
+    learn(two, silently, Tracker())
+    for run in (one, two, one, two):
+        sync(run)
+    kinds = [run.data.tags["cpg.kind"] for run in all_runs(client, "cloned")]
+    assert (kinds.count("sequence"), kinds.count("task")) == (2, 4)
+
+
 def test_a_run_that_another_process_learns_is_recorded_by_that_one_alone(tmp_path: Path) -> None:
     run, asked = begun(tiny_request(run="busy"), tmp_path), list[Run]()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from mlflow.entities import Experiment
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as artifact_places
 
@@ -19,6 +20,7 @@ from cpg_core.storage.run import RUN, Run
 from cpg_core.storage.runs import open_run
 from flows.cli.errors import ExitCode
 from flows.tracking.address import VARIABLE, database_address, local_folder
+from flows.tracking.place import artifact_place
 from flows.tracking.sync import Tracker, open_store, sync
 from workflow.asking import arguments, cpg, parameters, tiny_request
 from workflow.listeners import Keeping, silently
@@ -259,3 +261,29 @@ def test_a_locked_database_is_an_outage(own_store: Path, unbroken: Run, monkeypa
     tracker(copied(unbroken, own_store), note.note)
     holder.rollback()
     assert tracker.refusal is None and "the next time sends everything" in note.notes[0]
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["made", "restored"])
+def test_an_experiment_that_another_process_makes_at_the_same_time_is_taken(
+    own_store: Path, unbroken: Run, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    run, client = copied(unbroken, own_store), MlflowClient(tracking_uri=database_address(own_store / "mlflow.db"))
+    if deleted:
+        client.delete_experiment(client.create_experiment("digits-5", artifact_location=artifact_place(own_store)))
+    look, seen = MlflowClient.get_experiment_by_name, list[str]()
+
+    def late(self: MlflowClient, name: str) -> Experiment | None:
+        """The other process is done once we have looked."""
+        found = look(self, name)
+        if not seen and found is None:
+            client.create_experiment(name, artifact_location=artifact_place(own_store))
+        elif not seen and found is not None:
+            client.restore_experiment(found.experiment_id)
+        seen.append(name)
+        return found
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", late)
+    sync(run)
+    assert len(seen) == 2
+    (experiment,) = client.search_experiments(filter_string="name = 'digits-5'")
+    assert len(client.search_runs([experiment.experiment_id])) == 3

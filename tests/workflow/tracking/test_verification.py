@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 def written(run: Run, index: int) -> MagicMock:
     store = MagicMock()
-    store.find.return_value = None
+    store.find.return_value = []
     write_task(store, run, index, "parent", "identity")
     return store
 
