@@ -42,13 +42,19 @@ def prepare(root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> 
 
 @app.command()
 def learn(key: Key, root: options.Root = options.HERE, plan_file: PlanFile = PARAMS) -> None:
-    """Learn one run of the tables, or go on with it, and write its result."""
+    """Learn one run of the tables, or go on with it, and write its result.
+
+    Of what it has learned already the images are read again: if they were changed since, it is refused.
+    """
     from flows.cli.launch import learn as learn_run
-    from flows.reproduce.plan import begun, read_plan
+    from flows.console.terminal import reading_bar
+    from flows.reproduce.plan import begun, read_plan, require_same_images
     from flows.reproduce.result_files import write_result
 
     plan = read_plan(root, plan_file)
     run = begun(plan, key, root)
+    with reading_bar() as reading:
+        require_same_images(run, plan, key, reading)
     unrecorded = learn_run("sequence", run, {}, root, plain=True, track=True)
     typer.echo(f"wrote {write_result(plan, key, run, root)}")
     if unrecorded:  # the pipeline goes on: it rests on what is learned, not on who was told

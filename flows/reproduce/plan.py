@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,12 +19,13 @@ from cpg_core.config.suggestions import unknown
 from cpg_core.data.spec import load_sequence
 from cpg_core.errors import CpgError
 from cpg_core.methods import names
-from cpg_core.storage.differences import COMPARED
+from cpg_core.storage.differences import COMPARED, OTHER_IMAGES
 from cpg_core.storage.files import hash_of, write_json
 from cpg_core.storage.run import Run
 from flows.parameters import PARAMS
 from flows.request import SequenceRequest, definitions, resolve
 from flows.versioning.dvc_pointers import begin_here
+from flows.versioning.prepare import Reading
 
 CONVERSIONS = "conversions"
 SECTIONS = ("baselines", "runs", CONVERSIONS)
@@ -195,6 +197,24 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     content = _without_places(spec.model_dump(mode="json", include=set(COMPARED)))
     content["settings"] = settings_of(spec.method, spec.settings)
     return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{hash_of(content)[:8]}"}))
+
+
+def require_same_images(run: Run, plan: Plan, key: str, reading: Reading) -> None:
+    """Refuse a run whose frozen tasks learned from other images than there are now, as of a folder that was corrected.
+
+    Its name does not tell, since it names no content of images. They are read once for it, which takes as long as
+    `cpg reproduce prepare`, and far less than learning; of a new run none are.
+
+    Raises:
+        CpgError: those of a task are others, or cannot be read.
+    """
+    for index in range(1, run.frozen() + 1):
+        record = run.record(index)
+        if run.data(index, partial(reading, record.name)).digest != record.data_sha256:
+            raise CpgError(
+                f"run {run.spec.name}: task {record.name}: {OTHER_IMAGES}; bring those back, or learn it anew: "
+                f"cpg remove {run.spec.name}; {plan.command('learn', key)}"
+            )
 
 
 def _without_places(value: Any) -> Any:  # noqa: ANN401  (what JSON can hold)

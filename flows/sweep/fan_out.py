@@ -50,13 +50,19 @@ def fan_out(
     asked.parent.mkdir(parents=True, exist_ok=True)
     ended: SimpleQueue[tuple[Slot, Planned, Pending]] = SimpleQueue()
     waiting, outcomes = deque(planned), {one.spec.name: Outcome("not begun") for one in planned}
+    busy = 0
+
+    def wait_for_jobs() -> None:
+        for _ in range(busy):
+            ended.get()
+
     with ExitStack() as open_slots, stop.listening():
         open_slots.callback(asked.unlink, missing_ok=True)
+        open_slots.callback(wait_for_jobs)  # after an error; a slot of a cluster closes though its run goes on
         idle = [Slot(worker) for _ in range(min(workers, len(planned)))]
         for slot in idle:
             open_slots.callback(slot.close)
-        open_slots.push(lambda error, *_: asked.touch() if error else None)  # a slot closes when its run has ended
-        busy = 0
+        open_slots.push(lambda error, *_: asked.touch() if error else None)
         while busy or (waiting and not stop.requested):
             while waiting and idle and not stop.requested:
                 one = waiting.popleft()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from cpg_core.errors import CpgError
 from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import Run
+from flows.local_runner import learn
+from flows.persist import Persist
 from flows.reproduce.conversions import converted
 from flows.reproduce.plan import begun, read_plan, write_settings
 from flows.reproduce.result import result_of
@@ -27,7 +30,9 @@ from flows.reproduce.result_files import read_baselines, read_results, write_res
 from flows.reproduce.sizes import base_network
 from flows.versioning.prepare import manifest
 from workflow.asking import cpg
+from workflow.listeners import silently
 
+EXPERIMENTS = ("overnight", "faces", "photos")
 EXPERIMENT = Path("experiments/own/plan.yaml")
 TOLD = "cpg reproduce"
 
@@ -71,6 +76,31 @@ def test_another_setting_makes_another_run_and_the_same_one_goes_on(project: Pat
     profiles["smoke"]["pick_train"]["epochs"] = 5
     edit(project, {"profiles": profiles})
     assert begun(read_plan(project), "scratch", project).spec.name != first.spec.name
+
+
+def test_a_run_whose_images_were_changed_is_refused(
+    project: Path, write_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Corrected in place, so that nothing in its name tells."""
+    images = write_folder({f"{part}/{name}": 12 for part in ("train", "test") for name in ("cat", "dog")})
+    pets = {"name": "pets", "source": {"kind": "folder", "folder": str(images)}}
+    sequence = {"name": "own", "backbone": "digits_cnn", "profile": "smoke", "tasks": [pets]}
+    (project / "data" / "own.yaml").write_text(yaml.safe_dump(sequence))
+    reproduce = yaml.safe_load((project / "params.yaml").read_text())["reproduce"]
+    edit(project, {"reproduce": {**reproduce, "sequences": {"smoke": "own"}}})
+
+    def learn_here(_what: str, run: Run, *_: object, **__: object) -> None:
+        learn(run, silently, Persist(project, track=False))
+
+    monkeypatch.setattr("flows.cli.launch.learn", learn_here)
+    for _ in range(2):
+        assert cpg("reproduce", "learn", "scratch", "--root", project).exit_code == 0
+    shutil.copy(images / "train" / "dog" / "0.png", images / "train" / "cat" / "0.png")
+    refused = cpg("reproduce", "learn", "scratch", "--root", project)
+    run = begun(read_plan(project), "scratch", project).spec.name
+    assert refused.exit_code == 2
+    assert f"run {run}: task pets: its images are others than those that were learned" in refused.stderr
+    assert refused.stderr.endswith(f"cpg remove {run}; cpg reproduce learn scratch\n")
 
 
 def test_a_run_depends_on_the_settings_of_its_own_method_alone(project: Path) -> None:
@@ -140,6 +170,23 @@ def test_a_profile_may_have_runs_of_its_own(project: Path) -> None:
     assert {item.goal for item in cpu.runs.values() if item.method == "pae"} == {"avg"}
     assert paper.runs["den"].first_tasks is None
     assert paper.runs["cpg-avg"] == cpu.runs["cpg-avg"]
+
+
+@pytest.mark.parametrize("pipeline", ["dvc.yaml", *(f"experiments/{name}/dvc.yaml" for name in EXPERIMENTS)])
+def test_what_a_plan_says_of_a_profile_makes_its_tables_anew(pipeline: str) -> None:
+    """And so does a file of goals that a profile names the baselines."""
+    file = ROOT / pipeline
+    stages = yaml.safe_load(file.read_text())["stages"]
+    plan_file = file.with_name("params.yaml" if file.parent == ROOT else "plan.yaml")
+    plan = yaml.safe_load(plan_file.read_text())
+    expected = {"reproduce", "reproduce.plans"} if "plans" in plan["reproduce"] else {"reproduce"}
+    for name in ("goals", "tables", "report"):
+        params = stages[name]["params"]
+        listed = params if file.parent == ROOT else params[0][str(plan_file.relative_to(ROOT))]
+        assert expected & set(listed), name
+    profiles = yaml.safe_load((ROOT / "params.yaml").read_text())["profiles"]
+    goals = {profiles[profile].get("goal") for profile in plan["reproduce"]["sequences"]}
+    assert {goal for goal in goals if isinstance(goal, str)} <= set(stages["baselines"]["do"]["deps"])
 
 
 def test_a_profile_may_have_settings_of_its_own_for_a_method(project: Path) -> None:

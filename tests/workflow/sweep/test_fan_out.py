@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Event
+from time import sleep
 
 import pytest
 from core.tiny import TINY
@@ -90,5 +91,32 @@ def test_when_nobody_can_be_told_the_other_runs_are_stopped(tmp_path: Path) -> N
 
     with pytest.raises(BrokenPipeError):
         fan_out(plan(TWO, tmp_path, 1), tmp_path, 2, worker, nowhere, Stop(), track=False)
+    assert asked == [True]
+    assert not list((tmp_path / "work").glob(".stop*"))
+
+
+def test_the_runs_of_a_cluster_are_stopped_too_and_waited_for(tmp_path: Path) -> None:
+    """Its workers outlive their slots, and would not look before the file is gone again."""
+    asked = list[bool]()
+
+    def learn(job: Job) -> Outcome:
+        if job.spec.method == "pae":
+            for _ in range(20):
+                if not job.stop.exists():
+                    sleep(0.1)
+            asked.append(job.stop.exists())
+        return Outcome("finished")
+
+    def nowhere(one: Planned, outcome: Outcome) -> None:  # noqa: ARG001  (as it is told)
+        raise BrokenPipeError
+
+    with ThreadPoolExecutor(2) as cluster:
+
+        @contextmanager
+        def worker() -> Iterator[Submit]:
+            yield lambda job: cluster.submit(learn, job)
+
+        with pytest.raises(BrokenPipeError):
+            fan_out(plan(TWO, tmp_path, 1), tmp_path, 2, worker, nowhere, Stop(), track=False)
     assert asked == [True]
     assert not list((tmp_path / "work").glob(".stop*"))
