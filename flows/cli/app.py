@@ -203,7 +203,9 @@ def evaluate(
 
 @app.command()
 def reap(root: options.ReadRoot = options.HERE) -> None:
-    """End flow runs whose process is gone, though the Prefect server takes them for running; then it can retry them.
+    """End flow runs whose process is gone, though the Prefect server takes them for running.
+
+    It tells how each goes on: Prefect can retry those of a deployment, and a command is given again.
 
     The server is the one that PREFECT_API_URL or Prefect's profile names.
     """
@@ -214,7 +216,8 @@ def reap(root: options.ReadRoot = options.HERE) -> None:
 
     ended = end(root)
     for flow_run in ended:
-        typer.echo(f"{flow_run.name}: its process is gone; to go on: prefect flow-run retry {flow_run.id}")
+        retry = f"prefect flow-run retry {flow_run.id}" if flow_run.deployment_id else "give the same cpg command again"
+        typer.echo(f"{flow_run.name}: its process is gone; to go on: {retry}")
     typer.echo(f"{len(ended) or 'no'} flow runs had lost their process")
 
 

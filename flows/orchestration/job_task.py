@@ -6,20 +6,24 @@ The task stands in a module that is imported by its name, since workers in other
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
+from flows.orchestration.outage import server_answers
+from flows.orchestration.reap import GONE
 from flows.orchestration.run_log import to_run_log
 from flows.sweep.job import Job, Outcome, learn_job
-from flows.sweep.slot import Submit
+from flows.sweep.slot import Pending, Submit
 from flows.sweep.worker_process import begin_worker
 
 
@@ -49,12 +53,22 @@ class PendingTask:
         self._future.add_done_callback(call)
 
     def result(self) -> Outcome:
-        """How it came out; raises a fault of ours, or of the worker."""
-        found = self._future.result(raise_on_failure=False)
+        """How it came out; raises a fault of ours, or of the worker, whose task is then shown as crashed."""
+        try:
+            found = self._future.result(raise_on_failure=False)
+        except Exception:
+            self._show_crashed()
+            raise
         if isinstance(found, BaseException):
             raise found
         assert isinstance(found, Outcome)
         return found
+
+    def _show_crashed(self) -> None:
+        """Tell Prefect, which hears nothing more from the worker. It only shows what is learned: it may be away."""
+        if server_answers():
+            with suppress(Exception), get_client(sync_client=True) as client:
+                client.set_task_run_state(self._future.task_run_id, Crashed(message=GONE), force=True)
 
 
 @contextmanager
@@ -70,4 +84,10 @@ def learn_in_prefect_process(root: Path) -> Iterator[Submit]:
         ProcessPoolTaskRunner(1, initializer=begin_worker, initargs=(root,)) as runner,
         learn_on_runner(runner) as submit,
     ):
-        yield submit
+
+        def submit_to_living(job: Job) -> Pending:
+            if getattr(runner._executor, "_broken", False):  # Prefect would fail the job, later and in another thread
+                raise BrokenProcessPool("the worker ended while it had nothing to do")
+            return submit(job)
+
+        yield submit_to_living

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from cpg_core.errors import CpgError
 from flows.orchestration.api_address import Reply
+from workflow.asking import cpg
 
 ADDRESS = "http://127.0.0.1:4200/api"
 
@@ -69,3 +71,15 @@ def test_an_address_without_api_is_understood(tmp_path: Path) -> None:
 
     with addressed(PREFECT_API_URL.value().removesuffix("/api")):
         assert reap(tmp_path) == []
+
+
+def test_each_is_told_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect retries no flow run of a command: it has no deployment."""
+    from prefect.client.schemas.objects import FlowRun
+
+    of_a_command = FlowRun(flow_id=uuid4(), name="one")
+    deployed = FlowRun(flow_id=uuid4(), name="two", deployment_id=uuid4())
+    monkeypatch.setattr("flows.orchestration.reap.reap", lambda _: [of_a_command, deployed])
+    one, two, _ = cpg("reap", "--root", tmp_path).stdout.splitlines()
+    assert one == "one: its process is gone; to go on: give the same cpg command again"
+    assert two == f"two: its process is gone; to go on: prefect flow-run retry {deployed.id}"
