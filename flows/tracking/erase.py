@@ -99,7 +99,8 @@ def _delete_files_of_deleted_models(store: Store, parent: MlflowRun) -> None:
         except MlflowException as error:
             if error.error_code != GONE:
                 raise
-            delete_artifacts(append_to_uri_path(place, "models", output.model_id, "artifacts"))
+            files = append_to_uri_path(place, "models", output.model_id, "artifacts")  # type: ignore[no-untyped-call]
+            delete_artifacts(files)
 
 
 def _delete_run(store: Store, run: MlflowRun) -> list[str]:
