@@ -1,4 +1,4 @@
-"""Runs that were made before a setting was: what stands for it, so that they can be audited and added to for ever.
+"""Recorded defaults for settings that older runs do not have, so that these runs can still be audited and extended.
 
 A setting that is added to `cpg_core.config.settings` is added here too, with the value that earlier runs had in effect.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from cpg_core.config.settings import Settings
 from cpg_core.model.state import TaskState
@@ -37,6 +38,10 @@ class OneShotPruning(GradualPruning):
     def recovers(self, check: StageRecord, chosen: int, rules: Rules) -> bool:  # noqa: ARG002
         """The cut itself is followed by its recovery."""
         return False
+
+    def settings_for(self, share: float | None, lr: float) -> dict[str, Any] | None:
+        """`one_shot.sparsity`; every task is pruned."""
+        return None if share is None else {"one_shot": {"sparsity": share, "lr": lr}}
 
 
 def prune_once(context: TaskContext, request: Request, state: TaskState | None, snapshots: Snapshots) -> Outcome:

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from cpg_core.config.settings import Settings
 from cpg_core.stages.context import Method
-from cpg_core.stages.growth_rules import NoGrowth
+from cpg_core.stages.growth_rules import GrowthRule
 from cpg_core.stages.method_parts import released_weights
 from cpg_core.stages.prune_rules import NoPruning
 from cpg_core.stages.request import Rules
 from cpg_core.stages.stage_table import STAGES
 
 
-class ColumnPerTask(NoGrowth):
+class ColumnPerTask(GrowthRule):
     """Every task after the first widens the network by `progressive.column_width`."""
 
     def may_grow(self, settings: Settings) -> bool:  # noqa: ARG002

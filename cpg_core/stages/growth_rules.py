@@ -7,8 +7,8 @@ from cpg_core.stages.request import Rules
 from cpg_core.storage.records import StageRecord
 
 
-class NoGrowth:
-    """The network keeps its width."""
+class GrowthRule:
+    """The network keeps its width, but for what a rule says otherwise."""
 
     def may_grow(self, settings: Settings) -> bool:  # noqa: ARG002
         """Never."""
@@ -23,7 +23,11 @@ class NoGrowth:
         return None
 
 
-class GrowOnMiss(NoGrowth):
+class NoGrowth(GrowthRule):
+    """The network keeps its width."""
+
+
+class GrowOnMiss(GrowthRule):
     """Widen by `grow.step_x` after each miss, up to `grow.max_x`; the task then begins anew (Algorithm 1)."""
 
     def may_grow(self, settings: Settings) -> bool:

@@ -35,17 +35,17 @@ def prune(context: TaskContext, request: Request, state: TaskState | None, snaps
 def release_of(
     context: TaskContext, state: TaskState, target: float, steps: int, every: int
 ) -> Release | ReleaseChannels:
-    """From what a state holds to a target, in so many steps: single weights, or whole channels (`prune.unit`)."""
+    """From the sparsity of a state to a target, in so many steps: single weights, or whole channels (`prune.unit`)."""
     units = units_of(context, state.budget_x)
     if units is None:
         available = available_weights(context, state.budget_x)
-        held = 1 - count(state.own) / max(sum(available.values()), 1)
-        return Release(available, CubicSchedule(held, target, steps, every))
+        sparsity = 1 - count(state.own) / max(sum(available.values()), 1)
+        return Release(available, CubicSchedule(sparsity, target, steps, every))
     free = {name: ~mask for name, mask in context.older(context.shared(state.budget_x)).items()}
     can_go = units.having(free) & units.removable
-    held = 1 - int((units.having(state.own) & can_go).sum()) / max(int(can_go.sum()), 1)
+    sparsity = 1 - int((units.having(state.own) & can_go).sum()) / max(int(can_go.sum()), 1)
     device = device_of(context.settings.compute.device)
-    return ReleaseChannels(units.to(device), can_go.to(device), CubicSchedule(held, target, steps, every))
+    return ReleaseChannels(units.to(device), can_go.to(device), CubicSchedule(sparsity, target, steps, every))
 
 
 def train_pruned(context: TaskContext, state: TaskState, plan: Plan, snapshots: Snapshots) -> Outcome:

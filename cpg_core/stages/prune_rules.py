@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cpg_core.stages.prune_schedule import floor_sparsity
 from cpg_core.stages.request import Rules
 from cpg_core.storage.records import StageRecord
 
 
-class NoPruning:
-    """The task holds all that it trained."""
+class PruneRule:
+    """The task holds all that it trained, but for what a rule says otherwise."""
 
     def next_target(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> float | None:  # noqa: ARG002
         """None."""
@@ -29,8 +30,16 @@ class NoPruning:
         """What it holds: nothing is ever released."""
         return own
 
+    def settings_for(self, share: float | None, lr: float) -> dict[str, Any] | None:  # noqa: ARG002
+        """Those of a task that is not pruned."""
+        return {"prune": {"share": None, "targets": []}} if share is None else None
 
-class GradualPruning(NoPruning):
+
+class NoPruning(PruneRule):
+    """The task holds all that it trained."""
+
+
+class GradualPruning(PruneRule):
     """To the highest target that still meets the goal (section 3; Zhu and Gupta, 2018), or to `prune.share`.
 
     A share that a person chose is pruned to once and kept, whether the goal is met or missed, whatever is reserved.
@@ -41,7 +50,7 @@ class GradualPruning(NoPruning):
     """
 
     def next_target(self, check: StageRecord, pruned: Sequence[StageRecord], rules: Rules) -> float | None:
-        """The next of `prune.targets`, as long as the gate, the misses allowed and the room ask for one."""
+        """The next target, while the gate, `misses_allowed` and `leave_room` allow one."""
         prune = rules.settings.prune
         if prune.share is not None:
             return None if pruned else prune.share
@@ -85,6 +94,10 @@ class GradualPruning(NoPruning):
     def available(self, own: int, unowned: int) -> int:  # noqa: ARG002
         """All that no earlier task owns, whether the task holds it or not."""
         return unowned
+
+    def settings_for(self, share: float | None, lr: float) -> dict[str, Any] | None:
+        """`prune.share`, with which it searches no other."""
+        return super().settings_for(share, lr) if share is None else {"prune": {"share": share, "lr": lr}}
 
 
 def least_sparsity(check: StageRecord, rules: Rules) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from cpg_core.config.settings import Settings
 from cpg_core.storage.records import StageName, StageRecord
@@ -81,4 +81,11 @@ class Pruning(Protocol):
 
     def available(self, own: int, unowned: int) -> int:
         """What the task's sparsity is a share of: `own` weights that it holds, `unowned` by earlier tasks."""
+        ...
+
+    def settings_for(self, share: float | None, lr: float) -> dict[str, Any] | None:
+        """Settings of a task pruned to one share (None: not at all); None: this rule cannot.
+
+        `lr` is that of the training after it.
+        """
         ...

@@ -8,7 +8,6 @@ from typing import Any
 
 from cpg_core import backbones
 from cpg_core.config.backbone import BackboneSpec, is_file
-from cpg_core.config.method_settings import READ_BY
 from cpg_core.config.schema import check
 from cpg_core.config.settings import load_settings
 from cpg_core.data.fields import MeanStd
@@ -21,7 +20,6 @@ from cpg_core.methods import find as find_method
 from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
 from cpg_core.stages.import_weights import checked, network_tensors, published
-from cpg_core.stages.prune_rules import GradualPruning
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import checked_name
@@ -160,17 +158,13 @@ def _pruning(request: ImportRequest) -> dict[str, Any]:
     Raises:
         CpgError: the method cannot keep that share.
     """
-    at_once = READ_BY["one_shot"] == request.method
-    pruning = find_method(request.method).pruning
-    if request.keep < ALL:
-        if not isinstance(pruning, GradualPruning):
-            raise CpgError(f"--keep {request.keep:g}: method {request.method} prunes nothing; expected --keep 1")
-        share = round(ALL - request.keep, DECIMALS)
-        pruned = {"one_shot": {"sparsity": share, "lr": LR}} if at_once else {"prune": {"share": share, "lr": LR}}
-        return {"optimizer": OPTIMIZER, **pruned}
-    if at_once:
+    share = round(ALL - request.keep, DECIMALS) if request.keep < ALL else None
+    settings = find_method(request.method).pruning.settings_for(share, LR)
+    if settings is not None:
+        return settings if share is None else {"optimizer": OPTIMIZER, **settings}
+    if share is None:
         raise CpgError(f"--keep 1: method {request.method} prunes every task; keep less, or take another --method")
-    return {"prune": {"share": None, "targets": []}}
+    raise CpgError(f"--keep {request.keep:g}: method {request.method} prunes nothing; expected --keep 1")
 
 
 def _normalised(request: ImportRequest, spec: BackboneSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
