@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SINCE: dict[str, Any] = {
+OLD_DEFAULTS: dict[str, Any] = {
     "finetune": {"lr": 5.0e-3},
     "ewc": {"strength": 10.0, "images": 200},
     "lwf": {"strength": 1.0, "temperature": 2.0},
@@ -15,8 +15,9 @@ SINCE: dict[str, Any] = {
     "progressive": {"column_width": 1.0},
     "compute": {"processes": 1},
 }
+"""Settings added later that stage keys and results tell at any value, as they always did."""
 
-OMITTED: dict[str, Any] = {
+OLD_DEFAULTS_LEFT_OUT: dict[str, Any] = {
     "linear_init": "kaiming",
     "seeds": "shared",
     "pick_train": {"picks": {"kind": "adam"}, "keep": "last"},
@@ -36,17 +37,16 @@ OMITTED: dict[str, Any] = {
     "compute": {"precision": "float32", "cache_bytes": 8 * 2**30},
     "store": {"values": "float32", "private": "float32", "masks": "zlib"},
 }
-"""The same for newer settings, which `told` leaves out at that value, so that they make no finished run stale.
-
-A setting that is added now belongs here; those of `SINCE` were told in results before there was this rule.
+"""Settings added later. A value equal to the old default is left out of stage keys and results, so finished runs stay
+valid. A setting that is added now belongs here.
 """
 
 
 def completed(settings: dict[str, Any], *defaults: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a `run.json`, with those that there were not yet; what it does say stays."""
+    """Settings from `run.json`, with old defaults filled in; values that are there are kept."""
     whole = dict(settings)
-    for since in defaults or (SINCE, OMITTED):
-        for name, value in since.items():
+    for known in defaults or (OLD_DEFAULTS, OLD_DEFAULTS_LEFT_OUT):
+        for name, value in known.items():
             inner = whole.get(name, {})
             if isinstance(value, dict) and isinstance(inner, dict):
                 whole[name] = completed(inner, value)
@@ -55,7 +55,7 @@ def completed(settings: dict[str, Any], *defaults: dict[str, Any]) -> dict[str, 
     return whole
 
 
-def told(settings: dict[str, Any], omitted: dict[str, Any] = OMITTED) -> dict[str, Any]:
+def told(settings: dict[str, Any], omitted: dict[str, Any] = OLD_DEFAULTS_LEFT_OUT) -> dict[str, Any]:
     """The settings without those that have the value that was in effect before they could be set."""
     kept = {}
     for name, value in settings.items():

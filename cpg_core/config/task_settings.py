@@ -12,18 +12,6 @@ from cpg_core.config.schema import check
 from cpg_core.config.settings import Settings
 from cpg_core.config.suggestions import did_you_mean
 
-MAY_DIFFER = (
-    "batch_size",
-    "optimizer",
-    "pick_train",
-    "check",
-    "prune",
-    "one_shot",
-    "retrain",
-    "finetune",
-    "ewc",
-    "lwf",
-)
 _NETWORK = "all tasks share one network"
 _BEGINNING = "the tasks of a run begin by one rule"
 _RECALL = "it decides the bits with which every task of the run is recalled"
@@ -50,6 +38,7 @@ WHY_NOT = {
     "profile": "a run has one profile",
 }
 """What is known and may not differ, with the reason."""
+MAY_DIFFER = tuple(name for name in Settings.model_fields if name not in WHY_NOT)
 
 
 def require_may_differ(own: dict[str, Any]) -> None:

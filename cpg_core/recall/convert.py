@@ -17,10 +17,11 @@ from cpg_core.machine import deterministic, device_at_hand, machine
 from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
 from cpg_core.recall.metrics import stage_seconds
-from cpg_core.stages.frozen_tasks import recall_content, recheck, tested
+from cpg_core.stages.recheck import recall_content, recheck
+from cpg_core.stages.split_evaluation import tested
 from cpg_core.stages.stored_delta import rounds, write_delta
-from cpg_core.stages.task_record import format_of
 from cpg_core.storage.assembly import Assembly
+from cpg_core.storage.codecs import format_fields
 from cpg_core.storage.delta import state_of
 from cpg_core.storage.differences import OTHER_IMAGES
 from cpg_core.storage.files import digest, disk_errors, sha256, write_json
@@ -76,26 +77,25 @@ def _task(
     if data.digest != record.data_sha256:
         raise CpgError(f"task {record.name}: {OTHER_IMAGES}")
     state = state_of(old.before(shared[0], record), delta, index, overwrites=old.overwrites)
-    least = run.least(record.name)
-    before = new.before(shared[1], record)
+    required = run.required_accuracy(record.name)
     with deterministic(record.machine.threads):
         written = write_delta(
             folder / DELTA,
-            new,
-            before,
-            state,
-            index,
-            data,
-            record.accuracy,
-            least,
-            progress,
-            measured=index == 1 or not rounds(new.run.spec.settings.store),
+            assembly=new,
+            before=new.before(shared[1], record),
+            state=state,
+            index=index,
+            data=data,
+            exact_accuracy=record.accuracy,
+            required_accuracy=required,
+            progress=progress,
+            accuracy_is_current=index == 1 or not rounds(new.run.spec.settings.store),
         )
         test_accuracy, figures, drawn = tested(run, written.network, data, progress)
         earlier = recheck(new, written.after, index - 1, lambda _: progress)
         changed: dict[str, Any] = {
             "accuracy": written.accuracy,
-            "goal_met": written.accuracy >= least,
+            "goal_met": written.accuracy >= required,
             "test_accuracy": test_accuracy,
             "figures": figures,
             "delta_bytes": (folder / DELTA).stat().st_size,
@@ -103,10 +103,9 @@ def _task(
             "probe_sha256": digest(written.delta.probe),
             "parent_sha256": sha256(new.run.task_folder(index - 1) / RECORD) if index > 1 else None,
             "machine": machine(device_at_hand(run.spec.settings.compute.device), torch.get_num_threads()),
-            "format": 1,
-            "stored": None,
+            **format_fields(written.delta.codec, written.stored.missed),
         }
-    after = record.model_copy(update=changed | format_of(written))
+    after = record.model_copy(update=changed)
     write_json(folder / RECALL, recall_content(earlier, drawn))
     write_json(folder / SECONDS, stage_seconds(run, index))
     write_json(folder / RECORD, after.model_dump(mode="json"))

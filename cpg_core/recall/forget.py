@@ -15,7 +15,7 @@ from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
 from cpg_core.recall.handover import Handover, handed_over
 from cpg_core.recall.rewritten_task import rewrite
-from cpg_core.stages.frozen_tasks import network_of, probe_of
+from cpg_core.stages.recalled_network import network_of, probe_of
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.branches import every_branch
 from cpg_core.storage.exchange import exchanged

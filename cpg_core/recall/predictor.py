@@ -30,7 +30,7 @@ from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
 from cpg_core.model.state import Shared
 from cpg_core.recall.network_cache import NetworkCache
-from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.stages.recalled_network import network_of
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run

@@ -17,7 +17,8 @@ from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
 from cpg_core.objectives.measures.confusion import from_rows
-from cpg_core.stages.frozen_tasks import network_of, split_accuracy, split_result
+from cpg_core.stages.recalled_network import network_of
+from cpg_core.stages.split_evaluation import split_result
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
@@ -95,7 +96,6 @@ def evaluated(run: Run, task: str, folder: Path | None = None, progress: Progres
     with deterministic(record.machine.threads):
         split = run.test_split(record.index, progress) if split is None else split
         mean, std = torch.tensor(record.mean), torch.tensor(record.std)
-        if network.objective.by_class is None:
-            return Evaluated(split_accuracy(run, network, split, mean, std, progress), record.classes, None)
         found = split_result(run, network, split, mean, std, progress)
-    return Evaluated(found.score, record.classes, from_rows(found.drawn["confusion"]))
+    rows = found.drawn.get("confusion")
+    return Evaluated(found.score, record.classes, None if rows is None else from_rows(rows))

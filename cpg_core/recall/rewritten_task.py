@@ -1,4 +1,4 @@
-"""A later task of a forgotten one: the same task, in its new place and with what was handed to it."""
+"""Rewrites a task that came after a forgotten one: its new number, and the weights it inherits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from cpg_core.recall.handover import Handover
 from cpg_core.recall.metrics import stage_seconds
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
-from cpg_core.storage.codecs import Codec, codec_for
+from cpg_core.storage.codecs import Codec, codec_for, format_fields
 from cpg_core.storage.delta import Delta, Stored
 from cpg_core.storage.files import as_bytes, read_json, sha256, write_json
-from cpg_core.storage.records import Stored as HowStored
-from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import DELTA, RECALL, RECORD, SECONDS
 
 
@@ -64,7 +62,8 @@ def rewrite(
         "delta_sha256": sha,
         "parent_sha256": sha256(new.run.task_folder(number - 1) / RECORD) if number > 1 else None,
     }
-    written = record.model_copy(update=changed | _format_of(delta.codec, record))
+    missed = record.stored.missed if record.stored else None
+    written = record.model_copy(update=changed | format_fields(delta.codec, missed))
     write_json(folder / RECALL, stood)
     write_json(folder / SECONDS, stage_seconds(run, index))
     write_json(folder / RECORD, written.model_dump(mode="json"))
@@ -105,11 +104,3 @@ def _stored(codec: Codec, delta: Delta, own: Layers, value: Layers, inherits: di
 def _with_exact_values(codec: Codec) -> Codec:
     """The codec that differs in nothing but that it rounds no value."""
     return codec_for(codec.store.model_copy(update={"values": "float32"}))
-
-
-def _format_of(codec: Codec, record: TaskRecord) -> dict[str, Any]:
-    """The fields of the record that say how the delta is stored."""
-    missed = record.stored.missed if record.stored else None
-    if codec.name is None:
-        return {"format": 1, "stored": None if missed is None else record.stored}
-    return {"format": 2, "stored": HowStored(**codec.store.model_dump(), missed=missed)}

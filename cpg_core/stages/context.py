@@ -34,7 +34,7 @@ from cpg_core.training.step import Penalty, no_penalty
 
 Fields = dict[str, float | bool | None]
 NOT_IN_KEY = {"name", "source", "classes", "pairs", "validation", "goal", "settings"}
-"""Of a task: what its digests, goal and settings tell of it. What is left says how its images are made and judged."""
+"""Task fields whose effect is already in the key through digests, goal or settings."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,11 @@ class TaskContext:
     def goal(self) -> float:
         """The accuracy that the task must reach."""
         return self.run.spec.goals[self.name]
+
+    @property
+    def required_accuracy(self) -> float:
+        """The accuracy that meets the goal: less its tolerance and its rounding."""
+        return self.run.required_accuracy(self.name)
 
     @cached_property
     def objective(self) -> Objective:

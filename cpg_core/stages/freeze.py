@@ -8,10 +8,10 @@ from functools import partial
 
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_record, read_seconds, read_state, stage_folder
-from cpg_core.stages.frozen_tasks import recall_content, recheck, tested
-from cpg_core.stages.goal import least
+from cpg_core.stages.recheck import recall_content, recheck
 from cpg_core.stages.request import Request
 from cpg_core.stages.run_stage import measures
+from cpg_core.stages.split_evaluation import tested
 from cpg_core.stages.stored_delta import write_delta
 from cpg_core.stages.task_record import Learned, task_record
 from cpg_core.storage.files import sha256, sweep, write_json
@@ -57,14 +57,14 @@ def _learned(context: TaskContext, request: Request, done: list[StageRecord]) ->
     assert exact is not None
     written = write_delta(
         run.task_folder(context.index) / DELTA,
-        context.assembly,
-        context.shared(request.budget_x),
-        state,
-        context.index,
-        data,
-        exact,
-        least(context),
-        context.progress,
+        assembly=context.assembly,
+        before=context.shared(request.budget_x),
+        state=state,
+        index=context.index,
+        data=data,
+        exact_accuracy=exact,
+        required_accuracy=context.required_accuracy,
+        progress=context.progress,
     )
     return Learned(state, written, *tested(run, written.network, data, context.progress))
 

@@ -10,11 +10,6 @@ def passes_gate(train_accuracy: float | None, least: float | None) -> bool | Non
     return None if least is None or train_accuracy is None else train_accuracy > least
 
 
-def least(context: TaskContext) -> float:
-    """The least accuracy that reaches the goal, less its tolerance."""
-    return context.run.least(context.name)
-
-
 def meets_goal(context: TaskContext, accuracy: float, gate: bool | None) -> bool:
     """Whether accuracy reaches the goal, less its tolerance, and the gate is passed."""
-    return accuracy >= least(context) and gate is not False
+    return accuracy >= context.required_accuracy and gate is not False

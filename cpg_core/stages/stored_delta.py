@@ -11,7 +11,8 @@ from cpg_core.data.reading import Progress
 from cpg_core.data.task import TaskData
 from cpg_core.model.network import Network
 from cpg_core.model.state import Shared, TaskState
-from cpg_core.stages.frozen_tasks import probe_of, recalled_network, split_accuracy
+from cpg_core.stages.recalled_network import probe_of, recalled_network
+from cpg_core.stages.split_evaluation import split_accuracy
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.codecs import codec_for
@@ -43,16 +44,16 @@ class Written:
 
 def write_delta(
     path: Path,
+    *,
     assembly: Assembly,
     before: Shared,
     state: TaskState,
     index: int,
     data: TaskData,
-    exact: float,
-    least: float,
+    exact_accuracy: float,
+    required_accuracy: float,
     progress: Progress,
-    *,
-    measured: bool = True,
+    accuracy_is_current: bool = True,
 ) -> Written:
     """Write the delta of a state as the run's settings ask; exactly where the rounded model misses the goal.
 
@@ -63,10 +64,10 @@ def write_delta(
         state: of the task.
         index: its place in the run, from 1.
         data: its images.
-        exact: the accuracy of the state on the split that decides, as it was before anything was rounded.
-        least: the accuracy that meets the goal.
+        exact_accuracy: of the state on the split that decides, as it was before anything was rounded.
+        required_accuracy: what meets the goal.
         progress: told as images are read.
-        measured: `exact` is that of this very network: no earlier task that it picks from was rounded since.
+        accuracy_is_current: False where an earlier task that it picks from was rounded: the accuracy is measured again.
     """
     settings = assembly.run.spec.settings
 
@@ -76,16 +77,16 @@ def write_delta(
         shape = before.budget_x, len(data.classes), objectives.of(data.spec)
         network = recalled_network(assembly, after, delta, index, *shape)
         delta = replace(delta, probe=probe_of(assembly.run, network))
-        sha256, accuracy = deltas.write(path, delta), exact
+        sha256, accuracy = deltas.write(path, delta), exact_accuracy
         if not deltas.same(delta, deltas.read(path, sha256)):
             raise Damaged(f"{path}: what is read back is not what was written; give the same command again")
-        if rounds(store) or not measured:
+        if rounds(store) or not accuracy_is_current:
             decides = data.deciding(settings.goal_split)
             accuracy = split_accuracy(assembly.run, network, decides, data.mean, data.std, progress)
         return Written(delta, sha256, after, network, accuracy, Stored(**store.model_dump(), missed=None))
 
     found = written(settings.store)
-    if exact >= least > found.accuracy:
+    if exact_accuracy >= required_accuracy > found.accuracy:
         exactly = written(Store(values="float32", private="float32", masks=settings.store.masks))
         found = replace(exactly, stored=exactly.stored.model_copy(update={"missed": found.accuracy}))
     return found

@@ -13,8 +13,8 @@ from cpg_core.model.ownership import size
 from cpg_core.model.state import TaskState, released_count
 from cpg_core.stages.channels import living
 from cpg_core.stages.context import TaskContext
-from cpg_core.stages.goal import least
 from cpg_core.stages.stored_delta import Written
+from cpg_core.storage.codecs import format_fields
 from cpg_core.storage.files import digest
 from cpg_core.storage.records import StageRecord, TaskRecord
 
@@ -52,7 +52,7 @@ def task_record(context: TaskContext, learned: Learned, stages: list[StageRecord
         method=spec.method,
         goal=context.goal,
         goal_split=settings.goal_split,
-        goal_met=frozen.accuracy >= least(context),
+        goal_met=frozen.accuracy >= context.required_accuracy,
         accuracy=frozen.accuracy,
         test_accuracy=learned.test_accuracy,
         figures=learned.figures,
@@ -77,12 +77,5 @@ def task_record(context: TaskContext, learned: Learned, stages: list[StageRecord
         probe_sha256=digest(learned.written.delta.probe),
         parent_sha256=context.parent,
         machine=machine(device_of(settings.compute.device), torch.get_num_threads()),
-        **format_of(learned.written),
+        **format_fields(learned.written.delta.codec, learned.written.stored.missed),
     )
-
-
-def format_of(written: Written) -> dict[str, Any]:
-    """The fields of a record that say how its delta is stored."""
-    if written.delta.codec.name is None:
-        return {} if written.stored.missed is None else {"stored": written.stored}
-    return {"format": 2, "stored": written.stored}

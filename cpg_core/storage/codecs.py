@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from cpg_core.config.store import Store
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.storage import entropy
+from cpg_core.storage.records import Stored
 
 ENTRY = "codec"
 PROBABILITIES = "probabilities"
@@ -182,6 +183,16 @@ FIRST = Codec(EXACT, None, Plain(torch.float32), ZlibBits(), torch.float32)
 def codec_for(store: Store) -> Codec:
     """The codec that a run's settings ask for."""
     return FIRST if store == EXACT else _packed(store)
+
+
+def format_fields(codec: Codec, missed: float | None) -> dict[str, Any]:
+    """`format` and `stored` of a task record, whose delta has that codec.
+
+    `missed`: the accuracy of the rounded model where it missed the goal, so that the task is stored exactly.
+    """
+    if codec.name is None and missed is None:
+        return {"format": 1, "stored": None}
+    return {"format": 1 if codec.name is None else 2, "stored": Stored(**codec.store.model_dump(), missed=missed)}
 
 
 def _packed(store: Store) -> Codec:

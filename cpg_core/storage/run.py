@@ -123,7 +123,7 @@ class Run:
             raise unknown("task", task, names)
         return 1 + names.index(task)
 
-    def least(self, task: str) -> float:
+    def required_accuracy(self, task: str) -> float:
         """The accuracy that meets a task's goal, in [0, 1]: the goal, less the task's tolerance, less its rounding."""
         index = self._index(task)
         return max(0.0, self.spec.goals[task] - self.settings(index).check.tolerance - ROUNDED)

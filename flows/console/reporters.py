@@ -40,7 +40,7 @@ class Lines(Silent):
 
     def stage_done(self, task: str, record: StageRecord, seconds: float, *, reused: bool) -> None:
         """`pick-train fish x1.5: 0.781, 12.1 s`."""
-        least = self._run.least(task)
+        least = self._run.required_accuracy(task)
         what = check_result(task, record, least) or stage_label(task, record, self._before)
         accuracy = "" if record.accuracy is None or record.stage == "check" else f" {record.accuracy:.4g},"
         self._write(f"{what}:{accuracy} {'found finished' if reused else f'{seconds:.1f} s'}")

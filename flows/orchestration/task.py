@@ -43,7 +43,7 @@ class Stages:
     def __init__(self, run: Run, name: str, outage: Outage) -> None:
         self._name = name
         self._outage = outage
-        self._least = run.least(name)
+        self._least = run.required_accuracy(name)
         self._returned: Json | None = None
         self._record: StageRecord | None = None
 

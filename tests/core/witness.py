@@ -23,7 +23,7 @@ from cpg_core.model.network import Network
 from cpg_core.model.state import Shared
 from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
-from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.stages.recalled_network import network_of
 from cpg_core.stages.request import Request
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.records import StageRecord

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,6 @@ from cpg_core.data.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.methods import find
 from cpg_core.model.network import Network, build
-from cpg_core.model.state import Shared, TaskState
 from cpg_core.recall.audit import audit
 from cpg_core.recall.metrics import matrix, summary, table
 from cpg_core.recall.recall import evaluate
@@ -26,7 +26,6 @@ from cpg_core.stages.context import TaskContext
 from cpg_core.stages.next_stage import next_stage
 from cpg_core.stages.open_task import open_task
 from cpg_core.stages.stored_delta import Written, write_delta
-from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import Evaluator, eval_mode, probe_images, probe_logits
@@ -140,13 +139,11 @@ def test_how_a_task_is_stored_is_decided_without_it_too(
 ) -> None:
     """The freeze has the test images; what of it decides is given none. The paper's protocol is the control."""
 
-    def blindly(
-        path: Path, assembly: Assembly, before: Shared, state: TaskState, index: int, data: TaskData, *rest: object
-    ) -> Written:
+    def blindly(path: Path, *, data: TaskData, **rest: Any) -> Written:  # noqa: ANN401  (as `write_delta`)
         def refuse() -> Split:
             raise TestSplitRead
 
-        return write_delta(path, assembly, before, state, index, replace(data, read_test=refuse), *rest)
+        return write_delta(path, data=replace(data, read_test=refuse), **rest)
 
     monkeypatch.setattr("cpg_core.stages.freeze.write_delta", blindly)
     run = new_run(tasks="1", overrides=("store.values=int8", f"goal_split={split}"))

@@ -90,8 +90,8 @@ def test_an_accuracy_that_equals_the_goal_meets_it_however_numbers_are_rounded(
 ) -> None:
     run = new_run(tasks="1", overrides=(f"check.tolerance={tolerance}",))
     asked = Run(run.root, run.spec.model_copy(update={"goals": {"zero-one": goal}}))
-    assert asked.least("zero-one") <= reached < goal - tolerance
-    assert asked.least("zero-one") > reached - 2e-6
+    assert asked.required_accuracy("zero-one") <= reached < goal - tolerance
+    assert asked.required_accuracy("zero-one") > reached - 2e-6
 
 
 def test_room_is_not_made_where_the_settings_say_so(learned: Callable[..., Run]) -> None:

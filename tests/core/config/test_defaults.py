@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core import tiny
-from cpg_core.config.defaults import OMITTED, SINCE, completed
+from cpg_core.config.defaults import OLD_DEFAULTS, OLD_DEFAULTS_LEFT_OUT, completed
 from cpg_core.config.method_settings import KNOWN, READ_BY, settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.errors import CpgError
@@ -36,9 +36,9 @@ def without(run: Run, *names: str) -> None:
 
 NEWER = [
     "compute.processes",
-    *(f"{name}.{field}" for name, value in OMITTED.items() if isinstance(value, dict) for field in value),
-    *(name for name, value in OMITTED.items() if not isinstance(value, dict)),
-    *(group for group in SINCE if group != "compute"),  # new as a whole
+    *(f"{name}.{field}" for name, value in OLD_DEFAULTS_LEFT_OUT.items() if isinstance(value, dict) for field in value),
+    *(name for name, value in OLD_DEFAULTS_LEFT_OUT.items() if not isinstance(value, dict)),
+    *(group for group in OLD_DEFAULTS if group != "compute"),  # new as a whole
 ]
 
 
@@ -90,12 +90,12 @@ def test_what_a_run_says_stays() -> None:
     said: dict[str, Any] = {"finetune": {"lr": 0.5}, "compute": compute}
     found = completed(said)
     assert (found["finetune"], found["compute"]) == ({"lr": 0.5, "init_from": "random"}, said["compute"])
-    assert found["lwf"] == SINCE["lwf"]
+    assert found["lwf"] == OLD_DEFAULTS["lwf"]
 
 
 def test_what_stands_for_new_settings_is_of_their_kind() -> None:
     whole = tiny.settings().model_dump()
-    for name, value in [*SINCE.items(), *OMITTED.items()]:
+    for name, value in [*OLD_DEFAULTS.items(), *OLD_DEFAULTS_LEFT_OUT.items()]:
         whole[name] = {**whole[name], **value} if isinstance(value, dict) else value
     Settings.model_validate(whole)
 
@@ -106,7 +106,7 @@ def test_a_newer_setting_is_told_only_where_it_is_not_what_was_in_effect_before(
         group, _, field = name.partition(".")
         return values.get(group, {}).get(field) if field else values.get(group)
 
-    before, other = value_of(OMITTED), NOT_AS_BEFORE[name]
+    before, other = value_of(OLD_DEFAULTS_LEFT_OUT), NOT_AS_BEFORE[name]
     method = READ_BY.get(name.partition(".")[0], "cpg")
     assert value_of(settings_of(method, tiny.settings(f"{name}={json.dumps(before)}"))) is None
     assert value_of(settings_of(method, tiny.settings(f"{name}={json.dumps(other)}"))) == other
@@ -131,7 +131,7 @@ def test_a_method_of_ones_own_depends_on_all_settings() -> None:
 
 
 def test_settings_that_were_always_told_are_told_still() -> None:
-    assert settings_of("lwf", tiny.settings())["lwf"] == SINCE["lwf"]
+    assert settings_of("lwf", tiny.settings())["lwf"] == OLD_DEFAULTS["lwf"]
     assert settings_of("cpg", tiny.settings())["compute"]["processes"] == 1
 
 

@@ -20,8 +20,7 @@ from cpg_core.recall.recall import evaluate
 from cpg_core.recall.sizes import KIND_OF_GROUP, by_kind, by_setting
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.stored_delta import write_delta
-from cpg_core.stages.task_record import format_of
-from cpg_core.storage.codecs import EXACT
+from cpg_core.storage.codecs import EXACT, format_fields
 from cpg_core.storage.delta import entries, state_of
 from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.lock import locked
@@ -86,15 +85,19 @@ def test_a_goal_that_rounding_would_miss_keeps_the_task_exact(
     before = assembly.before(assembly.rebuild(0), run.record(1))
     state = state_of(before, run.delta(1), 1, overwrites=False)
     path, silent = run.root / "delta.safetensors", lambda _done, _total: None
-    found = write_delta(path, assembly, before, state, 1, run.data(1), exact, least, silent)
+    how = {"assembly": assembly, "before": before, "state": state, "index": 1, "data": run.data(1)}
+    how |= {"exact_accuracy": exact, "required_accuracy": least, "progress": silent}
+    found = write_delta(path, **how)
     assert found.stored.values == kept
     assert (found.stored.missed is not None) == (kept == "float32")
     assert found.accuracy == exact if kept == "float32" else found.accuracy <= 1
     same = all(torch.equal(found.after.weight[name], value) for name, value in state.value.items())
     assert same == (kept == "float32")
-    again = write_delta(path, assembly, before, state, 1, run.data(1), exact, least, silent, measured=False)
+    again = write_delta(path, **how, accuracy_is_current=False)
     assert again.accuracy <= 1  # of what it is now, not what was measured before others were rounded
-    told = run.record(1).model_copy(update=format_of(found)).model_dump(mode="json")
+    told = (
+        run.record(1).model_copy(update=format_fields(found.delta.codec, found.stored.missed)).model_dump(mode="json")
+    )
     assert (told["stored"]["values"], told.get("format", 1)) == (kept, 1 if (kept, masks) == ("float32", "zlib") else 2)
     assert TaskRecord.model_validate(told).stored == found.stored
 

@@ -25,7 +25,7 @@ from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.handover import Handover
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
-from cpg_core.stages.frozen_tasks import network_of, probe_of
+from cpg_core.stages.recalled_network import network_of, probe_of
 from cpg_core.storage import files
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run

@@ -50,7 +50,9 @@ def test_a_run_learns_by_them_and_its_file_says_so(new_run: Callable[..., Run]) 
     assert [stage.target for stage in second.stages if stage.stage == "prune"] == [0.3]
     assert second.sparsity == pytest.approx(0.3, abs=0.01)
     assert all(finding.ok for finding in audit(open_run(run.root, run.spec.name)))
-    assert open_run(run.root, run.spec.name).least(second.name) == pytest.approx(second.goal - 0.1, abs=2e-6)
+    assert open_run(run.root, run.spec.name).required_accuracy(second.name) == pytest.approx(
+        second.goal - 0.1, abs=2e-6
+    )
 
 
 def test_a_unit_that_a_later_task_prunes_is_looked_at_before_anything_is_learned(

@@ -15,8 +15,8 @@ from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of, ewc, find
 from cpg_core.model.network import Network, shared_parameters
 from cpg_core.runner import learn_sequence
-from cpg_core.stages.frozen_tasks import network_of
 from cpg_core.stages.open_task import open_task
+from cpg_core.stages.recalled_network import network_of
 from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import extend

@@ -199,7 +199,7 @@ def test_what_its_accuracies_mean_is_told_and_what_comes_next(
     request_of: Callable[..., Run], weights: Path, tmp_path: Path
 ) -> None:
     run = request_of(overrides=(*OVERRIDES, "check.tolerance=0.01"))
-    assert run.least("resnet18") == 0.0  # it has no goal, which no tolerance takes below nothing
+    assert run.required_accuracy("resnet18") == 0.0  # it has no goal, which no tolerance takes below nothing
     assert run.data(1).summary.lines()[1:] == [
         "resnet18: accuracy is the share of images, not trained on, that get the unpruned network's answer"
     ]

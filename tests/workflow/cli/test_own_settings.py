@@ -65,7 +65,7 @@ def test_an_added_task_may_have_its_own(copied: Run, tmp_path: Path) -> None:
     file = tmp_path / "eight.yaml"
     file.write_text(yaml.safe_dump({**TASK, "goal": 0.7, "settings": {"check": {"tolerance": 0.05}}}))
     longer = added(copied.root, "tiny", file, None)
-    assert (longer.spec.goals["low"], longer.least("low")) == (0.7, pytest.approx(0.65, abs=2e-6))
+    assert (longer.spec.goals["low"], longer.required_accuracy("low")) == (0.7, pytest.approx(0.65, abs=2e-6))
     assert added(copied.root, "tiny", file, 0.9).spec.goals["low"] == 0.9
     file.write_text(yaml.safe_dump({**TASK, "settings": {"check": {"tolerance": 2}}}))
     with pytest.raises(CpgError, match=r"eight.yaml: task 'low': settings: check > tolerance: Input should be less"):

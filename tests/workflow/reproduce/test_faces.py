@@ -45,7 +45,7 @@ def test_the_settings_are_those_published(
         assert settings.pick_train.lr == expected["lr"] and settings.pick_train.epochs == 100
         assert settings.batch_size == (expected["batch"] if name == "verification" else batch)
         assert (prune.share, prune.epochs, prune.every_steps) == expected["prune"]
-        assert made.least(name) == pytest.approx(expected["least"], abs=2e-6)
+        assert made.required_accuracy(name) == pytest.approx(expected["least"], abs=2e-6)
         schedule = settings.pick_train.schedule
         assert schedule.kind == "plateau" and (schedule.factor, schedule.patience) == (0.1, 10)
         assert (settings.pick_train.score_lr, prune.lr) == (5e-4, 5e-4)

@@ -33,7 +33,7 @@ from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
 from cpg_core.recall.predictor import Serving, read_images
 from cpg_core.recall.recall import evaluate
-from cpg_core.stages.frozen_tasks import network_of
+from cpg_core.stages.recalled_network import network_of
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run

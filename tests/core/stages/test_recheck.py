@@ -17,7 +17,9 @@ from cpg_core.model.state import Shared
 from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
-from cpg_core.stages.frozen_tasks import network_of, recheck, split_accuracy
+from cpg_core.stages.recalled_network import network_of
+from cpg_core.stages.recheck import recheck
+from cpg_core.stages.split_evaluation import split_accuracy
 from cpg_core.storage.files import digest, sha256, write_json
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import extend
