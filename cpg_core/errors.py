@@ -1,6 +1,7 @@
 """The one exception that is meant for a person, and what others say as a line of text."""
 
 import errno
+from collections.abc import Sequence
 from textwrap import shorten
 
 MOST_CHARACTERS = 1000
@@ -20,6 +21,16 @@ class CpgError(Exception):
 def one_line(text: str) -> str:
     """What another program says, as one line; where something is cut off, the line says so."""
     return shorten(text, MOST_CHARACTERS, placeholder=" ... (cut)")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def advice(error: Exception, usual: str) -> str:

@@ -1,1 +1,1 @@
-"""The workflow around the algorithm: the command line, the Prefect flows, and MLflow tracking."""
+"""The workflow around the algorithm: the command line, Prefect flows, MLflow tracking, DVC, and the paper's tables."""

@@ -5,9 +5,9 @@ A backbone file defines
 - `INPUT`: the `Input` that it takes;
 - `build(width)`: a plain `nn.Module` from `[N, channels, size, size]` to features `[N, out_features]`, with an
   `out_features` attribute. Channels scale with `width`, and a wider network has the narrower one in its leading
-  slices, so that growth can copy the old block into the leading corner. Its parameters have the same names at any
-  width, it draws nothing at random when it is trained, such as dropout: a stopped run could not end in the same bytes;
-  and all tensors that it computes with are in its `state_dict`, or made in `forward`;
+  slices, so that growth can copy the old block into the leading corner. Parameter names are the same at any width. The
+  network uses no randomness in training (no dropout), so that a resumed run ends in the same bytes. Every tensor it
+  computes with is in its `state_dict` or made in `forward`;
 - `GROWABLE = False`, where it has one width alone;
 - `SIZED = True`, where the number of features depends on the size of the images: it is then `build(width, size)`;
 - `HEAD`, the `PublishedHead` that it has in weight files: where a run can begin from a file; and `WEIGHTS`, a function
@@ -162,7 +162,7 @@ def find(name: str) -> Backbone:
 
 
 def module_of(name: str) -> str:
-    """The module of this room that a backbone comes from."""
+    """The module of this package that a backbone comes from."""
     family, _, _ = name.rpartition("/")
     return f"families.{family}" if family else name
 

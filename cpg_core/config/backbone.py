@@ -58,7 +58,7 @@ class BackboneSpec(Strict):
 
     @model_serializer(mode="wrap")
     def _as_its_name(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:  # noqa: ANN401  (what JSON can hold)
-        """Its name alone where all else is the default, as in runs of before anything else could be said."""
+        """The name alone if everything else is default, as older runs store it."""
         said = {name: value for name, value in handler(self).items() if value is not None}
         if self.weights is not None and is_file(self.weights) and info.context is not None:
             folder, file = info.context["folder"].resolve(), Path(self.weights)

@@ -37,3 +37,8 @@ class AllPicks(Strict):
 
 
 Picks = Annotated[ScoredPicks | SignificantPicks | RandomPicks | AllPicks, Field(discriminator="kind")]
+
+
+def learns(picks: Picks) -> bool:
+    """Whether picks are learned, rather than drawn or all taken."""
+    return not isinstance(picks, RandomPicks | AllPicks)

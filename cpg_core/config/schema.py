@@ -131,7 +131,7 @@ class _UniqueKeys(SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401  (whatever it stands for)
-        """As it is, but for text that YAML takes for a date or a number and that is none, such as 2020-13-01."""
+        """As PyYAML, but text that only looks like a date or number (2020-13-01) is an error."""
         try:
             return super().construct_object(node, deep)
         except ValueError as error:

@@ -30,7 +30,7 @@ Goal = Annotated[float | str, AfterValidator(_one_spelling)]
 
 
 class PickTrain(Strict):
-    """Picks and released weights, which the weight optimizer moves, together (section 3; Algorithm 1)."""
+    """Learn the picks and the released weights together (section 3; Algorithm 1)."""
 
     picks: Picks
     epochs: Count

@@ -17,7 +17,7 @@ from cpg_core.data.split import Split
 from cpg_core.data.summary import Part, part_of
 from cpg_core.data.validation import Validation
 from cpg_core.data.validation_split import HeldOut, held_out
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 from cpg_core.seeds import derive
 
 FOLDS = 4
@@ -123,9 +123,9 @@ def _classes_of(listings: dict[PartName, Listing]) -> tuple[str, ...]:
     train = listings["train"]
     for listing in listings.values():
         if extra := [name for name in listing.names if name not in train.names]:
-            more = f" and {len(extra) - 1} more" if extra[1:] else ""
+            quoted = [f"'{name}'" for name in extra]
             raise CpgError(
-                f"{listing.where}: class '{extra[0]}'{more} is not in train, which has {list(train.names[:12])}; "
+                f"{listing.where}: class {listed(quoted, 1)} is not in train, which has {list(train.names[:12])}; "
                 "add training images, or list the classes without it: classes: [...]"
             )
     return train.names

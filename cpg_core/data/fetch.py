@@ -13,9 +13,8 @@ from torch import Tensor
 from cpg_core.data.ahead import ahead
 from cpg_core.data.decode import decode
 from cpg_core.data.listing import Pixels
-from cpg_core.data.resize import fit, random_resized_crop
+from cpg_core.data.resize import fit, random_resized_crop, reduced
 from cpg_core.data.split import Split
-from cpg_core.data.whole import reduced
 
 
 @dataclass(frozen=True)

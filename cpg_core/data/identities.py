@@ -18,11 +18,10 @@ from cpg_core.data.listing import Rows
 from cpg_core.data.load import choose, streams
 from cpg_core.data.pairs import FOLDS, PairList, list_pairs
 from cpg_core.data.reading import Wanted, read_rows
-from cpg_core.data.shards import some
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.split import Split, hold_out
 from cpg_core.data.summary import part_of
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 from cpg_core.objectives.pairs import Pairs
 from cpg_core.seeds import derive
 
@@ -45,7 +44,7 @@ def identities(spec: TaskSpec, wanted: Wanted, val_fraction: float, seed: int) -
     part = part_of(listing, people)
     if alone := [name for name, count in part.taken.items() if count == 1]:
         raise CpgError(
-            f"{listing.where}: one picture of {some(alone)}; a person needs two or more to be told "
+            f"{listing.where}: one picture of {listed(alone)}; a person needs two or more to be told "
             "from others: add pictures, remove the folder, or list the classes without it"
         )
     trained, held = hold_out(np.zeros(len(people), dtype=np.int64), val_fraction, derive(seed, "validation", spec.name))
@@ -149,10 +148,10 @@ def _notes(spec: TaskSpec, tested: PairList, pairs: Pairs, held: int) -> tuple[s
         )
     if tested.shared:
         lines.append(
-            f"{spec.name}: in several folds of the test pairs: {some(sorted(tested.shared))}; so thresholds are found "
-            "on people whom they are used on: order the pairs so that each tenth of a kind has people of its own"
+            f"{spec.name}: in several folds of the test pairs: {listed(sorted(tested.shared))}; so thresholds are "
+            "found on people whom they are used on: order the pairs so that each tenth of a kind has people of its own"
         )
     people = spec.classes or ()
     if known := sorted(tested.people.intersection(people)):
-        lines.append(f"{spec.name}: in the test pairs and in training alike: {some(known)}")
+        lines.append(f"{spec.name}: in the test pairs and in training alike: {listed(known)}")
     return (*lines, *spec.source.unused())

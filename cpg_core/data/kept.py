@@ -100,7 +100,7 @@ class Block:
     read: int = 0
 
     def add(self, image: Image) -> None:
-        """Take the next image; of one that is broken nothing."""
+        """Add the next image; a broken image adds nothing."""
         if image.error is not None:
             return
         if self.pixels is not None:
@@ -124,23 +124,26 @@ class Block:
             return len(self.cached.content)
         return sum(pixels.nbytes for pixels in (*self.decoded, *self.whole))
 
-    def leave(self, keep: Keep, room: int) -> None:
-        """Have it kept, if it is whole and reading it again would take long; decoded images in `room` bytes alone."""
+    def save(self, store: Keep, free_bytes: int) -> None:
+        """Store the block if it is complete and slow to read again.
+
+        Its decoded images are kept only if they fit in `free_bytes`.
+        """
         if not self.key or self.read < len(self.places):
             self._drop_decoded()
             return
-        fits = 0 < self.cached_bytes <= room
+        fits = 0 < self.cached_bytes <= free_bytes
         if not fits:
             self._drop_decoded()
         if fits or self.size >= LEAST_BYTES:
-            keep.put(self.name, self.key, self._to_bytes())
+            store.put(self.name, self.key, self._to_bytes())
         if fits:
             self._drop_decoded()
-            self.found(keep, room)
+            self.load(store, free_bytes)
 
-    def found(self, keep: Keep, room: int) -> bool:
-        """Fill it with what is kept of it; whether there is all that fits into `room` bytes."""
-        content = keep.get(self.name, self.key) if self.key else None
+    def load(self, store: Keep, free_bytes: int) -> bool:
+        """Load the stored block; False if it is missing, or was stored without decoded images that would now fit."""
+        content = store.get(self.name, self.key) if self.key else None
         if content is None:
             return False
         line, pixels = _first_line(content)
@@ -150,7 +153,7 @@ class Block:
             if told["cached"] is not None:
                 self.cached = CachedBlock.of(pixels, shape, told["cached"])
                 self.cached.leave_memory()
-            elif math.prod(shape) <= room:
+            elif math.prod(shape) <= free_bytes:
                 return False
         self.sha256s, self.remarks = told["sha256s"], Counter(told["remarks"])
         self.levels = None if told["levels"] is None else np.array(told["levels"], dtype=np.int64)

@@ -13,7 +13,7 @@ from cpg_core.data.reading import Wanted, read_rows
 from cpg_core.data.resize import SMALL_SIDE
 from cpg_core.data.split import Split
 from cpg_core.data.summary import because
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 
 MEMORY_LIMIT = 2 * 2**30  # bytes of pixels in one part
 
@@ -27,7 +27,7 @@ def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:
     for label, name in enumerate(classes):
         if name not in listing.names:
             hint = did_you_mean(name, listing.names)
-            raise CpgError(f"{listing.where}: there is no class '{name}'{hint} Classes: {_some(listing.names)}")
+            raise CpgError(f"{listing.where}: there is no class '{name}'{hint} Classes: {_quoted(listing.names)}")
         label_of[listing.names.index(name)] = label
     known = (listing.labels >= 0) & (listing.labels < len(label_of))
     labels = np.where(known, label_of[np.where(known, listing.labels, 0)], -1)
@@ -36,7 +36,7 @@ def choose(listing: Listing, classes: Sequence[str]) -> tuple[Rows, Rows]:
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty and (not listing.sparse or len(empty) == len(classes)):
         why = because(left_out for left_out in listing.left_out if left_out.name in (*empty, None))
-        raise CpgError(f"{listing.where}: no images of class {_some(empty)}{why}; add some or leave the class out")
+        raise CpgError(f"{listing.where}: no images of class {_quoted(empty)}{why}; add some or leave the class out")
     return rows, labels[rows]
 
 
@@ -70,5 +70,5 @@ def streams(listing: Listing, count: int, wanted: Wanted) -> bool:
     return False
 
 
-def _some(names: Sequence[str], most: int = 12) -> str:
-    return ", ".join(f"'{name}'" for name in names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))
+def _quoted(names: Sequence[str]) -> str:
+    return listed([f"'{name}'" for name in names], most=12)

@@ -15,9 +15,8 @@ from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Place
 from cpg_core.data.listing import Item, Listing, Rows
 from cpg_core.data.pair_files import Pair, read_pairs
-from cpg_core.data.shards import some
 from cpg_core.data.stamps import stamps
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 from cpg_core.objectives.pairs import Pairs, folds_in_order
 
 FOLDS = 10
@@ -203,4 +202,4 @@ def _missing(folder: Path, image: tuple[str, ...], of: dict[str, dict[str, Path]
     stem, there = f"{name}_{int(number):04d}", len(of[name])
     if there == 1:
         return f"there is no {stem}: {folder / name} holds one picture"
-    return f"there is no {stem} in {folder / name}, which holds {some(sorted(of[name])) or 'no picture'}"
+    return f"there is no {stem} in {folder / name}, which holds {listed(sorted(of[name])) or 'no picture'}"

@@ -22,9 +22,8 @@ from cpg_core.data.decode import Unreadable, examine
 from cpg_core.data.fields import Part
 from cpg_core.data.kept import NOTHING_KEPT, Block, Image, Keep, Levels, blocks_of
 from cpg_core.data.listing import Item, Listing, Pixels, Rows
-from cpg_core.data.resize import Resize, fit
+from cpg_core.data.resize import Resize, fit, reduced
 from cpg_core.data.split import Split
-from cpg_core.data.whole import reduced
 from cpg_core.errors import CpgError, advice
 
 SHOWN_BROKEN = 50
@@ -164,7 +163,7 @@ def _fill(
     errors, missing, done, room = list[CpgError](), list[Block](), 0, wanted.cache_bytes
     wanted.progress(0, len(rows))
     for block in blocks:
-        if block.found(wanted.keep, room):
+        if block.load(wanted.keep, room):
             done += len(block.places)
             room -= block.cached_bytes
             wanted.progress(done, len(rows))
@@ -180,7 +179,7 @@ def _fill(
                 block.add(image)
                 if image.error is not None:
                     errors.append(image.error)
-            block.leave(wanted.keep, room)
+            block.save(wanted.keep, room)
             room -= block.cached_bytes
     if errors:
         raise Broken(errors, len(rows))

@@ -13,6 +13,8 @@ from cpg_core.seeds import derive
 Resize = Literal["crop", "squash"]
 """How an image becomes square: its middle, or the whole of it with other proportions."""
 SMALL_SIDE = 64  # pixels
+RESIZE_OVER_CROP = 256 / 224
+"""Of the short side over the side of the crop of its middle, as is usual for ImageNet."""
 CROP_AREA = 0.08, 1.0
 CROP_RATIO = 3 / 4, 4 / 3
 MOST_SIDES = 16
@@ -52,7 +54,21 @@ def described(size: int, resize: Resize) -> str:
 
 def short_side(size: int) -> int:
     """To how many pixels the short side is resized before the middle of `size` x `size` is taken."""
-    return size if size <= SMALL_SIDE else round(size * 256 / 224)
+    return size if size <= SMALL_SIDE else _usual_short_side(size)
+
+
+def reduced(image: Tensor, size: int) -> Tensor:
+    """The image that random crops are taken of, the same whether it is kept decoded or read from its file each time.
+
+    uint8 [C, h, w], resized so that its short side is `RESIZE_OVER_CROP` of `size`; a smaller one stays as it is.
+    """
+    to = _usual_short_side(size)
+    if min(image.shape[1:]) <= to:
+        return image
+    from torchvision.transforms.v2 import functional as F  # slow to import
+
+    resized: Tensor = F.resize(image, [to], antialias=True)
+    return resized
 
 
 def random_resized_crop(image: Tensor, size: int, *seed: int) -> Tensor:
@@ -83,6 +99,10 @@ def _random_box(height: int, width: int, generator: Generator) -> tuple[int, int
     wide = min(width, round(height * CROP_RATIO[1]))
     high = min(height, round(width / CROP_RATIO[0]))
     return (height - high) // 2, (width - wide) // 2, high, wide
+
+
+def _usual_short_side(size: int) -> int:
+    return round(size * RESIZE_OVER_CROP)
 
 
 def _uniform(low: float, high: float, generator: Generator) -> float:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from cpg_core.data.fields import AS_USUAL, Part, Splits
 from cpg_core.data.hidden import below
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 
 NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")
 """`train-00000-of-00003.parquet`, or with a hash of its content, as older data sets have."""
-SHOWN = 6
 
 
 def matching(folder: Path, name: str, splits: Splits) -> list[Path]:
@@ -66,17 +65,12 @@ def others(folder: Path, splits: Splits = AS_USUAL) -> tuple[str, ...]:
     if held:
         name = re.split(r"[-.]", held[0])[0]
         lines.append(
-            f"{folder}: not used, validation images are held out of train (val_fraction): {some(held)}; "
+            f"{folder}: not used, validation images are held out of train (val_fraction): {listed(held)}; "
             f"to validate on them: splits: {{val: {name}}}"
         )
     if rest := [file for file in files if file not in held]:
-        lines.append(f"{folder}: not used, only {' and '.join(splits.names)} files are: {some(rest)}")
+        lines.append(f"{folder}: not used, only {' and '.join(splits.names)} files are: {listed(rest)}")
     return tuple(lines)
-
-
-def some(names: Sequence[str], most: int = SHOWN) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _need_each_once(
@@ -103,7 +97,7 @@ def _need_each_once(
     if missing := [str(number) for number in expected if number not in by_number]:
         raise CpgError(
             f"{folder}: has {len(numbered)} of the {total} {part} files; "
-            f"fetch the missing ones (number {some(missing, most=12)})"
+            f"fetch the missing ones (number {listed(missing, most=12)})"
         )
     if odd := [file.name for number, file in by_number.items() if number not in expected]:
-        raise CpgError(f"{folder}: {some(odd)}: numbered beyond the {total} {part} files; keep those of one data set")
+        raise CpgError(f"{folder}: {listed(odd)}: numbered beyond the {total} {part} files; keep those of one data set")

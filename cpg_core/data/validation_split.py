@@ -13,10 +13,9 @@ import numpy as np
 
 from cpg_core.data.grouped_split import Mask, by_groups, fold_of_groups, fold_of_images
 from cpg_core.data.listing import Listing, Rows
-from cpg_core.data.shards import some
 from cpg_core.data.split import hold_out
 from cpg_core.data.validation import Group, Validation
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 
 FILE = "file"
 """The column of a table of groups that holds paths."""
@@ -143,7 +142,7 @@ def _listed(file: Path, listing: Listing) -> Rows:
     if unknown := [path for path in named if path not in row_of]:
         raise CpgError(
             f"{file}: {len(unknown)} of {len(named)} paths are not among the images of {listing.where}: "
-            f"{some(unknown)}; expected paths like {some(list(row_of), 1)}"
+            f"{listed(unknown)}; expected paths like {listed(list(row_of), 1)}"
         )
     _need_one_each(file, listing, paths, named)
     return np.array(sorted({row_of[path] for path in named}), dtype=np.int64)

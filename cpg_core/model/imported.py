@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cpg_core.backbones import PublishedHead
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
 
@@ -75,10 +75,7 @@ def _need_classes(tensors: Mapping[str, Tensor], wanted: Layers, head: Published
 
 
 def _named(what: str, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return [f"{what}: {', '.join(names[:SHOWN])}{more}"]
+    return [f"{what}: {listed(names, SHOWN)}"] if names else []
 
 
 def _is_transposed(name: str, head: PublishedHead) -> bool:

@@ -1,1 +1,1 @@
-"""Old tasks on the current model: recalled, audited, measured, served."""
+"""Frozen tasks: recalled on the current model, audited, measured, served, exported, converted, forgotten."""

@@ -84,7 +84,9 @@ def _forgotten(run: Run, gone: Forgotten) -> Finding:
     known = {run.label(index) for index in range(1, len(run.spec.tasks) + 1)}
     strays = sorted({path.parent.name for path in run.folder.glob("*/*") if path.name in (RECORD, DELTA)} - known)
     if strays:
-        return Finding(gone.label, "forgotten", ok=False, detail=f"of no task of this run: {', '.join(strays)}; delete")
+        return Finding(
+            gone.label, "forgotten", ok=False, detail=f"files of no task of this run: {', '.join(strays)}; delete them"
+        )
     detail = f"forgotten on {gone.time[:10]}; {gone.freed_share:.1%} of its weights were freed"
     left = "; not erased everywhere yet: cpg forget " + run.spec.name if gone.left else ""
     return Finding(gone.label, "forgotten", ok=True, detail=detail + left)

@@ -13,34 +13,34 @@ from cpg_core.storage.run import RECALL, RECORD, Run
 MEGABYTE = 2**20
 
 
-def table(run: Run, recall: Callable[[str], float] | None = None) -> pd.DataFrame:
-    """A row a frozen task; accuracies in percent, as tables have them.
-
-    Args:
-        run: the run.
-        recall: gives a task's accuracy on the current model; None leaves that column out.
-    """
-    return pd.DataFrame([row(run, index, recall) for index in range(1, run.frozen() + 1)])
+def table(run: Run) -> pd.DataFrame:
+    """A row a frozen task; accuracies in percent, as tables have them."""
+    return pd.DataFrame([row(run, index) for index in range(1, run.frozen() + 1)])
 
 
 def row(run: Run, index: int, recall: Callable[[str], float] | None = None) -> dict[str, object]:
     """The row of task `index`, as in `table`.
 
+    Args:
+        run: the run.
+        index: the task's place in it, from 1.
+        recall: gives a task's accuracy on the current model; None leaves that column out.
+
     Raises:
         CpgError: one of its files is damaged, or it cannot be recalled.
     """
     record = run.record(index)
-    recalled = {} if recall is None else {"recalled %": _percent(recall(record.name))}
+    recalled = {} if recall is None else {"recalled %": percent(recall(record.name))}
     return {
         "task": record.name,
-        "at freeze %": _percent(record.test_accuracy),
+        "at freeze %": percent(record.test_accuracy),
         **recalled,
-        f"{record.goal_split} %": _percent(record.accuracy),
-        "goal %": _percent(record.goal),
+        f"{record.goal_split} %": percent(record.accuracy),
+        "goal %": percent(record.goal),
         "goal": "met" if record.goal_met else "missed",
         "budget x": round(record.budget_x, 3),
         "redundancy x": round(record.redundancy_x, 3),
-        "picked %": None if record.picked is None else _percent(record.picked),
+        "picked %": None if record.picked is None else percent(record.picked),
         "sparsity": round(record.sparsity, 3),
         **_living(record),
         "bytes": record.delta_bytes,
@@ -53,7 +53,7 @@ def _living(record: TaskRecord) -> dict[str, object]:
     if (left := record.living) is None:
         return {}
     shares = left.channels / left.of_channels, left.multiply_adds / left.of_multiply_adds
-    return dict(zip(("channels %", "adds %"), map(_percent, shares), strict=True))
+    return dict(zip(("channels %", "adds %"), map(percent, shares), strict=True))
 
 
 def stage_seconds(run: Run, index: int) -> dict[str, float]:
@@ -124,5 +124,6 @@ def _bytes(run: Run, record: TaskRecord) -> int:
     return record.delta_bytes + sum((folder / name).stat().st_size for name in (RECORD, RECALL))
 
 
-def _percent(accuracy: float) -> float:
-    return round(100 * accuracy, 1)
+def percent(share: float) -> float:
+    """A share in [0, 1] in percent, as tables have it."""
+    return round(100 * share, 1)

@@ -56,7 +56,7 @@ class Answer:
         """
         classes, rows = self.content.get("classes"), self.content.get("probabilities")
         if not isinstance(classes, list) or not isinstance(rows, list):
-            raise CpgError("this task tells no classes: it compares images; cpg eval and the served model do so")
+            raise CpgError("this task has no classes, it compares pairs of images: use cpg eval or the served model")
         order = self.logits.argsort(dim=1, descending=True, stable=True)[:, :count].tolist()
         return [[(classes[k], row[k]) for k in labels] for labels, row in zip(order, rows, strict=True)]
 
@@ -130,7 +130,7 @@ class Serving:
         with self._one_at_a_time:
             record = self._record(task)
             with deterministic(record.machine.threads), eval_mode(self._network(task)) as network:
-                device = next(network.parameters()).device
+                device = network.device
                 mean, std = torch.tensor(record.mean), torch.tensor(record.std)
                 batches = eval_batches(split, mean, std, self.batch_size, device)
                 logits = torch.cat([network(batch).cpu() for batch, _ in batches])

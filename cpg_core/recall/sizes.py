@@ -7,6 +7,7 @@ from safetensors.torch import save
 
 from cpg_core.config.store import Store
 from cpg_core.methods import assembly_of
+from cpg_core.recall.metrics import percent
 from cpg_core.storage.codecs import codec_for
 from cpg_core.storage.delta import PRIVATE, PROBE, Delta, entries, make, private_kind, state_of
 from cpg_core.storage.packing import ENTRY
@@ -90,8 +91,7 @@ def by_setting(run: Run) -> pd.DataFrame:
                 )
         shared = assembly.add(shared, record, delta)
     rows = [
-        {"stored": way, "bytes": size, "saves %": round(100 * (1 - size / total["as it is"]), 1)}
-        for way, size in total.items()
+        {"stored": way, "bytes": size, "saves %": percent(1 - size / total["as it is"])} for way, size in total.items()
     ]
     return pd.DataFrame(rows)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cpg_core.config.picks import RandomPicks
+from cpg_core.config.picks import RandomPicks, learns
 from cpg_core.model.ownership import count
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.initial_state import first_state
-from cpg_core.stages.random_picks import learned, random_picks
+from cpg_core.stages.random_picks import random_picks
 from cpg_core.stages.request import Request
 from cpg_core.stages.train_state import plan_of, train_own
 from cpg_core.storage.snapshot import Snapshots
@@ -28,7 +28,7 @@ def pick_train_at(
     config, method = context.settings.pick_train, context.method
     state = state or first_state(context, request.budget_x, context.settings.released_init)
     picks_some = method.learns_picks(context.index)
-    learns_picks = picks_some and learned(config.picks)
+    learns_picks = picks_some and learns(config.picks)
     if picks_some and isinstance(config.picks, RandomPicks):
         state = replace(state, pick=random_picks(context, state, config.picks))
     plan = replace(

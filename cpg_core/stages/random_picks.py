@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.config.picks import AllPicks, Picks, RandomPicks
+from cpg_core.config.picks import RandomPicks
 from cpg_core.model.channels.units import Units
 from cpg_core.model.layers import Layers
 from cpg_core.model.state import TaskState
@@ -13,11 +13,6 @@ from cpg_core.seeds import derive
 from cpg_core.stages.channels import units_of
 from cpg_core.stages.context import TaskContext
 from cpg_core.training.channel_picks import picked_units
-
-
-def learned(picks: Picks) -> bool:
-    """Whether picks are learned, rather than drawn or all taken."""
-    return not isinstance(picks, RandomPicks | AllPicks)
 
 
 def random_picks(context: TaskContext, state: TaskState, config: RandomPicks) -> Layers:

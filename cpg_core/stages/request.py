@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cpg_core.config.settings import Settings
-from cpg_core.storage.records import StageName, StageRecord
+from cpg_core.storage.records import StageName, StageRecord, stage_label
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Request:
 
     @property
     def label(self) -> str:
-        """What the stage is called in the task: `01-pick_train`."""
-        return f"{self.number:02d}-{self.stage}"
+        """As of `stage_label`."""
+        return stage_label(self.number, self.stage)
 
 
 class Growth(Protocol):

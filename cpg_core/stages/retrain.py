@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
+from cpg_core.config.picks import learns
 from cpg_core.config.schedules import STEADY
 from cpg_core.model.state import TaskState
 from cpg_core.stages.context import Outcome, TaskContext
-from cpg_core.stages.random_picks import learned
 from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.train_state import accuracy_of_state, plan_of, train_own
 from cpg_core.storage.records import StageRecord
@@ -34,6 +34,6 @@ def retrain(context: TaskContext, request: Request, state: TaskState | None, sna
 
 def retrain_next(done: Sequence[StageRecord], chosen: int, rules: Rules) -> Request | None:
     """A retrain before the freeze, where there are picks to learn and the settings give it epochs."""
-    if rules.index == 1 or rules.settings.retrain.epochs == 0 or not learned(rules.settings.pick_train.picks):
+    if rules.index == 1 or rules.settings.retrain.epochs == 0 or not learns(rules.settings.pick_train.picks):
         return None
     return Request("retrain", len(done) + 1, chosen, done[-1].budget_x)

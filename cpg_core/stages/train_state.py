@@ -59,7 +59,7 @@ def train_state(
     """
     shared, settings = context.shared(state.budget_x), context.settings
     network = network_of_state(context, state)
-    device = next(network.parameters()).device
+    device = network.device
     rule = score_rule_of(settings.pick_train) if learns_picks else None
     optimizer = TaskOptimizer(
         network,

@@ -44,7 +44,7 @@ def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
         lines += [*_goals(there.spec, wanted), *_settings(there.spec, wanted), *others]
     if lines:
         lines += [
-            f"task {gone.index} of then was forgotten on {gone.time[:10]}, its name too; to learn more: "
+            f"task {gone.index} (name erased) was forgotten on {gone.time[:10]}; to learn another task: "
             f"cpg add {there.spec.name} TASK.yaml"
             for gone in there.spec.forgotten
             if gone.name is None

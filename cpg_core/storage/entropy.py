@@ -1,4 +1,4 @@
-"""Masks by entropy coding: each bit takes as much room as it is surprising, given the channels that it lies between.
+"""Entropy-codes masks: the probability of a bit depends on its output and input channel.
 
 How likely a bit is set follows from three small integers, which stand in the file: the layer's, that of its output
 channel, and that of its input channel. Their sum chooses one of `PROBABILITIES`, which stand in the file too; a range

@@ -22,9 +22,9 @@ from cpg_core.storage.runs import checked_name, none_of
 def rename(root: Path, old: str, new: str) -> None:
     """Give a run another name: its folders in `checkpoints` and `work`, DVC's pointer files in them included.
 
-    The run has its new name from the moment that its folder in `checkpoints` has it. The work in progress, which
-    comes after, is lost to nobody: if this is killed in between, the same call again moves it. Runs that were branched
-    from it find it by its hash.
+    The run has its new name from the moment that its folder in `checkpoints` has it. Work in progress moves
+    afterwards; if this is killed in between, the same call moves it. Runs that were branched from it find it by its
+    hash.
 
     Raises:
         CpgError: there is no such run, the new name is taken or none, or a process is learning the run or a branch.

@@ -1,4 +1,4 @@
-"""Many small tensors as few long ones: in a file of its own entry each, their names would take more room than they.
+"""Packs many small tensors into a few entries, since a header per tensor would cost more than its data.
 
 Tensors of the same group (`pick` of `pick:0.weight`) and type lie one after the other in an entry `packed:TYPE:GROUP`,
 as zlib writes them once all first bytes of their numbers stand together, then all second ones, and so on: sign and

@@ -14,6 +14,11 @@ from cpg_core.objectives import ObjectiveSpec
 StageName = Literal["import", "pick_train", "check", "grow", "prune", "recover", "retrain", "split", "freeze"]
 
 
+def stage_label(number: int, stage: StageName) -> str:
+    """What a stage is called in its task: `01-pick_train`."""
+    return f"{number:02d}-{stage}"
+
+
 class Epoch(Strict):
     """One epoch of a stage. `accuracy` is on the split that decides (validation, unless `goal_split` is test)."""
 
@@ -64,8 +69,8 @@ class StageRecord(Strict):
 
     @property
     def label(self) -> str:
-        """What the stage is called in the task: `01-pick_train`."""
-        return f"{self.number:02d}-{self.stage}"
+        """As of `stage_label`."""
+        return stage_label(self.number, self.stage)
 
 
 class Machine(Strict):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cpg_core.errors import CpgError, advice
+from cpg_core.errors import CpgError, advice, first_line
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training programs put the weights, beside other things."""
@@ -53,7 +53,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         what_to_do = advice(error, "it may be cut short, fetch it again")
-        raise CpgError(f"{path}: cannot be read as safetensors ({_line(error)}); {what_to_do}") from error
+        raise CpgError(f"{path}: cannot be read as safetensors ({first_line(error)[:120]}); {what_to_do}") from error
 
 
 def _saved_by_torch(path: Path) -> object:
@@ -69,8 +69,4 @@ def _saved_by_torch(path: Path) -> object:
         if "TorchScript" in str(error):
             raise CpgError(f"{path}: holds a program (TorchScript), which is not run. {ANEW}") from error
         what_to_do = advice(error, "it may be cut short, fetch it again")
-        raise CpgError(f"{path}: cannot be read ({_line(error)}); {what_to_do}") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise CpgError(f"{path}: cannot be read ({first_line(error)[:120]}); {what_to_do}") from error

@@ -96,7 +96,7 @@ class TaskOptimizer:
         }
         self._affine = {} if channels is None else {name: network.get_parameter(name) for name in channels.affine}
         shared = {id(slot.parameter) for slot in self.slots.values()}
-        self._device = next(network.parameters()).device
+        self._device = network.device
         self._hyper = torch.zeros(len(self._weight_rates(0.0)), device=self._device)
         self._score_hyper = torch.zeros(len(self._score_rates(0.0)), device=self._device)
         self._private = _private_optimizer([p for p in network.parameters() if id(p) not in shared], config)

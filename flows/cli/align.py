@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 from flows.cli.errors import ExitCode
 from flows.parameters import expanded
 
@@ -82,7 +82,6 @@ def _rows(missed: list[Outcome]) -> bytes:
 
 
 def _told(outcomes: list[Outcome], to: Path, listing: Path) -> list[str]:
-    from cpg_core.data.shards import some
 
     missed = sum(outcome.problem is not None for outcome in outcomes)
     before = sum(outcome.faces is None for outcome in outcomes)
@@ -91,6 +90,6 @@ def _told(outcomes: list[Outcome], to: Path, listing: Path) -> list[str]:
     if several:
         lines.append(f"several faces in {several:,} of them: a large one near the middle was taken")
     if missed:
-        files = some([str(outcome.file) for outcome in outcomes if outcome.problem is not None])
+        files = listed([str(outcome.file) for outcome in outcomes if outcome.problem is not None])
         lines.append(f"no face of {files}: the reason of each is in {listing}")
     return lines

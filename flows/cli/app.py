@@ -15,10 +15,10 @@ from flows.cli.errors import ExitCode, OneLineErrors, end_of_learning
 from flows.cli.export import export
 from flows.cli.forget import forget
 from flows.cli.imports import import_network
-from flows.cli.loading import loading
 from flows.cli.predict import predict
 from flows.cli.reproduce import app as reproduce
 from flows.cli.runs import opened
+from flows.console.loading import loading
 
 app = typer.Typer(
     cls=OneLineErrors,

@@ -26,8 +26,7 @@ class ExitCode(IntEnum):
 
     FAILED = 1
     MISTAKE = 2
-    NOT_RECORDED = 3
-    LEFT = 3
+    INCOMPLETE = 3
     INTERRUPTED = 130
 
 
@@ -80,4 +79,4 @@ def end_of_learning(unrecorded: str | None) -> None:
     """The end of a command that learns."""
     if unrecorded:
         typer.echo(f"learned, but not recorded in MLflow: {unrecorded}\nThe same command again records it.", err=True)
-        raise typer.Exit(ExitCode.NOT_RECORDED)
+        raise typer.Exit(ExitCode.INCOMPLETE)

@@ -48,7 +48,7 @@ def forget(
         typer.echo(f"not erased: {problem}", err=True)
     if problems:
         typer.echo(f"To erase what is left: cpg forget {name}", err=True)
-        raise typer.Exit(ExitCode.LEFT)
+        raise typer.Exit(ExitCode.INCOMPLETE)
     typer.echo(f"To prove that the others are as they were: cpg audit {name}")
 
 

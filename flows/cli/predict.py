@@ -83,9 +83,10 @@ def _table(rows: list[Answered]) -> str:
     """A row an image; probabilities in percent."""
     import pandas as pd
 
+    from cpg_core.recall.metrics import percent
     from flows.console.tables import table_text
 
-    heading, *cells = _lines(rows, "probability{} %", lambda probability: round(100 * probability, 1))
+    heading, *cells = _lines(rows, "probability{} %", percent)
     return table_text(pd.DataFrame([[_shown(row[0]), *row[1:]] for row in cells], columns=heading))
 
 

@@ -49,6 +49,7 @@ def convert(
     from cpg_core.config.schema import check
     from cpg_core.config.store import Store
     from cpg_core.recall.convert import convert as converted
+    from cpg_core.recall.metrics import percent
     from cpg_core.storage.runs import open_run
     from flows.console.tables import print_table
     from flows.console.terminal import reading_bar
@@ -63,11 +64,11 @@ def convert(
         pd.DataFrame(
             {
                 "task": after.name,
-                "test % before": round(100 * before.test_accuracy, 1),
-                "test % after": round(100 * after.test_accuracy, 1),
-                f"{after.goal_split} % before": round(100 * before.accuracy, 1),
-                f"{after.goal_split} % after": round(100 * after.accuracy, 1),
-                "goal %": round(100 * after.goal, 1),
+                "test % before": percent(before.test_accuracy),
+                "test % after": percent(after.test_accuracy),
+                f"{after.goal_split} % before": percent(before.accuracy),
+                f"{after.goal_split} % after": percent(after.accuracy),
+                "goal %": percent(after.goal),
                 "bytes before": before.delta_bytes,
                 "bytes after": after.delta_bytes,
                 "stored": after.stored.values if after.stored else "float32",

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from concurrent.futures import BrokenExecutor
 
-from cpg_core.errors import CpgError, one_line
+from cpg_core.errors import CpgError, first_line, one_line
 
 ADVICE = {
     errno.ENOSPC: "no space left on the disk; free some, and give the same command again to go on",
@@ -80,10 +80,10 @@ def described(error: BaseException) -> str | None:
 def _of_system(error: OSError) -> str:
     """`PATH: what is wrong`; libraries raise some with a message alone."""
     advice = ADVICE.get(error.errno) if error.errno is not None else None
-    what = advice or error.strerror or _short(error) or type(error).__name__
+    what = advice or error.strerror or _short(error)
     return f"{error.filename}: {what}" if error.filename else what
 
 
 def _short(error: BaseException) -> str:
-    """The first line of a message."""
-    return one_line((str(error).strip().splitlines() or [""])[0])
+    """The first line of a message, cut to a length."""
+    return one_line(first_line(error))

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter, Silent
+from flows.console.loading import ERASE
 from flows.console.reporters import Lines
 from flows.console.signals import Stop, acknowledged, to_stderr
 
@@ -19,8 +20,6 @@ COLUMNS = (TextColumn("{task.description:<28}"), BarColumn(), TaskProgressColumn
 
 STARTING = "starting the Prefect server ..."
 STOPPING = "stopping: the Prefect server is not waited for"
-ERASE = "\r\x1b[K"
-"""Takes the line that a terminal is in away."""
 
 
 @contextmanager

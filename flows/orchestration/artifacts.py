@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from prefect.artifacts import create_table_artifact
 
-from cpg_core.recall.metrics import matrix, table
+from cpg_core.recall.metrics import matrix, percent, table
 from cpg_core.storage.records import StageRecord, TaskRecord
 from cpg_core.storage.run import Run
 from flows.console.tables import summary_line
@@ -77,7 +77,7 @@ def _key(*parts: str) -> str:
 
 
 def _percent(share: float | None) -> float | None:
-    return None if share is None else round(100 * share, 1)
+    return None if share is None else percent(share)
 
 
 def _cell(value: Any) -> Any:  # noqa: ANN401  (whatever a table holds)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL
 
-from cpg_core.errors import CpgError, one_line
+from cpg_core.errors import CpgError, first_line, one_line
 from cpg_core.training.reporter import Interrupted
 from flows.orchestration.api_address import answers
 
@@ -72,8 +72,8 @@ class Outage:
 
     def _noticed(self, error: Exception) -> None:
         if not self._away:
-            why = str(error).strip().splitlines() or [type(error).__name__]
-            self._note(f"Prefect cannot go on ({one_line(why[0])}); learning goes on without it and tells it later")
+            why = one_line(first_line(error))
+            self._note(f"Prefect cannot go on ({why}); learning goes on without it and tells it later")
         self._away = True
 
 

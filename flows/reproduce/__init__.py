@@ -1,1 +1,1 @@
-"""What `dvc repro` runs: the paper's tables from `params.yaml`, step by step (prepare, learn, goals, tables)."""
+"""What `dvc repro` runs, step by step: prepare, learn, goals, convert, tables, report."""

@@ -87,7 +87,7 @@ class RunResult(Strict):
         owned: of each shared layer, how many weights are released and each task's, in the end; empty where tasks do
             not stand side by side in one network.
         summary: the figures of `cpg_core.recall.metrics.summary`.
-        store: how its tasks are stored; of results of before there was a choice: exactly.
+        store: how the tasks are stored; older results: exactly.
         settings: all that it rests on, as `settings_of` tells them; empty in results of before they were kept.
     """
 

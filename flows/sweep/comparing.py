@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from cpg_core.errors import CpgError
-from cpg_core.recall.metrics import summary
+from cpg_core.recall.metrics import percent, summary
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import begin, open_run
 from cpg_core.training.reporter import Interrupted
@@ -157,7 +157,7 @@ def _figures(root: Path, one: Planned) -> dict[str, object]:
         return {"tasks": f"0/{len(one.spec.tasks)}", **dict.fromkeys(names)}
     return {
         "tasks": f"{found['tasks']:.0f}/{len(one.spec.tasks)}",
-        "accuracy %": round(100 * found["average_accuracy"], 1),
+        "accuracy %": percent(found["average_accuracy"]),
         "expansion x": round(found["expansion_x"], 2),
         "redundancy x": round(found["redundancy_x"], 2),
         "MB": round(found["model_mb"], 2),

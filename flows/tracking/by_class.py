@@ -9,6 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from cpg_core.objectives.measures.confusion import recalls
+from cpg_core.recall.metrics import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def recall_table(classes: Sequence[str], confusion: Tensor) -> pd.DataFrame:
             {
                 "class": name,
                 "images": int(images),
-                "recall %": None if recall is None else round(100 * recall, 1),
+                "recall %": None if recall is None else percent(recall),
                 "taken for": classes[int(other)] if most else "",
                 "times": int(most),
             }

@@ -21,7 +21,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from urllib3.exceptions import HTTPError, LocationParseError
 
-from cpg_core.errors import one_line
+from cpg_core.errors import first_line, one_line
 from cpg_core.storage.lock import NO_LOCKS
 from flows.tracking.address import VARIABLE, without_password
 
@@ -88,8 +88,7 @@ def judge(error: BaseException, address: str) -> Outage | Refusal:
         error: as it was caught, with its causes.
         address: the one that was asked.
     """
-    said = str(error).strip().splitlines() or [type(error).__name__]  # SQLAlchemy's other lines are the statement
-    why = one_line(said[0])
+    why = one_line(first_line(error))  # SQLAlchemy's other lines are the statement
     for cause in _innermost_first(error):  # the first cause knows best: MLflow calls every failed write unavailable
         if _passes(cause):
             return Outage(why)

@@ -112,13 +112,13 @@ def _take_back(client: MlflowClient, name: str, model: LoggedModel) -> None:
             client.delete_registered_model(name)
 
 
-def save(run: Run, folder: Path, about: Model | None = None) -> None:
+def save(run: Run, folder: Path, about: Model) -> None:
     """Save a run as an MLflow model that needs nothing of this checkout.
 
     Args:
         run: the run; its checkpoints are copied.
         folder: where to; must not be there yet.
-        about: the description that MLflow keeps with the model; else a new one.
+        about: the description that MLflow keeps with the model.
     """
     with tempfile.TemporaryDirectory() as staged, warnings.catch_warnings(record=True):
         # What MLflow warns of is that it has no type hints or example of an input, from which to make a schema.

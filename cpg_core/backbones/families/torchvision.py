@@ -14,7 +14,7 @@ from torchvision.ops import StochasticDepth
 from cpg_core.backbones import Backbone, Input, linear_head
 from cpg_core.backbones.parts.imagenet import torchvision_weights
 from cpg_core.config.suggestions import unknown
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 
 SHARED_OR_PRIVATE = (nn.Conv2d, nn.Linear, _NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
 """Modules whose parameters tasks can share or keep: weights of the first two are shared, all else is private."""
@@ -65,10 +65,9 @@ def build(name: str, width: float) -> nn.Module:  # noqa: ARG001  (as every back
     """
     network = _made(name)
     if others := _other_weights(network):
-        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         raise CpgError(
             f"backbone torchvision/{name} has weights outside of convolutions, linear layers and norms, which tasks "
-            f"could not share: {', '.join(others[:SHOWN])}{more}; take another network"
+            f"could not share: {listed(others, SHOWN)}; take another network"
         )
     network.out_features = _cut_head(network, name)  # type: ignore[assignment]
     for module in network.modules():

@@ -15,10 +15,9 @@ from cpg_core.data.decode import is_image
 from cpg_core.data.fields import AS_USUAL, Part, Place, Splits, is_as_usual
 from cpg_core.data.hidden import OF_THE_SYSTEM, below, is_hidden, naming
 from cpg_core.data.listing import Item, LeftOut, Listing, Rows
-from cpg_core.data.shards import some
 from cpg_core.data.sources import Source
 from cpg_core.data.stamps import stamps
-from cpg_core.errors import CpgError
+from cpg_core.errors import CpgError, listed
 
 VALIDATION = frozenset(("val", "valid", "validation", "dev"))
 SHOWN_UNUSED = 8
@@ -41,7 +40,7 @@ class FolderSource(Source):
         if self.folder.is_dir() and not home.is_dir():
             raise CpgError(
                 f"{home}: there is no such folder; expected one folder a class in it, with images; "
-                f"there is: {some(self._folders()) or 'no folder'}. To name another: splits: {{{part}: NAME}}"
+                f"there is: {listed(self._folders()) or 'no folder'}. To name another: splits: {{{part}: NAME}}"
             )
         return list_classes(home, subfolders=self.subfolders)
 
@@ -65,7 +64,7 @@ class FolderSource(Source):
         ]
         if rest := [name for name in others if name not in to_validate]:
             used = " and ".join(self.splits.names)
-            lines.append(f"{self.folder}: not used, only {used} are: {some(rest, SHOWN_UNUSED)}")
+            lines.append(f"{self.folder}: not used, only {used} are: {listed(rest, SHOWN_UNUSED)}")
         return tuple(lines)
 
     def _folders(self) -> list[str]:

@@ -11,9 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-FREE = False
-FIXED = True
-
 
 @dataclass(frozen=True, eq=False)
 class Channels:
@@ -90,7 +87,7 @@ class Groups:
         self._parent: list[int] = []
         self._fixed: list[bool] = []
 
-    def new(self, count: int, *, fixed: bool = FREE, constant: Tensor | None = None) -> Channels:
+    def new(self, count: int, *, fixed: bool = False, constant: Tensor | None = None) -> Channels:
         """Channels that belong to no other yet."""
         first = len(self._parent)
         self._parent += range(first, first + count)
@@ -101,7 +98,7 @@ class Groups:
     def fix(self, channels: Channels) -> None:
         """Let these channels stay."""
         for number in channels.groups.tolist():
-            self._fixed[number] = FIXED
+            self._fixed[number] = True
 
     def tie(self, one: Channels, other: Channels) -> None:
         """Let these channels stay or go together, each with the one in the same place."""
@@ -114,7 +111,7 @@ class Groups:
         names = {root: place for place, root in enumerate(dict.fromkeys(roots))}
         number_of = torch.tensor([names[root] for root in roots], dtype=torch.int64)
         fixed = torch.zeros(len(names), dtype=torch.bool)
-        fixed[number_of[torch.tensor(self._fixed, dtype=torch.bool)]] = FIXED
+        fixed[number_of[torch.tensor(self._fixed, dtype=torch.bool)]] = True
 
         def renamed(channels: Channels) -> Channels:
             return replace(channels, groups=number_of[channels.groups])

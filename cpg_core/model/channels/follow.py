@@ -16,7 +16,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cpg_core.model.channels.flow import FIXED, Channels, Flow, Groups, Layer
+from cpg_core.model.channels.flow import Channels, Flow, Groups, Layer
 
 LAYERS = (nn.Conv2d, nn.Linear, _BatchNorm, nn.PReLU)
 POINTWISE = (
@@ -97,7 +97,7 @@ class _Follower:
                     if read in self._channels:
                         self._groups.fix(self._channels[read])
                 shape = _shape(node)
-                found = self._groups.new(shape[1], fixed=FIXED) if len(shape) > 1 else None
+                found = self._groups.new(shape[1], fixed=True) if len(shape) > 1 else None
             if found is not None:
                 self._channels[node] = found
         return self._groups.flow(self._layers)

@@ -16,7 +16,7 @@ from cpg_core.data.fetch import Order, fetch
 from cpg_core.data.reading import Progress, silent
 from cpg_core.data.resize import described
 from cpg_core.data.split import Split
-from cpg_core.errors import CpgError, one_line
+from cpg_core.errors import CpgError, first_line, one_line
 from cpg_core.model.network import Network
 from cpg_core.recall.export.cost import counted, milliseconds
 from cpg_core.recall.export.formats import INPUT, Answers, Format, Numbers, Pixels, format_of
@@ -151,7 +151,7 @@ def _foreign_errors(path: Path, what: str) -> Iterator[None]:
     except (CpgError, OSError, ImportError, MemoryError):
         raise
     except Exception as error:
-        why = one_line(str(error).strip().partition("\n")[0] or type(error).__name__)
+        why = one_line(first_line(error))
         raise CpgError(f"{path}: {what}: {why}") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpg_core.model.channels.flow import FIXED, Flow
+from cpg_core.model.channels.flow import Flow
 
 
 def unused(flow: Flow) -> Tensor:
@@ -23,7 +23,7 @@ def unused(flow: Flow) -> Tensor:
         if not emptied:
             return left_out
         for layer in emptied:
-            fixed[layer.outputs.groups[0]] = FIXED
+            fixed[layer.outputs.groups[0]] = True
 
 
 def rounded(flow: Flow, left_out: Tensor, multiple: int) -> Tensor:

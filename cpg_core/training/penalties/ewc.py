@@ -73,7 +73,7 @@ def fisher(network: Network, split: Split, mean: Tensor, std: Tensor, count: int
         seed: of the draws.
     """
     parameters = shared_parameters(network)
-    device = next(network.parameters()).device
+    device = network.device
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(split), generator=generator)[:count]
     total = {name: torch.zeros_like(weight) for name, weight in parameters.items()}

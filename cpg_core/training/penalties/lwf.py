@@ -63,6 +63,6 @@ def distillation_loss(
         temperature: T.
         seed: of which task is asked at which step.
     """
-    device = next(network.parameters()).device
+    device = network.device
     tasks = tuple({name: value.to(device) for name, value in private.items()} for private in earlier)
     return DistillationLoss(strength, temperature, seed, copy.deepcopy(network).eval(), tasks)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from core.tiny import learn, spec
-from cpg_core.config.picks import AllPicks, RandomPicks, ScoredPicks, SignificantPicks
+from cpg_core.config.picks import AllPicks, RandomPicks, ScoredPicks, SignificantPicks, learns
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
-from cpg_core.stages.random_picks import drawn, learned
+from cpg_core.stages.random_picks import drawn
 
 
 def test_exactly_the_share_is_drawn_among_older_weights() -> None:
@@ -31,10 +31,10 @@ def test_all_and_none_may_be_drawn() -> None:
 
 
 def test_which_picks_are_learned() -> None:
-    assert learned(ScoredPicks(kind="adam"))
-    assert learned(SignificantPicks(kind="t_statistic", least=2.0))
-    assert not learned(RandomPicks(kind="random", share=0.5))
-    assert not learned(AllPicks(kind="all"))
+    assert learns(ScoredPicks(kind="adam"))
+    assert learns(SignificantPicks(kind="t_statistic", least=2.0))
+    assert not learns(RandomPicks(kind="random", share=0.5))
+    assert not learns(AllPicks(kind="all"))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from waiting import listens, until
 
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
-from flows.console.terminal import ERASE, STARTING, STOPPING, starting_server
+from flows.console.loading import ERASE
+from flows.console.terminal import STARTING, STOPPING, starting_server
 from flows.orchestration import server_process
 from flows.orchestration.server import ServerNotStarted, _settings, server
 from flows.sweep.comparing import Results

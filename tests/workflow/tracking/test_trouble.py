@@ -68,7 +68,7 @@ def test_a_refusal_is_told_before_and_after_learning_with_exit_code_3(
     monkeypatch.setenv(VARIABLE, FOLDER)
     words = [*arguments(tiny_request(tasks="1-1"), tmp_path), "--plain"]
     result = cpg(*words)
-    assert result.exit_code == ExitCode.NOT_RECORDED == 3
+    assert result.exit_code == ExitCode.INCOMPLETE == 3
     lines = result.output.splitlines()
     assert sum("MLflow refuses" in line for line in lines) == 1
     told = next(number for number, line in enumerate(lines) if "MLflow refuses" in line)

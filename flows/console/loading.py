@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 LOADING = "loading ..."
 ERASE = "\r\x1b[K"
-"""Takes the line away."""
+"""Takes the line that a terminal is in away."""
 
 
 @contextmanager
