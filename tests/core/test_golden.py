@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+from golden import regenerate
 from golden.figures import HOW, agree, beginning, figures, structure
 from golden.instruction_sets import DEFAULT, SETS, Figures, InstructionSet
 from golden.regenerate import Golden, outdated, read, renewed
 
+from cpg_core.stages import source_hash
 from cpg_core.storage.run import Run
 
 GOLDEN = {each.name: read(each) for each in SETS}
@@ -82,3 +88,39 @@ def test_what_is_renewed(before: dict[str, str], found: dict[str, Figures], expe
     assert [name for name in found if outdated(Golden(after.get(name, ""), OLD), Golden(after["default"], OLD))] == [
         name for name in found if name not in before
     ]
+
+
+@dataclass
+class Fake:
+    """An instruction set with a file of its own, under which a run learns what the test says."""
+
+    name: str
+    file: Path
+    is_here: bool
+    learned: Figures
+
+    def figures(self, **how: Any) -> Figures:  # noqa: ANN401  (as the real one)
+        assert self.is_here and how == HOW
+        return self.learned
+
+
+def test_the_command_writes_what_has_changed_and_leaves_every_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the hash of the code that the tiny run is learned by."""
+    hashed: list[dict[str, str]] = []
+    monkeypatch.setattr(source_hash, "source_sha256", lambda **chosen: hashed.append(chosen) or "now")
+    sets = [Fake(name, tmp_path / f"{name}.json", name != "avx512", OLD) for name in ("default", "avx2", "avx512")]
+    before = json.dumps({"code_sha256": "then", "figures": OLD})  # in one line, which the command does not write
+    for each in sets:
+        each.file.write_text(before)
+    monkeypatch.setattr(regenerate, "SETS", sets)
+    regenerate.main()
+    assert [each.file.read_text() for each in sets] == [before] * 3
+
+    sets[0].learned = sets[1].learned = NEW
+    regenerate.main()
+    written = [each.file.read_text() for each in sets]
+    assert [json.loads(text) for text in written[:2]] == [{"code_sha256": "now", "figures": NEW}] * 2
+    assert written[2] == before
+    assert hashed[-1] == {"methods": "cpg", "backbones": "digits_cnn", "objectives": "classification"}

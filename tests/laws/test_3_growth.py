@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from core.tiny import DEEP, GROWS, bits, random_layers
 from core.witness import recalled_network
 
-from cpg_core.methods import assembly_of
+from cpg_core.methods import assembly_of, find
 from cpg_core.model.layers import leading_block
 from cpg_core.model.network import build, shared_parameters, width
 from cpg_core.model.state import Shared, empty_shared, widened
+from cpg_core.seeds import seeded
+from cpg_core.stages.grow import grow
+from cpg_core.stages.open_task import open_task
+from cpg_core.stages.request import Request
 from cpg_core.storage.run import Run
+from cpg_core.storage.snapshot import Snapshots
+from cpg_core.training.reporter import Silent
 
 CASES = {
     "digits_cnn": {"tasks": "1-3", "overrides": GROWS},
@@ -108,7 +115,7 @@ def test_a_growth_starts_training_anew_until_the_largest_budget(learned: Callabl
     assert [stage.source for stage in stages if stage.stage == "grow"] == [None, None]
 
 
-def test_new_weights_are_fresh_and_the_same_in_each_attempt(learned: Callable[..., Run]) -> None:
+def test_new_weights_are_fresh(learned: Callable[..., Run]) -> None:
     run = learned(**CASES["digits_cnn"])
     before, shared = assembly_of(run).rebuild(1), assembly_of(run).rebuild(2)
     own = {name: shared.owner[name] == 2 for name in shared.owner}
@@ -118,3 +125,22 @@ def test_new_weights_are_fresh_and_the_same_in_each_attempt(learned: Callable[..
     assert outside > 0, "task 2 holds weights in the part that grew"
     used = torch.cat([shared.weight[name][mask] for name, mask in own.items()])
     assert len(used.unique()) > 0.9 * len(used)
+
+
+def grown_weights(run: Run, folder: Path, attempt: str) -> dict[str, bytes]:
+    """What task 2 grows into, opened anew, whatever else was drawn in the process before."""
+    with seeded(attempt):
+        context = open_task(run, find("cpg"), 2, Silent())
+        state = grow(context, Request("grow", 3, None, 2.0), None, Snapshots(folder, "key")).state
+    assert state is not None
+    return bits(state.value)
+
+
+def test_new_weights_are_the_same_in_each_attempt_and_others_under_another_seed(
+    learned: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = learned(**CASES["digits_cnn"])
+    first = grown_weights(run, tmp_path, "first")
+    assert grown_weights(run, tmp_path, "second") == first
+    other = Run(run.root, run.spec.model_copy(update={"seed": 2}))
+    assert all(weight != first[name] for name, weight in grown_weights(other, tmp_path, "first").items())

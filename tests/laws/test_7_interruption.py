@@ -71,6 +71,16 @@ def test_a_stage_of_other_settings_is_never_taken_for_this_ones(tmp_path: Path, 
     assert frozen_bytes(run) == frozen_bytes(learned(**TWO_TASKS))
 
 
+def test_a_stage_of_another_seed_is_never_taken_for_this_ones(tmp_path: Path) -> None:
+    """Stopped in its third stage, under the same name."""
+    assert attempt(begun(tmp_path, spec(tasks="1")), batches=EPOCH * 3 + 5)
+    assert newest(tmp_path / "work", "03-*").name == "03-prune"
+    wanted = spec(tasks="1", seed=2)
+    run = begun(tmp_path, wanted)
+    learn_sequence(run, Silent())
+    assert frozen_bytes(run) == frozen_bytes(learn(tmp_path / "whole", wanted))
+
+
 def test_balanced_batches_and_a_fold_stopped_every_few_batches(tmp_path: Path) -> None:
     made = spec(tasks="1", overrides=("pick_train.epochs=2", "prune.targets=[0.5]"))
     how = {"sampling": "balanced", "validation": {"fold": {"of": 4, "index": 2}}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from core.tiny import flip, frozen_bytes, learn, spec
+from core.tiny import FORGETTING, flip, frozen_bytes, learn, spec
 from core.witness import recalled
 
 from cpg_core.config.store import Store
@@ -216,3 +216,17 @@ def test_a_task_before_a_damaged_one_answers(
     for only in ("four-five", None):
         with pytest.raises(Damaged):
             Serving(run, only)
+
+
+@pytest.mark.parametrize("method", FORGETTING)
+def test_where_tasks_overwrite_each_other_none_is_recalled_without_a_later_one(
+    damageable: Callable[..., Run], method: str
+) -> None:
+    """The model up to an earlier task is another than the current one: it would answer as before it forgot."""
+    run = damageable(method=method, tasks="1-2")
+    flip(run.folder / TASKS[1] / "delta.safetensors")
+    shutil.rmtree(run.work)
+    with pytest.raises(Damaged, match=r"002-two-three/delta\.safetensors"):
+        evaluate(run, "zero-one")
+    with pytest.raises(Damaged, match=r"002-two-three/delta\.safetensors"):
+        Serving(run, "zero-one")

@@ -9,7 +9,7 @@ import torch
 from core.tiny import random_layers
 
 from cpg_core.config.store import Store
-from cpg_core.model.state import TaskState, empty_shared
+from cpg_core.model.state import Shared, TaskState
 from cpg_core.storage import delta as deltas
 from cpg_core.storage.codecs import EXACT, codec_for
 from cpg_core.storage.files import Damaged
@@ -25,11 +25,17 @@ STORES = (
 
 @pytest.mark.parametrize("store", STORES, ids=lambda store: f"{store.values}-{store.private}-{store.masks}")
 def test_every_byte_of_a_delta_that_is_flipped_is_noticed(tmp_path: Path, store: Store) -> None:
-    own = {name: layer > 0 for name, layer in random_layers(1, SHAPES).items()}
-    value = {name: torch.where(own[name], layer, 0.0) for name, layer in random_layers(2, SHAPES).items()}
-    nothing = {name: torch.zeros(shape, dtype=torch.bool) for name, shape in SHAPES.items()}
-    state = TaskState(1.0, own, value, nothing, {"head.weight": torch.ones(2, 4), "head.bias": torch.ones(2)})
-    delta = deltas.make(empty_shared(SHAPES), state, 1, overwrites=False, codec=codec_for(store))
+    """Of the second task: it owns a part of what was free, and picks a part of what the first one owns."""
+    weights, choice = random_layers(2, SHAPES), random_layers(3, SHAPES)
+    older = {name: layer > 0 for name, layer in random_layers(1, SHAPES).items()}
+    own = {name: ~mask & (choice[name] > -0.5) for name, mask in older.items()}
+    pick = {name: mask & (choice[name] > -0.5) for name, mask in older.items()}
+    for name in SHAPES:
+        assert own[name].any() and pick[name].any() and (older[name] & ~pick[name]).any()
+    before = Shared(1.0, {n: weights[n] * older[n] for n in SHAPES}, {n: older[n].to(torch.int16) for n in SHAPES})
+    private = {"head.weight": torch.ones(2, 4), "head.bias": torch.ones(2)}
+    state = TaskState(1.0, own, {name: weights[name] * own[name] for name in SHAPES}, pick, private)
+    delta = deltas.make(before, state, 2, overwrites=False, codec=codec_for(store))
     file = tmp_path / "delta.safetensors"
     sha256 = deltas.write(file, delta)
     sound = file.read_bytes()

@@ -97,10 +97,12 @@ SIDE_EFFECTS = {
     "environment": "import os; os.environ['OMP_NUM_THREADS'] = '7'",
     "threads": "import torch; torch.set_num_threads(7)",
     "dtype": "import torch; torch.set_default_dtype(torch.float64)",
+    "gradients": "import torch; torch.set_grad_enabled(False)",
     "kernels": "import torch; torch.backends.cudnn.benchmark = True",
     "randomness": "import torch; torch.manual_seed(3)",
     "warnings": "import warnings; warnings.filterwarnings('ignore', 'never said')",
     "files": "open('log.txt', 'w').close()",
+    "path": "import sys; sys.path.append('x')",
     "working directory": "import os; os.chdir('..')",
 }
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of, den, find
@@ -16,6 +16,7 @@ from cpg_core.methods.den import selected
 from cpg_core.model.layers import leading_block
 from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.model.state import TaskState
+from cpg_core.objectives.classification import OBJECTIVE
 from cpg_core.runner import execute, learn_task
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_state, stage_folder
@@ -23,6 +24,7 @@ from cpg_core.stages.open_task import open_task
 from cpg_core.stages.request import Request
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
+from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.reporter import Silent
 
@@ -61,6 +63,45 @@ def test_the_head_is_shrunk_until_the_selection_and_not_after_it() -> None:
         select(network, optimizer, done, 0.5)
         assert torch.equal(network.head.weight, torch.nn.functional.softshrink(before, 0.05))
         assert freed == list(shared_parameters(network))
+
+
+class Layer(nn.Module):
+    """A backbone of one layer of three units."""
+
+    out_features = 3
+
+    def __init__(self, weight: list[list[float]]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3, bias=False)
+        self.layer.weight.data.copy_(torch.tensor(weight))
+
+
+def test_the_weights_into_each_added_unit_shrink_together_and_stay_at_0() -> None:
+    """By rate times strength, 0.5 * 2 = 1, of their norm: 5 becomes 4, and 0.5 would pass 0."""
+    network = Network(Layer([[3.0, 4.0], [3.0, 4.0], [0.3, 0.4]]), 2, OBJECTIVE)
+    den.ShrinkUnits(2.0, {"layer.weight": 1})(network, cast(TaskOptimizer, None), 1, 0.5)
+    (weight,) = shared_parameters(network).values()
+    torch.testing.assert_close(weight.detach(), torch.tensor([[3.0, 4.0], [2.4, 3.2], [0.0, 0.0]]))
+    assert weight[2].tolist() == [0.0, 0.0]
+
+
+def test_a_unit_that_drifted_gets_its_weights_back_and_its_copy_reads_and_is_read_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unit 0 of `a` went from 1 to 5, and unit 2 is of nobody. `b` reads two places of each unit of `a`."""
+    a, b = "a.weight", "b.weight"
+    before = {a: torch.tensor([[1.0], [2.0]]), b: torch.tensor([[10.0, 10.0, 20.0, 20.0]])}
+    now = {a: torch.tensor([[5.0], [2.0], [0.0]]), b: torch.tensor([[11.0, 12.0, 20.0, 21.0, 0.0, 0.0], [0.0] * 6])}
+    everything = {name: weight != 0 for name, weight in now.items()}
+    state = TaskState(2.0, everything, now, {}, {})
+    settings = SimpleNamespace(den=SimpleNamespace(drift=0.5, split_epochs=1), prune=SimpleNamespace(lr=0.1))
+    context = cast(TaskContext, SimpleNamespace(before=SimpleNamespace(weight=before), settings=settings))
+    begun: list[TaskState] = []
+    monkeypatch.setattr(den, "plan_of", lambda *_: None)
+    monkeypatch.setattr(den, "_train_some", lambda _context, state, *_: begun.append(state))
+    den.split(context, Request("split", 4, 3, 2.0), state, cast(Snapshots, None))
+    assert begun[0].value[a].tolist() == [[1.0], [2.0], [5.0]]
+    assert begun[0].value[b].tolist() == [[11.0, 12.0, 20.0, 21.0, 11.0, 12.0], [0.0] * 6]
 
 
 def test_with_no_step_for_the_head_alone_it_selects_after_the_first() -> None:

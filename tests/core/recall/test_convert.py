@@ -102,6 +102,38 @@ def test_a_goal_that_rounding_would_miss_keeps_the_task_exact(
     assert TaskRecord.model_validate(told).stored == found.stored
 
 
+@pytest.mark.parametrize(
+    ("found", "accuracies", "missed"),
+    [
+        pytest.param([0.99, 0.25, 0.5, 0.98], [0.99, 0.5, 0.98], {2: 0.25}, id="task 2 on task 1 that was rounded"),
+        pytest.param([0.25, 0.99, 0.98], [None, 0.99, 0.98], {1: 0.25}, id="task 1 on nothing"),
+    ],
+)
+def test_a_task_that_is_kept_exact_is_judged_by_what_its_model_reaches_now(
+    damageable: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, found: list[float],
+    accuracies: list[float | None], missed: dict[int, float],
+) -> None:  # fmt: skip
+    """It picks from tasks that were rounded, so the accuracy of its record is out of date: but for the first."""
+    run, measured = damageable(), iter(found)
+    monkeypatch.setattr("cpg_core.stages.stored_delta.split_accuracy", lambda *_: next(measured))
+    after = [task.after for task in convert(run, "small", SMALL)]
+    assert list(measured) == []
+    first = run.record(1).accuracy
+    assert [record.accuracy for record in after] == [first if each is None else each for each in accuracies]
+    assert [record.goal_met for record in after] == [each is None or each > 0.6 for each in accuracies]
+    told = {record.index: record.stored.missed for record in after if record.stored and record.stored.missed}
+    assert told == missed
+
+
+def test_a_task_whose_images_are_others_is_not_converted(damageable: Callable[..., Run]) -> None:
+    run = damageable()
+    file = run.task_folder(1) / RECORD
+    write_json(file, {**read_json(file), "data_sha256": "0" * 64})
+    with pytest.raises(CpgError, match="task zero-one: its images are others"):
+        convert(run, "small", SMALL)
+    assert [path.name for path in run.folder.parent.iterdir()] == [run.spec.name]
+
+
 def test_a_task_is_frozen_as_the_settings_say(new_run: Callable[..., Run]) -> None:
     """Learned, not converted: later tasks build on rounded ones, and none of them changes a bit of those."""
     run = new_run(tasks="1-2", overrides=("store.values=int8", "store.masks=entropy"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+import torch
 
 from cpg_core.methods import find
 from cpg_core.stages import context as module
+from cpg_core.stages.context import TaskContext
 from cpg_core.stages.open_task import open_task
 from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
@@ -56,3 +59,23 @@ def test_how_much_is_kept_decoded_changes_no_stage(new_run: Callable[..., Run]) 
 
     assert key() == key("compute.cache_bytes=0")
     assert key() != key("compute.threads=2")
+
+
+def of_spec(context: TaskContext, **changed: object) -> TaskContext:
+    return replace(context, run=Run(context.run.root, context.run.spec.model_copy(update=changed)))
+
+
+OTHERWISE: dict[str, Callable[[TaskContext, pytest.MonkeyPatch], TaskContext]] = {
+    "torch": lambda context, patch: patch.setattr(torch, "__version__", "1.0") or replace(context),
+    "seed": lambda context, _: of_spec(context, seed=2),
+    "goal": lambda context, _: of_spec(context, goals={**context.run.spec.goals, "zero-one": 0.7}),
+    "parent": lambda context, _: replace(context, parent="0" * 64),
+    "number of tasks": lambda context, _: of_spec(context, tasks=context.run.spec.tasks[:1]),
+}
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_a_stage_depends_on(what: str, new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    context = open_task(new_run(tasks="1-2"), find("cpg"), 1, Silent())
+    assert replace(context).key == context.key
+    assert OTHERWISE[what](context, monkeypatch).key != context.key

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from core.tiny import GROWS, spec
 from cpg_core.data.reading import Progress, silent
@@ -20,8 +21,9 @@ from cpg_core.runner import learn_sequence
 from cpg_core.stages.recalled_network import network_of
 from cpg_core.stages.recheck import recheck
 from cpg_core.stages.split_evaluation import split_accuracy
+from cpg_core.storage import delta as deltas
 from cpg_core.storage.files import digest, sha256, write_json
-from cpg_core.storage.run import RECORD, Run
+from cpg_core.storage.run import DELTA, RECORD, Run
 from cpg_core.storage.runs import extend
 from cpg_core.training.reporter import Silent
 
@@ -34,22 +36,60 @@ class Notes(Silent):
         self.notes.append(message)
 
 
-@pytest.fixture
-def from_elsewhere(damageable: Callable[..., Run]) -> Callable[..., Run]:
-    """A learned run whose records are of another machine: each logit of its probes was another one by one rounding."""
+def by_one_rounding(logits: Tensor) -> Tensor:
+    return torch.nextafter(logits, torch.tensor(torch.inf))
 
-    def made(**how: object) -> Run:
+
+def by_a_tenth(logits: Tensor) -> Tensor:
+    return logits + 0.1
+
+
+Probed = Callable[..., Run]
+
+
+@pytest.fixture
+def probed(damageable: Callable[..., Run]) -> Probed:
+    """`probed(off, processor, **how)`: a learned run whose probes were others at the freeze, on such a processor."""
+
+    def made(off: Callable[[Tensor], Tensor], processor: str | None = None, **how: object) -> Run:
         run, parent = damageable(**how), None
         for record in run.records():
-            file = run.task_folder(record.index) / RECORD
-            rounded = torch.nextafter(run.delta(record.index).probe, torch.tensor(torch.inf))
-            machine = record.machine.model_copy(update={"processor": "another"})
-            changed = {"probe_sha256": digest(rounded), "machine": machine, "parent_sha256": parent}
+            file, delta = run.task_folder(record.index) / RECORD, run.delta(record.index)
+            probe = off(delta.probe)
+            machine = record.machine.model_copy(update={} if processor is None else {"processor": processor})
+            changed = {
+                "delta_sha256": deltas.write(run.task_folder(record.index) / DELTA, replace(delta, probe=probe)),
+                "probe_sha256": digest(probe),
+                "machine": machine,
+                "parent_sha256": parent,
+            }
             write_json(file, record.model_copy(update=changed).model_dump(mode="json"))
             parent = sha256(file)
         return run
 
     return made
+
+
+@pytest.fixture
+def from_elsewhere(probed: Probed) -> Callable[..., Run]:
+    """A learned run whose records are of another machine: each logit of its probes was another one by one rounding."""
+    return lambda **how: probed(by_one_rounding, "another", **how)
+
+
+@pytest.mark.parametrize(
+    ("off", "processor", "sound"),
+    [
+        pytest.param(by_one_rounding, "another", True, id="another machine rounds otherwise"),
+        pytest.param(by_one_rounding, None, False, id="this one does not"),
+        pytest.param(by_a_tenth, "another", False, id="no machine rounds so far"),
+    ],
+)
+def test_an_audit_forgives_the_rounding_of_another_machine_and_nothing_else(
+    probed: Probed, off: Callable[[Tensor], Tensor], processor: str | None, sound: bool
+) -> None:
+    findings = audit(probed(off, processor, tasks="1-2"))
+    assert [finding.ok for finding in findings if finding.check == "files"] == [True] * 2
+    assert [finding.ok for finding in findings if finding.check == "probe"] == [sound] * 2
 
 
 def without_images(run: Run) -> Run:

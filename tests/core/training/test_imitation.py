@@ -11,8 +11,9 @@ from cpg_core.training.imitation import Teacher, hold_statistics
 
 def test_the_loss_is_the_divergence_of_softened_outputs() -> None:
     teacher = Teacher(build("digits_cnn", 0.5, 3, 1).eval(), temperature=2.0)
-    nn.init.normal_(teacher.network.head.weight)
-    images = torch.rand(4, 1, 8, 8)
+    generator = torch.Generator().manual_seed(1)
+    nn.init.normal_(teacher.network.head.weight, generator=generator)
+    images = torch.rand(4, 1, 8, 8, generator=generator)
     with torch.no_grad():
         same = teacher.network(images)
     p, q = (same / 2).softmax(dim=1), torch.full((4, 3), 1 / 3)
@@ -26,10 +27,11 @@ def test_held_statistics_stay_where_a_training_network_moves_them() -> None:
     network = build("digits_cnn", 0.5, 3, 1).train()
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [norm.running_mean.clone() for norm in norms if norm.running_mean is not None]
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     hold_statistics(network)
-    network(torch.rand(4, 1, 8, 8)).sum().backward()
+    network(images).sum().backward()
     assert all(torch.equal(norm.running_mean, then) for norm, then in zip(norms, before, strict=True))  # type: ignore[arg-type]
     assert all(norm.weight.grad is not None for norm in norms)  # what they scale by is learned all the same
     network.train()
-    network(torch.rand(4, 1, 8, 8))
+    network(images)
     assert not any(torch.equal(norm.running_mean, then) for norm, then in zip(norms, before, strict=True))  # type: ignore[arg-type]

@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from core.tiny import bits, random_layers, settings, values
 from cpg_core.config.settings import Optimizer
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, build, shared_parameters
+from cpg_core.training import compiler
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.score_rules import adam_scores
+from cpg_core.training.update_rules import Rule
 
 LR, SCORE_LR, DECAY, STEPS = 0.01, 0.002, 0.05, 20
 NOISE = LR / 10_000
@@ -138,6 +141,32 @@ def test_saved_and_loaded_it_goes_on_to_the_bit(kind: str, scored: bool, frozen_
     for number in range(5, 10):
         step(forgetful, fresh, number)
     assert bits(net.state_dict()) != bits(forgetful.state_dict()), "the control: without its state it goes elsewhere"
+
+
+@pytest.mark.parametrize("scored", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_chunks_it_moves_as_in_one_piece(kind: str, scored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, also where the last chunk is shorter."""
+
+    def moved() -> tuple[dict[str, bytes], dict[str, bytes]]:
+        net = network()
+        optimizer = make(net, kind, {name: noise > 0 for name, noise in some(net, 99).items()}, scored=scored)
+        for number in range(4):
+            step(net, optimizer, number)
+        return bits(net.state_dict()), bits(optimizer.tensors())
+
+    whole = moved()
+    lengths: list[int] = []
+    for kernel in (compiler.weights_pass, compiler.picks_pass):
+
+        def watched(rule: Rule, value: Tensor, *args: object, kernel: Callable[..., None] = kernel) -> None:
+            lengths.append(len(value))
+            kernel(rule, value, *args)
+
+        monkeypatch.setattr(f"cpg_core.training.optimizer.{kernel.__name__}", watched)
+    monkeypatch.setattr(compiler, "EAGER_CHUNK", 50)
+    assert moved() == whole
+    assert max(lengths) == 50 and len(set(lengths)) > 1
 
 
 def test_private_parameters_are_trained_without_decay() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from core import tiny
 from core.tiny import spec
@@ -14,6 +16,7 @@ from cpg_core.data.batches import eval_batches
 from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of, ewc, find
 from cpg_core.model.network import Network, shared_parameters
+from cpg_core.objectives.classification import OBJECTIVE
 from cpg_core.runner import learn_sequence
 from cpg_core.stages.open_task import open_task
 from cpg_core.stages.recalled_network import network_of
@@ -112,6 +115,75 @@ def test_the_ewc_penalty_is_0_where_a_task_was_frozen_and_pulls_back_to_there(le
         assert weight.grad is not None
         assert (weight.grad[held] > 0).all()
         assert (weight.grad[~held] == 0).all()
+
+
+class OneWeight(nn.Module):
+    """A backbone of one shared weight, without a bias."""
+
+    out_features = 1
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(self.linear.weight, weight)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(images)  # type: ignore[no-any-return]
+
+
+NAME = "linear.weight"
+
+
+def test_the_ewc_penalty_pulls_to_each_earlier_task_as_hard_as_its_fisher_information_says() -> None:
+    """1/2 s (F1 (w - w1)^2 + F2 (w - w2)^2) with s = 0.5: its gradient at w = 2 is 0.5 (2 * 1 + 3 * 3) = 5.5."""
+    earlier = [({NAME: torch.tensor([[w]])}, {NAME: torch.tensor([[f]])}) for w, f in ((1.0, 2.0), (-1.0, 3.0))]
+    network = Network(OneWeight(2.0), 2, OBJECTIVE)
+    ewc_penalty(0.5, earlier)(network, torch.zeros(1), 0).backward()
+    (weight,) = shared_parameters(network).values()
+    assert weight.grad is not None
+    assert weight.grad.item() == pytest.approx(5.5)
+
+
+def test_the_ewc_penalty_differs_from_that_of_the_definition_by_a_constant() -> None:
+    """From w = 2, where that is 0.25 (2 * 1 + 3 * 9) = 7.25, to w = 0, where it is 0.25 (2 * 1 + 3 * 1) = 1.25."""
+    earlier = [({NAME: torch.tensor([[w]])}, {NAME: torch.tensor([[f]])}) for w, f in ((1.0, 2.0), (-1.0, 3.0))]
+    penalty = ewc_penalty(0.5, earlier)
+    here, there = (penalty(Network(OneWeight(w), 2, OBJECTIVE), torch.zeros(1), 0).item() for w in (2.0, 0.0))
+    assert here - there == pytest.approx(6.0)
+
+
+def test_a_weight_that_no_earlier_task_needs_is_pulled_nowhere() -> None:
+    network = Network(OneWeight(2.0), 2, OBJECTIVE)
+    penalty = ewc_penalty(0.5, [({NAME: torch.ones(1, 1)}, {NAME: torch.zeros(1, 1)})])
+    penalty(network, torch.zeros(1), 0).backward()
+    (weight,) = shared_parameters(network).values()
+    assert weight.grad is not None
+    assert weight.grad.item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("temperature", "loss", "gradient"),
+    [
+        # softmax(ln 3, 0) = (3/4, 1/4) was answered, and (1/4, 3/4) is: 3/4 ln 4 + 1/4 ln 4/3 = 1.1116; slope -1/2 ln 3
+        pytest.param(2.0, 1.1116409, -0.5493061, id="T=2"),
+        # (9/10, 1/10) and (1/10, 9/10): 9/10 ln 10 + 1/10 ln 10/9 = 2.0829; slope -8/10 * 2 ln 3
+        pytest.param(1.0, 2.0828627, -1.7577797, id="T=1"),
+    ],
+)
+def test_the_distillation_loss_is_the_cross_entropy_of_softened_answers(
+    temperature: float, loss: float, gradient: float
+) -> None:
+    """The one weight was 1 and is -1; of the image 1 the logits of the earlier task were (2 ln 3, 0)."""
+    head = {"head.weight": torch.tensor([[2 * math.log(3)], [0.0]]), "head.bias": torch.zeros(2)}
+    network = Network(OneWeight(1.0), 2, OBJECTIVE)
+    penalty = distillation_loss(network, [head], strength=0.5, temperature=temperature, seed=1)
+    (weight,) = shared_parameters(network).values()
+    with torch.no_grad():
+        weight.fill_(-1.0)
+    found = penalty(network, torch.ones(1, 1), 0)
+    found.backward()
+    assert weight.grad is not None
+    assert (found.item(), weight.grad.item()) == pytest.approx((0.5 * loss, 0.5 * gradient))
 
 
 def test_every_earlier_task_is_distilled_and_the_network_is_left_as_it_was(learned: Callable[..., Run]) -> None:

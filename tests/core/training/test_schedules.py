@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cpg_core.config.schedules import Constant, OneCycle, Plateau, Schedule, Steps
-from cpg_core.stages.prune_schedule import cubic, floor_sparsity, release_count
+from cpg_core.stages.prune_schedule import cubic, floor_sparsity
 from cpg_core.training.schedules import ended, factor
 
 PAPER = Steps(kind="steps", at_epochs=(50, 80), factor=0.1)
@@ -70,14 +70,6 @@ def test_cubic_starts_at_the_start_and_ends_at_the_target() -> None:
     assert cubic(0.2, 0.6, 0.0) == pytest.approx(0.2)
     assert cubic(0.2, 0.6, 0.5) == pytest.approx(0.6 - 0.4 / 8)
     assert cubic(0.2, 0.6, 1.0) == 0.6
-
-
-@pytest.mark.parametrize(
-    ("available", "sparsity", "expected"),
-    [(10, 0.3, 3), (10, 0.39, 3), (10, 0.0, 0), (10, 1.0, 10), (0, 0.5, 0), (100, 0.29, 29), (1000, 0.57, 570)],
-)
-def test_counts_are_rounded_down_but_not_for_want_of_a_float(available: int, sparsity: float, expected: int) -> None:
-    assert release_count(available, sparsity) == expected
 
 
 def test_room_for_later_tasks_is_an_equal_share() -> None:
