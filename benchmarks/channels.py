@@ -25,7 +25,7 @@ from cpg_core.storage.run import Run
 from flows.console.terminal import on_terminal
 from flows.local_runner import learn
 from flows.persist import Persist
-from flows.request import SequenceRequest, begun
+from flows.request import SequenceRequest, run_of_request
 
 SETTINGS = (
     "compute.threads=1",
@@ -54,7 +54,7 @@ def learned(given: argparse.Namespace, seed: int, method: str, goal: str, settin
         run=f"channels-{Path(given.sequence).stem}-{given.width or 'profile'}-{method}-s{seed}",
         overrides=(*widths, *settings),
     )
-    run = begun(request, given.root)
+    run = run_of_request(request, given.root)
     learn(run, on_terminal, Persist(given.root, track=False))
     return run
 

@@ -27,7 +27,7 @@ from cpg_core.model.network import Network, build, shared_parameters
 from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin
+from cpg_core.storage.runs import open_or_new
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.reporter import Interrupted
 from cpg_core.training.step import TrainStep
@@ -137,7 +137,7 @@ def begun(setup: Setup, root: Path, method: str, compiled: bool, *overrides: str
     """A run over three tasks of digits-5, not learned yet."""
     compile_pass = f"compute.compile={'always' if compiled else 'never'}"
     settings = setup.settings("digits", *TINY, compile_pass, *overrides)
-    return begin(root, run_spec("laws", "digits-5", method, settings, "digits", [0.6] * 3, "1-3"))
+    return open_or_new(root, run_spec("laws", "digits-5", method, settings, "digits", [0.6] * 3, "1-3"))
 
 
 def learned(setup: Setup, root: Path, method: str, compiled: bool, *overrides: str) -> Run:

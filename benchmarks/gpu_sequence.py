@@ -8,14 +8,14 @@ from gpu_results import Results, summary
 from gpu_setup import Clock, Setup, paper_row, run_spec
 
 from cpg_core.config.settings import Settings
-from cpg_core.data.load import choose
+from cpg_core.data.reading.load import choose
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin
+from cpg_core.storage.runs import open_or_new
 from cpg_core.training.reporter import Interrupted
 
 PUBLISHED = ("goal_split=test", "val_fraction=0")
@@ -44,7 +44,7 @@ def learn_row(setup: Setup, results: Results, method: str) -> None:
     sequence = "cifar100-20" if setup.real_data else "digits-5"
     settings, goals = settings_of(setup), paper_row("fine-Avg")
     name = f"{method}-{sequence}-{setup.precision}" + ("-quick" if setup.quick else "")
-    run = begin(setup.root, run_spec(name, sequence, method, settings, "paper", goals))
+    run = open_or_new(setup.root, run_spec(name, sequence, method, settings, "paper", goals))
     published = paper_row(ROWS[method])
     found: dict[str, dict[str, object]] = {}
 

@@ -26,11 +26,11 @@ import torch
 from output import show
 from torch import Tensor, nn
 
-from cpg_core.data import fetch
 from cpg_core.data.batches import train_batches
 from cpg_core.data.fields import Augment
-from cpg_core.data.kept import NOTHING_KEPT, Keep
-from cpg_core.data.load import choose
+from cpg_core.data.reading import fetch
+from cpg_core.data.reading.block_cache import NOTHING_KEPT, Keep
+from cpg_core.data.reading.load import choose
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.spec import TaskSpec

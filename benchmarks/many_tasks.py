@@ -33,7 +33,7 @@ from cpg_core.stages.open_task import open_task
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
-from cpg_core.storage.runs import begin
+from cpg_core.storage.runs import open_or_new
 from cpg_core.training.reporter import Silent
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -82,7 +82,7 @@ def learn(run: Run, tasks: Iterable[int], meter: Meter) -> list[float]:
 
 def copied(run: Run, count: int, to: Path) -> Run:
     """The run as it was after `count` tasks, in another place."""
-    copy = begin(to, run.spec)
+    copy = open_or_new(to, run.spec)
     for index in range(1, count + 1):
         shutil.copytree(run.task_folder(index), copy.task_folder(index))
     return copy
@@ -91,7 +91,7 @@ def copied(run: Run, count: int, to: Path) -> Run:
 def compare(root: Path, count: int) -> tuple[list[float], list[float], Meter, bool]:
     """Seconds of five tasks around the tenth and of the last five, taken in turn; memory; whether the audit passes."""
     meter = Meter()
-    run = begin(root / "whole", spec_of(count))
+    run = open_or_new(root / "whole", spec_of(count))
     learn(run, range(1, count - TURNS + 1), meter)
     early = copied(run, TENTH - 1 - TURNS // 2, root / "early")
     tenth: list[float] = []

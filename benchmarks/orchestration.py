@@ -29,7 +29,7 @@ from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Reporter, Silent
 from flows.cli import launch
 from flows.console.signals import Stop
-from flows.request import SequenceRequest, begun
+from flows.request import SequenceRequest, run_of_request
 
 PROJECT = Path(__file__).parents[1]
 TASKS = 2
@@ -65,7 +65,7 @@ def asked(width: float) -> SequenceRequest:
 def learn(root: Path, width: float, *, orchestrated: bool) -> float:
     """Learn the sequence as `cpg run` does, in this process; the seconds of the learning."""
     clock, request = Clock(), asked(width)
-    run = begun(request, root)
+    run = run_of_request(request, root)
 
     @contextmanager
     def listen(run: Run, stop: Stop) -> Iterator[Reporter]:  # noqa: ARG001  (as a Listen is called)

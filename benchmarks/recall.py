@@ -33,7 +33,7 @@ from cpg_core.recall.recall import recalled
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
-from cpg_core.storage.runs import begin, open_run
+from cpg_core.storage.runs import open_or_new, open_run
 from cpg_core.training.reporter import Silent
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -129,7 +129,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = given.root or Path(folder)
         if given.root is None:
-            learn_sequence(begin(root, spec_of(*((4, "digits_cnn") if given.quick else (20, "vgg16_bn")))), Silent())
+            learn_sequence(
+                open_or_new(root, spec_of(*((4, "digits_cnn") if given.quick else (20, "vgg16_bn")))), Silent()
+            )
         found = {what: median(times) for what, times in measure(root, given.run, Path(folder)).items()}
         tasks = open_run(root, given.run).frozen()
     rows = [

@@ -30,10 +30,10 @@ from cpg_core.data.batches import train_batches
 from cpg_core.data.fields import Augment
 from cpg_core.data.sources.digits import DigitsSource
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.model.network import Network, build, shared_parameters
-from cpg_core.stages.prune_schedule import CubicSchedule, Release
+from cpg_core.stages.pruning.prune_schedule import CubicSchedule, Release
 from cpg_core.training.evaluation import eval_mode
 from cpg_core.training.optimizer import TaskOptimizer
 from cpg_core.training.score_rules import adam_scores

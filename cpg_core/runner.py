@@ -14,7 +14,7 @@ from cpg_core.methods import find
 from cpg_core.stages.backbone_rules import require_fit, require_kinds
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.forecast import forecast, forecast_line
-from cpg_core.stages.freeze import freeze
+from cpg_core.stages.freezing.freeze import freeze
 from cpg_core.stages.next_stage import next_stage
 from cpg_core.stages.open_task import open_task
 from cpg_core.stages.request import Request
@@ -23,7 +23,7 @@ from cpg_core.storage.files import sweep
 from cpg_core.storage.lock import locked
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import require_current, write_spec, written
+from cpg_core.storage.runs import require_current, spec_on_disk, write_spec
 from cpg_core.training.first_batches import FirstBatches
 from cpg_core.training.ranks import SINGLE_PROCESS
 from cpg_core.training.reporter import Reporter, Several
@@ -93,7 +93,7 @@ def learn_sequence(
                     reporter.note(line)
                 told.update(lines)
                 first.measure(partial(_tell_forecast, context))
-                with written(run, index) as dropped:
+                with spec_on_disk(run, index) as dropped:
                     for name in dropped:
                         reporter.note(f"task {name} was not learned to its end; the run has it no longer")
                     learn(context)
@@ -104,7 +104,7 @@ def learn_sequence(
 def _drop_work_of_frozen(run: Run) -> None:
     """What a process that was killed as it froze a task has left of the work on it."""
     for index in range(1, run.frozen() + 1):
-        for work in run.all_work(index):
+        for work in run.work_folders(index):
             shutil.rmtree(work, ignore_errors=True)
 
 

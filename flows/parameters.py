@@ -100,7 +100,7 @@ LEARNED_RUN = Parameter("A run's name; `cpg list` tells them", "RUN")
 TASK_FILE = Parameter("The task's YAML file: its name, source and classes", "TASK.YAML")
 
 
-def expanded(path: str | Path) -> Path:
+def with_home(path: str | Path) -> Path:
     """A path with `~` and `~user` replaced, which a shell leaves as they are in `--root=~/runs`.
 
     Raises:
@@ -115,12 +115,12 @@ def expanded(path: str | Path) -> Path:
 
 
 def results_folder(path: str | Path) -> Path:
-    """A folder of results, `expanded`; it need not be there yet.
+    """A folder of results, as of `with_home`; it need not be there yet.
 
     Raises:
         CpgError: it is a file, or its name is none that checkpoints can be written to.
     """
-    root = expanded(path)
+    root = with_home(path)
     try:
         str(root).encode()
     except UnicodeEncodeError as error:

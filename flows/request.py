@@ -21,13 +21,13 @@ from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
 from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
-from cpg_core.stages.import_weights import checked
-from cpg_core.storage.differences import again
+from cpg_core.stages.importing.import_weights import checked
+from cpg_core.storage.differences import with_moved_images
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import checked_name, extend, open_run, without_unfinished
-from flows.parameters import ANSWERS, PARAMS, expanded
-from flows.versioning.dvc_pointers import begin_here, require_here
+from flows.parameters import ANSWERS, PARAMS, with_home
+from flows.versioning.dvc_pointers import open_or_new_checked, require_here
 from flows.versioning.pipelines import makes_goals
 
 OPTIONS = ("seed", "method", "ordering", "tasks", "profile", "run")
@@ -60,11 +60,11 @@ def resolve(request: SequenceRequest, root: Path) -> RunSpec:
     """
     _no_options(request.overrides)
     home = definitions(root)
-    sequence = load_sequence(str(expanded(request.sequence)), home / "data")
+    sequence = load_sequence(str(with_home(request.sequence)), home / "data")
     method = find_method(request.method)
     profile = sequence.profile if request.profile is None else request.profile
     # A goal given apart is one more override, so that the settings of a run always tell the goal it had.
-    goal = () if request.goal is None else (f"goal={_without_tilde(request.goal)}",)
+    goal = () if request.goal is None else (f"goal={_goal_text(request.goal)}",)
     settings = load_settings(home / PARAMS, profile, (*request.overrides, *goal), method.name)
     require_fit(method, sequence.backbone, settings)
     ordering = _ordering(request.ordering, sequence)
@@ -111,17 +111,17 @@ def with_weights(backbone: BackboneSpec, settings: Settings, first: TaskSpec) ->
     return checked(backbone, settings.base_width, first)
 
 
-def begun(request: SequenceRequest, root: Path) -> Run:
+def run_of_request(request: SequenceRequest, root: Path) -> Run:
     """The run that a request means, new or gone on with. Nothing is written before it is learned.
 
     Raises:
         CpgError: the request is wrong, its run's folder holds another run, or that run is not all on this disk.
     """
-    return begin_here(root, resolve(request, root))
+    return open_or_new_checked(root, resolve(request, root))
 
 
-def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
-    """A run with one more task at its end, the same again if that task is there already. As `begun`.
+def run_with_added_task(root: Path, name: str, task_file: Path, goal: float | str | None) -> Run:
+    """A run with one more task at its end, the same again if that task is there already. As `run_of_request`.
 
     Images of a frozen task may have moved since. A task that was added and not learned to its end gives its place to
     this one, which may be the same, corrected. Unless it says otherwise, its images are normalised as those that a
@@ -144,7 +144,7 @@ def added(root: Path, name: str, task_file: Path, goal: float | str | None) -> R
     if others_frozen and spec.tasks[-1:] == (task,) and spec.goals[task.name] == least:
         return run
     if task.name in spec.goals and run.frozen() == len(spec.tasks):
-        return again(run, task, least)
+        return with_moved_images(run, task, least)
     return extend(without_unfinished(run), task, least)
 
 
@@ -236,7 +236,7 @@ def _goal(goal: float | str, root: Path, profile: str) -> float | str:
         if not computed.is_file():
             raise CpgError(f"goal {goal!r}: {computed} is not there{_how_to_compute(home, profile)}")
         return str(computed)
-    given = _without_tilde(goal)
+    given = _goal_text(goal)
     beside = (root if (root / PARAMS).is_file() else Path()) / given
     return str(beside) if beside.is_file() else given
 
@@ -267,9 +267,9 @@ def _goal_of_added(task: TaskSpec, goal: float | str | None, run: Run, root: Pat
         ) from error
 
 
-def _without_tilde(goal: float | str) -> str:
-    """A number as its text; a file as `expanded`, so that `./goals.yaml` and `goals.yaml` are the same."""
-    return str(expanded(goal)) if isinstance(goal, str) and goal else str(goal)
+def _goal_text(goal: float | str) -> str:
+    """A number as its text; a file as of `with_home`, so that `./goals.yaml` and `goals.yaml` are the same."""
+    return str(with_home(goal)) if isinstance(goal, str) and goal else str(goal)
 
 
 def _ordering(named: int | str, sequence: SequenceSpec) -> str:

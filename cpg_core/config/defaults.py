@@ -42,20 +42,20 @@ valid. A setting that is added now belongs here.
 """
 
 
-def completed(settings: dict[str, Any], *defaults: dict[str, Any]) -> dict[str, Any]:
+def with_old_defaults(settings: dict[str, Any], *defaults: dict[str, Any]) -> dict[str, Any]:
     """Settings from `run.json`, with old defaults filled in; values that are there are kept."""
     whole = dict(settings)
     for known in defaults or (OLD_DEFAULTS, OLD_DEFAULTS_LEFT_OUT):
         for name, value in known.items():
             inner = whole.get(name, {})
             if isinstance(value, dict) and isinstance(inner, dict):
-                whole[name] = completed(inner, value)
+                whole[name] = with_old_defaults(inner, value)
             else:
                 whole.setdefault(name, value)
     return whole
 
 
-def told(settings: dict[str, Any], omitted: dict[str, Any] = OLD_DEFAULTS_LEFT_OUT) -> dict[str, Any]:
+def without_old_defaults(settings: dict[str, Any], omitted: dict[str, Any] = OLD_DEFAULTS_LEFT_OUT) -> dict[str, Any]:
     """The settings without those that have the value that was in effect before they could be set."""
     kept = {}
     for name, value in settings.items():
@@ -63,5 +63,5 @@ def told(settings: dict[str, Any], omitted: dict[str, Any] = OLD_DEFAULTS_LEFT_O
             kept[name] = value
         elif value != omitted[name]:
             groups = isinstance(value, dict) and isinstance(omitted[name], dict) and "kind" not in value
-            kept[name] = told(value, omitted[name]) if groups else value
+            kept[name] = without_old_defaults(value, omitted[name]) if groups else value
     return kept

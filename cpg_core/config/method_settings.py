@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpg_core.config.defaults import told
+from cpg_core.config.defaults import without_old_defaults
 from cpg_core.config.settings import Settings
 
 READ_BY = {
@@ -32,4 +32,4 @@ def settings_of(method: str, settings: Settings) -> dict[str, Any]:
     others = {group: True for group, reader in READ_BY.items() if reader != method and method in KNOWN}
     said = settings.model_dump(mode="json", exclude={**others, **OF_SPEED})
     said["compute"]["workers"] = 0  # threads that decode ahead, in order; older keys have it
-    return told(said)
+    return without_old_defaults(said)

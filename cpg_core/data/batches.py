@@ -13,10 +13,10 @@ import torch
 from torch import Generator, Tensor
 
 from cpg_core.data.augment import augmented, draw, join, normalise
-from cpg_core.data.fetch import WHOLE, Order, Share, fetch
-from cpg_core.data.reading import Progress
+from cpg_core.data.reading.fetch import WHOLE, Order, Share, fetch
+from cpg_core.data.reading.reading import Progress
 from cpg_core.data.sampling import epoch_rows
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
 from cpg_core.seeds import derive

@@ -19,7 +19,7 @@ from pydantic import (
 
 from cpg_core.config.paths import expanded
 from cpg_core.config.schema import Strict
-from cpg_core.data.resize import Resize
+from cpg_core.data.reading.resize import Resize
 
 Part = Literal["train", "test", "val"]
 

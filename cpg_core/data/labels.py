@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cpg_core.data.listing import LeftOut, Rows
+from cpg_core.data.reading.listing import LeftOut, Rows
 from cpg_core.errors import CpgError
 
 Found = tuple[tuple[str, ...], Rows, tuple[LeftOut, ...]]

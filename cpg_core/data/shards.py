@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cpg_core.data.fields import AS_USUAL, Part, Splits
-from cpg_core.data.hidden import below
+from cpg_core.data.reading.hidden import below
 from cpg_core.errors import CpgError, listed
 
 NUMBERED = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")

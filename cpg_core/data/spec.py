@@ -21,10 +21,10 @@ from cpg_core.config.schema import Strict, is_none, read_mapping, read_yaml
 from cpg_core.config.suggestions import did_you_mean
 from cpg_core.config.task_settings import require_may_differ
 from cpg_core.data.fields import Augment, Normalise
-from cpg_core.data.pairs import PairsSource
 from cpg_core.data.sampling import Sampling
 from cpg_core.data.sources import AnySource
-from cpg_core.data.validation import Validation
+from cpg_core.data.splits.pairs import PairsSource
+from cpg_core.data.splits.validation import Validation
 from cpg_core.errors import CpgError
 from cpg_core.objectives import ObjectiveSpec
 from cpg_core.objectives.losses.weighted_cross_entropy import WeightedCrossEntropy

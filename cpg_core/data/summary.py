@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cpg_core.data.listing import LeftOut, Listing
+from cpg_core.data.reading.listing import LeftOut, Listing
 from cpg_core.errors import CpgError
 
 SHOWN_CLASSES = 12

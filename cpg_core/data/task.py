@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from cpg_core.config.suggestions import did_you_mean
-from cpg_core.data.chosen import Chosen, labelled_images
 from cpg_core.data.fields import Augment, MeanStd, Normalise
-from cpg_core.data.identities import identities, read_pairs_split
-from cpg_core.data.kept import NOTHING_KEPT, Keep, Levels
-from cpg_core.data.listing import Rows
-from cpg_core.data.load import load, streams
-from cpg_core.data.pairs import list_pairs
-from cpg_core.data.reading import Broken, Progress, Read, Wanted, count_levels, read_rows, silent
+from cpg_core.data.reading.block_cache import NOTHING_KEPT, Keep, Levels
+from cpg_core.data.reading.listing import Rows
+from cpg_core.data.reading.load import load, streams
+from cpg_core.data.reading.reading import Broken, Progress, Read, Wanted, count_levels, read_rows, silent
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split
+from cpg_core.data.splits.identities import identities, read_pairs_split
+from cpg_core.data.splits.pairs import list_pairs
+from cpg_core.data.splits.selection import Chosen, labelled_images
+from cpg_core.data.splits.split import Split
 from cpg_core.data.summary import Part, Summary, part_of
 from cpg_core.errors import CpgError
 

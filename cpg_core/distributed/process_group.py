@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cpg_core.config.compute import Compute
-from cpg_core.data.fetch import Share
+from cpg_core.data.reading.fetch import Share
 from cpg_core.distributed.sync_batch_norm import sync_batch_norm
 from cpg_core.errors import CpgError
 from cpg_core.machine import device_of

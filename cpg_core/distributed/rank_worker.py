@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from cpg_core.config.compute import Compute
-from cpg_core.data.fetch import Share
+from cpg_core.data.reading.fetch import Share
 from cpg_core.distributed.process_group import GRACE, Follower, Leader, RankProcess, join_process_group, lost_rank
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_of

@@ -17,7 +17,7 @@ from cpg_core.model.network import shared_parameters
 from cpg_core.model.state import TaskState
 from cpg_core.seeds import derive
 from cpg_core.stages.context import TaskContext
-from cpg_core.stages.recalled_network import network_of
+from cpg_core.stages.freezing.recalled_network import network_of
 from cpg_core.storage.differences import OTHER_IMAGES
 from cpg_core.training.penalties.ewc import ewc_penalty, fisher
 from cpg_core.training.reporter import reading_progress

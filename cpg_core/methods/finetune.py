@@ -10,7 +10,7 @@ from cpg_core.stages.context import Method, Outcome, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.method_parts import fresh_for_the_first
 from cpg_core.stages.pick_train import pick_train, pick_train_at
-from cpg_core.stages.prune_rules import NoPruning
+from cpg_core.stages.pruning.prune_rules import NoPruning
 from cpg_core.stages.request import Request
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.storage.run_spec import RunSpec

@@ -15,8 +15,8 @@ from cpg_core.model.state import TaskState
 from cpg_core.stages import method_parts
 from cpg_core.stages.context import Method, Outcome, TaskContext
 from cpg_core.stages.growth_rules import NoGrowth
-from cpg_core.stages.prune import release_of, train_pruned
-from cpg_core.stages.prune_rules import GradualPruning
+from cpg_core.stages.pruning.prune import release_of, train_pruned
+from cpg_core.stages.pruning.prune_rules import GradualPruning
 from cpg_core.stages.request import Request, Rules
 from cpg_core.stages.stage_table import STAGES
 from cpg_core.stages.train_state import plan_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import GrowOnMiss
-from cpg_core.stages.prune_rules import GradualPruning
+from cpg_core.stages.pruning.prune_rules import GradualPruning
 from cpg_core.stages.stage_table import STAGES
 
 METHOD = Method(

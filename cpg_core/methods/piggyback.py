@@ -11,7 +11,7 @@ from torch import Tensor
 from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.method_parts import picks_after_the_first
-from cpg_core.stages.prune_rules import NoPruning
+from cpg_core.stages.pruning.prune_rules import NoPruning
 from cpg_core.stages.stage_table import STAGES
 
 

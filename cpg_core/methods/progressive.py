@@ -15,7 +15,7 @@ from cpg_core.config.settings import Settings
 from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import GrowthRule
 from cpg_core.stages.method_parts import released_weights
-from cpg_core.stages.prune_rules import NoPruning
+from cpg_core.stages.pruning.prune_rules import NoPruning
 from cpg_core.stages.request import Rules
 from cpg_core.stages.stage_table import STAGES
 

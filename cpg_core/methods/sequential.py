@@ -5,7 +5,7 @@ from __future__ import annotations
 from cpg_core.stages.context import Method
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.method_parts import every_weight, fresh_for_the_first
-from cpg_core.stages.prune_rules import NoPruning
+from cpg_core.stages.pruning.prune_rules import NoPruning
 from cpg_core.stages.stage_table import STAGES
 
 METHOD = Method(

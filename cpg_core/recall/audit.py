@@ -10,7 +10,7 @@ from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_at_hand, machine
 from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
-from cpg_core.stages.recalled_network import network_of, probe_of
+from cpg_core.stages.freezing.recalled_network import network_of, probe_of
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.files import digest, sha256

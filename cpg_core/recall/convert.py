@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import torch
 
 from cpg_core.config.store import Store
-from cpg_core.data.reading import Progress, silent
+from cpg_core.data.reading.reading import Progress, silent
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic, device_at_hand, machine
 from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
 from cpg_core.recall.metrics import stage_seconds
-from cpg_core.stages.recheck import recall_content, recheck
-from cpg_core.stages.split_evaluation import tested
-from cpg_core.stages.stored_delta import rounds, write_delta
+from cpg_core.stages.freezing.recheck import recall_content, recheck
+from cpg_core.stages.freezing.split_evaluation import tested
+from cpg_core.stages.freezing.stored_delta import rounds, write_delta
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.codecs import format_fields
 from cpg_core.storage.delta import state_of
@@ -64,7 +64,7 @@ def convert(run: Run, name: str, store: Store, progress: Progress = silent) -> l
         for index in range(1, frozen + 1):
             done, shared = _task(old, new, shared, index, progress)
             converted.append(done)
-        write_json(aside.folder / RUN, spec.stored(run.root))
+        write_json(aside.folder / RUN, spec.to_json(run.root))
     return converted
 
 

@@ -15,7 +15,7 @@ from cpg_core.methods import assembly_of
 from cpg_core.model.state import Shared
 from cpg_core.recall.handover import Handover, handed_over
 from cpg_core.recall.rewritten_task import rewrite
-from cpg_core.stages.recalled_network import network_of, probe_of
+from cpg_core.stages.freezing.recalled_network import network_of, probe_of
 from cpg_core.storage.assembly import Assembly
 from cpg_core.storage.branches import every_branch
 from cpg_core.storage.exchange import exchanged
@@ -154,7 +154,7 @@ def carry_out(plan: Plan, *, cache: Sequence[str] = (), remote: Sequence[str] = 
             aside = Run(run.root, spec.model_copy(update={"name": folder.name}))
             _keep_unchanged(run, plan.index, folder)
             _rewrite_later(plan, aside)
-            write_json(folder / RUN, spec.stored(run.root))
+            write_json(folder / RUN, spec.to_json(run.root))
             _require_same(plan, aside)
     return open_run(run.root, run.spec.name)
 

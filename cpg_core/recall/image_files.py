@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from cpg_core.backbones import Input
-from cpg_core.data.ahead import ahead
-from cpg_core.data.decode import Unreadable, decode, is_image
-from cpg_core.data.hidden import walk
-from cpg_core.data.reading import Progress, silent
-from cpg_core.data.resize import Resize, fit
+from cpg_core.data.reading.decode import Unreadable, decode, is_image
+from cpg_core.data.reading.hidden import walk
+from cpg_core.data.reading.prefetch import ahead
+from cpg_core.data.reading.reading import Progress, silent
+from cpg_core.data.reading.resize import Resize, fit
 from cpg_core.errors import CpgError
 from cpg_core.recall.predictor import Serving
 

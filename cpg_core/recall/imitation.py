@@ -12,16 +12,16 @@ from cpg_core import backbones
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.data.batches import counted, eval_batches
 from cpg_core.data.fields import MeanStd
-from cpg_core.data.listing import Listing
-from cpg_core.data.load import streams
-from cpg_core.data.reading import Progress, Wanted, read_rows, silent
-from cpg_core.data.resize import Resize
+from cpg_core.data.reading.listing import Listing
+from cpg_core.data.reading.load import streams
+from cpg_core.data.reading.reading import Progress, Wanted, read_rows, silent
+from cpg_core.data.reading.resize import Resize
 from cpg_core.data.sources.imitation import Answers, ImitationSource, names_in, unlabelled
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import build
-from cpg_core.stages.import_weights import network_tensors, published
+from cpg_core.stages.importing.import_weights import network_tensors, published
 from cpg_core.storage.files import hash_of, write_bytes
 from cpg_core.training.evaluation import eval_mode
 

@@ -20,17 +20,17 @@ from torch import Tensor
 from cpg_core import objectives
 from cpg_core.backbones import Input
 from cpg_core.data.batches import eval_batches
-from cpg_core.data.decode import decode, to_pixels
-from cpg_core.data.reading import Broken
-from cpg_core.data.resize import Resize, fit
-from cpg_core.data.split import Split
+from cpg_core.data.reading.decode import decode, to_pixels
+from cpg_core.data.reading.reading import Broken
+from cpg_core.data.reading.resize import Resize, fit
+from cpg_core.data.splits.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
 from cpg_core.model.state import Shared
 from cpg_core.recall.network_cache import NetworkCache
-from cpg_core.stages.recalled_network import network_of
+from cpg_core.stages.freezing.recalled_network import network_of
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run

@@ -8,17 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cpg_core.data.identities import read_pairs_split
-from cpg_core.data.pairs import list_pairs, pairs_in
-from cpg_core.data.reading import Progress, silent
+from cpg_core.data.reading.reading import Progress, silent
 from cpg_core.data.sources.folder import FolderSource
+from cpg_core.data.splits.identities import read_pairs_split
+from cpg_core.data.splits.pairs import list_pairs, pairs_in
 from cpg_core.data.task import load_eval_split
 from cpg_core.machine import deterministic, device_at_hand
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
 from cpg_core.objectives.measures.confusion import from_rows
-from cpg_core.stages.recalled_network import network_of
-from cpg_core.stages.split_evaluation import split_result
+from cpg_core.stages.freezing.recalled_network import network_of
+from cpg_core.stages.freezing.split_evaluation import split_result
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.records import TaskRecord
 from cpg_core.storage.run import Run

@@ -12,7 +12,7 @@ from torch import Tensor
 from cpg_core import objectives
 from cpg_core.config.method_settings import settings_of
 from cpg_core.config.settings import Settings
-from cpg_core.data.reading import Progress
+from cpg_core.data.reading.reading import Progress
 from cpg_core.data.task import TaskData
 from cpg_core.errors import CpgError
 from cpg_core.model.layers import Layers

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from cpg_core.stages.check import check
 from cpg_core.stages.context import Stage
 from cpg_core.stages.grow import grow
-from cpg_core.stages.import_weights import import_weights
+from cpg_core.stages.importing.import_weights import import_weights
 from cpg_core.stages.pick_train import pick_train
-from cpg_core.stages.prune import prune
-from cpg_core.stages.recover import recover
+from cpg_core.stages.pruning.prune import prune
+from cpg_core.stages.pruning.recover import recover
 from cpg_core.stages.retrain import retrain
 from cpg_core.storage.records import StageName
 

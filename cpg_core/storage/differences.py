@@ -25,7 +25,7 @@ OTHER_IMAGES = (
 )
 
 
-def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
+def resumed_spec(there: Run, wanted: RunSpec) -> RunSpec:
     """What the run on disk goes on as, where `wanted` is what a command means by it.
 
     With nothing frozen its settings may still change. Images and the file of pretrained weights may have moved: where a
@@ -57,7 +57,7 @@ def goes_on(there: Run, wanted: RunSpec) -> RunSpec:
     return there.spec.model_copy(update={"tasks": tasks, "backbone": wanted.backbone})
 
 
-def again(there: Run, task: TaskSpec, goal: float) -> Run:
+def with_moved_images(there: Run, task: TaskSpec, goal: float) -> Run:
     """The run on disk, asked once more for a frozen task of it by that task's name: its images may have moved.
 
     Raises:

@@ -119,4 +119,4 @@ def _tell_name(folder: Path) -> None:
         spec = read_record(folder / RUN, RunSpec, context={"folder": root})
     except CpgError:
         return
-    write_json(folder / RUN, spec.model_copy(update={"name": folder.name}).stored(root))
+    write_json(folder / RUN, spec.model_copy(update={"name": folder.name}).to_json(root))

@@ -14,10 +14,10 @@ from cpg_core.backbones import Input, input_of
 from cpg_core.config.settings import Settings
 from cpg_core.config.suggestions import unknown
 from cpg_core.config.task_settings import task_settings
-from cpg_core.data.kept import NOTHING_KEPT, Keep
-from cpg_core.data.reading import Progress, Wanted, silent
+from cpg_core.data.reading.block_cache import NOTHING_KEPT, Keep
+from cpg_core.data.reading.reading import Progress, Wanted, silent
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.data.task import TaskData, load_task_data, load_test_split
 from cpg_core.errors import CpgError
 from cpg_core.model.network import shared_shapes, width
@@ -141,7 +141,7 @@ class Run:
         """Where the stages of task `index` leave their states."""
         return self.work / self.label(index)
 
-    def all_work(self, index: int) -> list[Path]:
+    def work_folders(self, index: int) -> list[Path]:
         """The same, and that of tasks which were to be task `index` and were taken back."""
         return list(self.work.glob(f"{index:03d}-*"))
 

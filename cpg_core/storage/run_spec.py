@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from cpg_core.config.backbone import BackboneSpec
-from cpg_core.config.defaults import completed
+from cpg_core.config.defaults import with_old_defaults
 from cpg_core.config.schema import Strict
 from cpg_core.config.settings import Settings
 from cpg_core.data.spec import TaskSpec
@@ -54,7 +54,7 @@ class RunSpec(Strict):
     added: str | None = Field(default=None, exclude_if=lambda added: added is None)
     base: tuple[Base, ...] = Field(default=(), exclude_if=lambda base: not base)
 
-    def stored(self, root: Path) -> dict[str, object]:
+    def to_json(self, root: Path) -> dict[str, object]:
         """For `run.json`: images inside the root lie relative to it, so that a project can be moved."""
         return self.model_dump(mode="json", context={"folder": root})
 
@@ -66,4 +66,4 @@ class RunSpec(Strict):
     @field_validator("settings", mode="before")
     @classmethod
     def _of_an_older_run(cls, settings: object) -> object:
-        return completed(settings) if isinstance(settings, dict) else settings
+        return with_old_defaults(settings) if isinstance(settings, dict) else settings

@@ -11,7 +11,7 @@ from pathlib import Path
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.storage.branches import branch_of, resolved
-from cpg_core.storage.differences import goes_on
+from cpg_core.storage.differences import resumed_spec
 from cpg_core.storage.exchange import interrupted, settle
 from cpg_core.storage.files import Damaged, read_record, write_json
 from cpg_core.storage.lock import locked
@@ -67,25 +67,25 @@ def none_of(root: Path, name: str) -> CpgError:
     return CpgError(f"no run {name!r} in {root / 'checkpoints'}; there is: {', '.join(names(root)) or 'none yet'}")
 
 
-def begin(root: Path, spec: RunSpec) -> Run:
-    """The run of `spec`: a new one, or found on disk and gone on with. Nothing is written before `written`.
+def open_or_new(root: Path, spec: RunSpec) -> Run:
+    """The run of `spec`: a new one, or found on disk and gone on with. Nothing is written before `spec_on_disk`.
 
     Raises:
         CpgError: the folder holds a run of something else, or one with frozen tasks under other settings.
     """
-    return found(root, spec) or Run(root, spec)
+    return existing_run(root, spec) or Run(root, spec)
 
 
-def found(root: Path, spec: RunSpec) -> Run | None:
+def existing_run(root: Path, spec: RunSpec) -> Run | None:
     """The run of `spec` if it is on disk with a frozen task; None if it may be made there.
 
     Raises:
-        CpgError: as `begin`.
+        CpgError: as `open_or_new`.
     """
     if spec.name not in names(root):
         return None
     there = open_run(root, spec.name)
-    spec = goes_on(there, spec)
+    spec = resumed_spec(there, spec)
     return replace(there, spec=spec) if there.frozen() or there.spec.forgotten else None
 
 
@@ -129,7 +129,7 @@ def without_unfinished(run: Run) -> Run:
 
 
 def extend(run: Run, task: TaskSpec, goal: float) -> Run:
-    """The run with one more task at its end. Nothing is written before `written`.
+    """The run with one more task at its end. Nothing is written before `spec_on_disk`.
 
     Raises:
         CpgError: the task's name is taken, or the run is not finished.
@@ -146,7 +146,7 @@ def extend(run: Run, task: TaskSpec, goal: float) -> Run:
 
 
 @contextmanager
-def written(run: Run, index: int) -> Iterator[list[str]]:
+def spec_on_disk(run: Run, index: int) -> Iterator[list[str]]:
     """Let `run.json` say what the run is, while its task `index` is learned. The run's lock must be held.
 
     The block is given the tasks that `run.json` named before and names no longer: none of them was frozen.
@@ -176,7 +176,7 @@ def write_spec(run: Run) -> RunSpec | None:
     """
     before = require_current(run)
     if before != run.spec:
-        write_json(run.folder / RUN, run.spec.stored(run.root))
+        write_json(run.folder / RUN, run.spec.to_json(run.root))
     return before
 
 

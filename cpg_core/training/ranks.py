@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from cpg_core.data.fetch import WHOLE, Share
+from cpg_core.data.reading.fetch import WHOLE, Share
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cpg_core.data.reading import Progress
+from cpg_core.data.reading.reading import Progress
 from cpg_core.storage.records import Epoch, StageRecord, TaskRecord
 
 

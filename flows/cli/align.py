@@ -12,14 +12,16 @@ import typer
 
 from cpg_core.errors import CpgError, listed
 from flows.cli.errors import ExitCode
-from flows.parameters import expanded
+from flows.parameters import with_home
 
 if TYPE_CHECKING:
     from cpg_core.data.faces.align import Outcome
     from cpg_core.data.faces.detector import Detector
 
-Pictures = Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures, in folders of any depth.", parser=expanded)]
-To = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the faces go.", parser=expanded)]
+Pictures = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Pictures, in folders of any depth.", parser=with_home)
+]
+To = Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the faces go.", parser=with_home)]
 Size = Annotated[int, typer.Option(metavar="PIXELS", min=16, help="Pixels a side of a face.")]
 
 

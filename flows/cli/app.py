@@ -54,11 +54,11 @@ def run(
         from dataclasses import asdict
 
         from flows.cli.launch import learn
-        from flows.request import SequenceRequest, begun
+        from flows.request import SequenceRequest, run_of_request
 
     request = SequenceRequest(sequence, method, goal, profile, ordering, tasks, seed, name, tuple(overrides or ()))
     given = {**asdict(request), "overrides": list(request.overrides)}
-    found = begun(request, root)
+    found = run_of_request(request, root)
     for gone in found.spec.forgotten:
         typer.echo(f"note: task {gone.name or gone.index} was forgotten on {gone.time[:10]}; it is not learned again")
     end_of_learning(learn("sequence", found, given, root, plain=plain, track=not no_track))
@@ -76,10 +76,12 @@ def add(
     """Learn one more task at the end of a finished run; the tasks before it stay as they are, bit for bit."""
     with loading():
         from flows.cli.launch import learn
-        from flows.request import added
+        from flows.request import run_with_added_task
 
     given = {"run": name, "task": str(task), "goal": goal}
-    end_of_learning(learn("add", added(root, name, task, goal), given, root, plain=plain, track=not no_track))
+    end_of_learning(
+        learn("add", run_with_added_task(root, name, task, goal), given, root, plain=plain, track=not no_track)
+    )
 
 
 @app.command()
@@ -123,14 +125,14 @@ def prepare(sequence: options.Sequence, root: options.Root = options.HERE) -> No
     """
     from flows.console.terminal import reading_bar
     from flows.environment import prepare as prepare_environment
-    from flows.parameters import expanded
+    from flows.parameters import with_home
     from flows.request import definitions
     from flows.versioning.prepare import prepare as prepare_images
 
     prepare_environment(root)
     with reading_bar() as reading:
         home = definitions(root) / "data"
-        written = prepare_images(str(expanded(sequence)), home, root, typer.echo, reading)
+        written = prepare_images(str(with_home(sequence)), home, root, typer.echo, reading)
     typer.echo(f"wrote {written}")
 
 

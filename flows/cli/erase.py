@@ -49,7 +49,7 @@ def erase_elsewhere(run: Run, say: Say, *, pushed: bool) -> list[str]:
         entries = tuple(erasure.erased(entry) for entry in run.spec.forgotten)
         if entries != run.spec.forgotten:
             run = replace(run, spec=run.spec.model_copy(update={"forgotten": entries}))
-            write_json(run.folder / RUN, run.spec.stored(run.root))
+            write_json(run.folder / RUN, run.spec.to_json(run.root))
     return leftovers + erasure.problems
 
 

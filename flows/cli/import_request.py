@@ -11,7 +11,7 @@ from cpg_core.config.backbone import BackboneSpec, is_file
 from cpg_core.config.schema import check
 from cpg_core.config.settings import load_settings
 from cpg_core.data.fields import MeanStd
-from cpg_core.data.reading import Progress
+from cpg_core.data.reading.reading import Progress
 from cpg_core.data.sources.imitation import ImitationSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
@@ -19,13 +19,13 @@ from cpg_core.machine import git_commit, versions
 from cpg_core.methods import find as find_method
 from cpg_core.recall.imitation import with_answers
 from cpg_core.stages.backbone_rules import require_fit
-from cpg_core.stages.import_weights import checked, network_tensors, published
+from cpg_core.stages.importing.import_weights import checked, network_tensors, published
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import checked_name
-from flows.parameters import ANSWERS, IMPORT_PROFILE, PARAMS, expanded
+from flows.parameters import ANSWERS, IMPORT_PROFILE, PARAMS, with_home
 from flows.request import definitions, resolved_task
-from flows.versioning.dvc_pointers import begin_here
+from flows.versioning.dvc_pointers import open_or_new_checked
 
 LEAST, ALL, DECIMALS = 0.05, 1.0, 6
 OPTIMIZER, LR = {"kind": "adamw", "momentum": 0.9, "weight_decay": 0.0}, 1.0e-4
@@ -95,7 +95,7 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
             f"--keep 1: every task leaves weights to later ones (grow.reserve_x is {settings.grow.reserve_x:g}); keep "
             "less, or --set grow.reserve_x=0"
         )
-    weights = str(expanded(request.weights).resolve()) if is_file(request.weights) else request.weights
+    weights = str(with_home(request.weights).resolve()) if is_file(request.weights) else request.weights
     said = {"name": request.backbone, "size": request.size, "weights": weights}
     spec = check(said, BackboneSpec, "cpg import")
     _need_classes_to_imitate(spec)
@@ -108,7 +108,7 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
             f"{request.weights}: the network has one output; a task that is imported needs two classes or more. Of a "
             "network that tells two by one logit z, write a head of two rows: zeros, and that of z"
         )
-    images = None if request.images is None else expanded(request.images).resolve()
+    images = None if request.images is None else with_home(request.images).resolve()
     classes = None
     if request.classes is not None:
         classes = _named(request.classes, outputs)
@@ -134,7 +134,7 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
         versions=versions(),
         git_commit=git_commit(home),
     )
-    return begin_here(root, made)
+    return open_or_new_checked(root, made)
 
 
 def _need_classes_to_imitate(spec: BackboneSpec) -> None:

@@ -10,7 +10,7 @@ import typer
 from cpg_core.errors import CpgError
 from flows.cli import options
 from flows.cli.errors import end_of_learning
-from flows.parameters import IMPORT_PROFILE, expanded
+from flows.parameters import IMPORT_PROFILE, with_home
 
 Backbone = Annotated[str, typer.Argument(metavar="BACKBONE", help="A backbone of `cpg backbones`.")]
 Weights = Annotated[
@@ -26,7 +26,7 @@ Images = Annotated[
     typer.Option(
         "--images",
         metavar="FOLDER",
-        parser=expanded,
+        parser=with_home,
         help="Unlabelled images or parquet files (column `image`), at any depth: half to recover with, half to judge; "
         "needed unless all weights are kept.",
     ),
@@ -39,7 +39,7 @@ Classes = Annotated[
     typer.Option(
         "--classes",
         metavar="FILE",
-        parser=expanded,
+        parser=with_home,
         help="A class name a line; otherwise as the weights have them.",
     ),
 ]

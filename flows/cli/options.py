@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows import parameters
-from flows.parameters import Parameter, existing_results, expanded, results_folder
+from flows.parameters import Parameter, existing_results, results_folder, with_home
 
 
 def _help(parameter: Parameter) -> str:
@@ -57,7 +57,7 @@ Seeds = Annotated[str, _option(parameters.SEEDS)]
 Workers = Annotated[int | None, _option(parameters.WORKERS)]
 Dask = Annotated[str | None, _option(parameters.DASK)]
 
-TaskFile = Annotated[Path, _argument(parameters.TASK_FILE, parser=expanded)]
+TaskFile = Annotated[Path, _argument(parameters.TASK_FILE, parser=with_home)]
 TaskName = Annotated[str, typer.Option("--task", metavar="NAME", help="Which task of the run.")]
 ForgottenTask = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help="Which task of the run; otherwise what is left of others.")
@@ -71,7 +71,7 @@ Data = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="Images to evaluate on, in folders named after the classes; otherwise test.",
-        parser=expanded,
+        parser=with_home,
     ),
 ]
 Images = Annotated[
@@ -79,14 +79,15 @@ Images = Annotated[
     typer.Argument(
         metavar="IMAGE|FOLDER|-...",
         help="Image files, folders of them at any depth, or - for paths on standard input, a line each.",
-        parser=expanded,
+        parser=with_home,
     ),
 ]
 Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many classes to name of each image.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 ExportTo = Annotated[
-    Path, typer.Option("--to", metavar="FILE|FOLDER", help="Where it is written: FILE.onnx, FILE.pt2.", parser=expanded)
+    Path,
+    typer.Option("--to", metavar="FILE|FOLDER", help="Where it is written: FILE.onnx, FILE.pt2.", parser=with_home),
 ]
 ExportTask = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Which task of the run.")]
 ExportAll = Annotated[bool, typer.Option("--all", help="Every task, as FOLDER/TASK.onnx.")]
@@ -107,6 +108,6 @@ Confusion = Annotated[
         "--confusion",
         metavar="PICTURE",
         help="Write a picture of how often each class is taken for each other one: a .png, .pdf or .svg file.",
-        parser=expanded,
+        parser=with_home,
     ),
 ]

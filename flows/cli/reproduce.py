@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli import options
-from flows.parameters import PARAMS, expanded
+from flows.parameters import PARAMS, with_home
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ REPORT = Path("report")
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A run of `baselines` or `runs` in the plan.")]
 PlanFile = Annotated[
-    Path, typer.Option("--plan", parser=expanded, help="The plan: which profile, sequence and runs; below the root.")
+    Path, typer.Option("--plan", parser=with_home, help="The plan: which profile, sequence and runs; below the root.")
 ]
 
 
@@ -48,11 +48,11 @@ def learn(key: Key, root: options.Root = options.HERE, plan_file: PlanFile = PAR
     """
     from flows.cli.launch import learn as learn_run
     from flows.console.terminal import reading_bar
-    from flows.reproduce.plan import begun, read_plan, require_same_images
+    from flows.reproduce.plan import read_plan, require_same_images, run_of_plan
     from flows.reproduce.result_files import write_result
 
     plan = read_plan(root, plan_file)
-    run = begun(plan, key, root)
+    run = run_of_plan(plan, key, root)
     with reading_bar() as reading:
         require_same_images(run, plan, key, reading)
     unrecorded = learn_run("sequence", run, {}, root, plain=True, track=True)

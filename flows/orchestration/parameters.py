@@ -15,7 +15,7 @@ from cpg_core.config.schema import read_mapping
 from cpg_core.errors import CpgError
 from cpg_core.methods import every
 from flows import parameters
-from flows.parameters import PARAMS, Parameter, expanded, results_folder
+from flows.parameters import PARAMS, Parameter, results_folder, with_home
 
 Json = dict[str, Any]
 
@@ -65,7 +65,7 @@ def _form(parameter: Parameter, *, needed: bool = True) -> WithJsonSchema:
     return WithJsonSchema(schema(parameter, needed=needed))
 
 
-ExpandedPath = AfterValidator(lambda path: str(expanded(path)))
+ExpandedPath = AfterValidator(lambda path: str(with_home(path)))
 
 SOURCES = {name: method.source for name, method in every().items()}
 

@@ -29,10 +29,10 @@ from flows.orchestration.outage import server_answers
 from flows.orchestration.reap import settle_crashed
 from flows.orchestration.run_log import to_run_log
 from flows.orchestration.task import Tasks
-from flows.parameters import expanded
+from flows.parameters import with_home
 from flows.persist import Persist
-from flows.request import SequenceRequest, added, begun, resolve
-from flows.versioning.dvc_pointers import begin_here
+from flows.request import SequenceRequest, resolve, run_of_request, run_with_added_task
+from flows.versioning.dvc_pointers import open_or_new_checked
 
 Summary = dict[str, float]
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class ResolvedRun:
         root, _ = given.pop("root"), given.pop("track")
         given["overrides"] = tuple(given["overrides"] or ())
         try:
-            spec = self._specs[flow_run.id] = resolve(SequenceRequest(**given), expanded(root))
+            spec = self._specs[flow_run.id] = resolve(SequenceRequest(**given), with_home(root))
         except CpgError:
             return str(given["sequence"])
         return spec.name
@@ -67,7 +67,7 @@ class ResolvedRun:
         if self._run is not None:
             return self._run
         spec = self._specs.pop(flow_run.id, None)
-        return begun(request, root) if spec is None else begin_here(root, spec)
+        return run_of_request(request, root) if spec is None else open_or_new_checked(root, spec)
 
 
 def sequence_flow(
@@ -128,7 +128,7 @@ def add_flow(
         """Learn one more task at the end of a run; every task before it stays as it is, bit for bit."""
         return as_prefect_state(
             lambda: _learn(
-                extended or _found(Path(root), lambda: added(Path(root), run, Path(task), goal)),
+                extended or _found(Path(root), lambda: run_with_added_task(Path(root), run, Path(task), goal)),
                 listen,
                 persist,
                 track=track,

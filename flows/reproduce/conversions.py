@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cpg_core.config.store import Store
-from cpg_core.data.reading import Progress, silent
+from cpg_core.data.reading.reading import Progress, silent
 from cpg_core.errors import CpgError
 from cpg_core.recall.convert import convert
 from cpg_core.storage.files import hash_of, read_record, sha256

@@ -24,7 +24,7 @@ from cpg_core.storage.files import hash_of, write_json
 from cpg_core.storage.run import Run
 from flows.parameters import PARAMS
 from flows.request import SequenceRequest, definitions, resolve
-from flows.versioning.dvc_pointers import begin_here
+from flows.versioning.dvc_pointers import open_or_new_checked
 from flows.versioning.prepare import Reading
 
 CONVERSIONS = "conversions"
@@ -177,7 +177,7 @@ def _mapping(path: Path, values: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def begun(plan: Plan, key: str, root: Path) -> Run:
+def run_of_plan(plan: Plan, key: str, root: Path) -> Run:
     """The run of a plan, made or gone on with.
 
     Its name holds a digest of all that it is, so that another learning rate, goal file or seed makes another run
@@ -196,7 +196,7 @@ def begun(plan: Plan, key: str, root: Path) -> Run:
     spec = resolve(request, root)
     content = _without_places(spec.model_dump(mode="json", include=set(COMPARED)))
     content["settings"] = settings_of(spec.method, spec.settings)
-    return begin_here(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{hash_of(content)[:8]}"}))
+    return open_or_new_checked(root, spec.model_copy(update={"name": f"{plan.profile}-{key}-{hash_of(content)[:8]}"}))
 
 
 def require_same_images(run: Run, plan: Plan, key: str, reading: Reading) -> None:

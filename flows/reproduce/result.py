@@ -15,7 +15,7 @@ from cpg_core.config.store import Store
 from cpg_core.recall import weight_usage as sharing
 from cpg_core.recall.metrics import matrix, stage_seconds, summary
 from cpg_core.recall.sizes import MASK_KINDS, PRIVATE_KINDS, VALUE_KINDS, kinds_of
-from cpg_core.stages.split_evaluation import LABELLED_ACCURACY
+from cpg_core.stages.freezing.split_evaluation import LABELLED_ACCURACY
 from cpg_core.storage.codecs import EXACT
 from cpg_core.storage.records import StageName, TaskRecord
 from cpg_core.storage.run import Run

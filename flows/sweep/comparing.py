@@ -12,7 +12,7 @@ import pandas as pd
 from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import percent, summary
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, open_run
+from cpg_core.storage.runs import open_or_new, open_run
 from cpg_core.training.reporter import Interrupted
 from flows.console.signals import Stop, to_stderr
 from flows.console.tables import table_text
@@ -110,10 +110,10 @@ def _seen_from_here(root: Path, one: Planned, outcome: Outcome) -> Outcome:
     if outcome.state != "finished":
         return outcome
     try:
-        run, until = begin(root, one.spec), time.monotonic() + SEEN_WITHIN
+        run, until = open_or_new(root, one.spec), time.monotonic() + SEEN_WITHIN
         while run.frozen() < len(run.spec.tasks) and time.monotonic() < until:
             time.sleep(1)
-            run = begin(root, one.spec)
+            run = open_or_new(root, one.spec)
         there, of = run.frozen(), len(run.spec.tasks)
     except CpgError as error:
         return replace(outcome, state="failed", why=str(error))

@@ -14,7 +14,7 @@ from cpg_core.config.profiles import overridden
 from cpg_core.errors import CpgError
 from cpg_core.storage.run import RUN
 from cpg_core.storage.run_spec import RunSpec
-from cpg_core.storage.runs import found, open_run
+from cpg_core.storage.runs import existing_run, open_run
 from flows.request import SequenceRequest, resolve
 
 THREADS = "compute.threads"
@@ -134,7 +134,7 @@ def _planned(request: SequenceRequest, root: Path, share: int) -> Planned:
     if threads != asked:
         request = replace(request, overrides=(*request.overrides, f"{THREADS}={threads}"))
         spec = _with_threads(spec, threads)
-    there = found(root, spec)
+    there = existing_run(root, spec)
     if there is not None and len(there.spec.tasks) > len(spec.tasks):
         raise CpgError(
             f"run {spec.name} has {len(there.spec.tasks)} tasks, and {len(spec.tasks)} are to be compared; "

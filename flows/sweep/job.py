@@ -19,7 +19,7 @@ from flows.console.reporters import Listen, reading_line
 from flows.console.signals import Stop, to_stderr
 from flows.local_runner import learn
 from flows.persist import Persist
-from flows.versioning.dvc_pointers import begin_here
+from flows.versioning.dvc_pointers import open_or_new_checked
 
 LOOK_EVERY = 32
 """Images between two looks at whether somebody asks to stop."""
@@ -71,7 +71,7 @@ def learn_job(job: Job, listen: Listen = to_nobody) -> Outcome:
         return Outcome("stopped")
     persist = Persist(job.root, track=job.track)
     try:
-        learn(begin_here(job.root, job.spec), watching, persist)
+        learn(open_or_new_checked(job.root, job.spec), watching, persist)
     except Interrupted:
         return Outcome("stopped", notes=tuple(notes))
     except Exception as error:

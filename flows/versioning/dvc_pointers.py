@@ -8,7 +8,7 @@ from cpg_core.errors import CpgError
 from cpg_core.storage.branches import bases
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.run_spec import RunSpec
-from cpg_core.storage.runs import begin
+from cpg_core.storage.runs import open_or_new
 
 TEMPORARY = (".dvc", "tmp", "exps")
 """Where DVC puts the copies of a project that experiments beside the workspace run in."""
@@ -61,12 +61,12 @@ def require_here(root: Path, name: str, seen: frozenset[str] = frozenset()) -> N
         )
 
 
-def begin_here(root: Path, spec: RunSpec) -> Run:
+def open_or_new_checked(root: Path, spec: RunSpec) -> Run:
     """The run of `spec`, new or gone on with.
 
     Raises:
-        CpgError: as `begin`, `require_here` and `require_lasting` do.
+        CpgError: as `open_or_new`, `require_here` and `require_lasting` do.
     """
     require_lasting(root)
     require_here(root, spec.name)
-    return begin(root, spec)
+    return open_or_new(root, spec)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from cpg_core.backbones import Input, input_of
 from cpg_core.config.settings import load_settings
-from cpg_core.data.reading import Progress
+from cpg_core.data.reading.reading import Progress
 from cpg_core.data.spec import SequenceSpec, TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
 from cpg_core.recall.imitation import with_answers
-from cpg_core.stages.import_weights import checked
+from cpg_core.stages.importing.import_weights import checked
 from cpg_core.storage.files import write_json
 from flows.parameters import ANSWERS, PARAMS
 from flows.versioning.sync import version_data

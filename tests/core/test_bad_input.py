@@ -15,7 +15,7 @@ from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage import files
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, extend
+from cpg_core.storage.runs import extend, open_or_new
 from cpg_core.training.reporter import Silent
 
 DIVERGES = ("pick_train.lr=1.0e+30", "pick_train.schedule={kind: constant}")
@@ -92,7 +92,7 @@ def test_a_disk_that_fills_up_is_told_and_later_gone_on_from(
 def test_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
     good = spec(tasks="1-2")
     wrong = good.tasks[1].model_copy(update={"classes": ("2", "eleven")})
-    run = begin(tmp_path, good.model_copy(update={"tasks": (good.tasks[0], wrong)}))
+    run = open_or_new(tmp_path, good.model_copy(update={"tasks": (good.tasks[0], wrong)}))
     with pytest.raises(CpgError, match="eleven"):
         learn_sequence(run, Silent())
     assert run.frozen() == 1

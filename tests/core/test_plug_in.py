@@ -28,7 +28,7 @@ import torch
 
 from cpg_core.stages.growth_rules import NoGrowth
 from cpg_core.stages.context import Method
-from cpg_core.stages.prune_rules import NoPruning
+from cpg_core.stages.pruning.prune_rules import NoPruning
 from cpg_core.stages.stage_table import STAGES
 
 
@@ -91,7 +91,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cpg_core.data.listing import Item, Listing
+from cpg_core.data.reading.listing import Item, Listing
 from cpg_core.data.sources import Source
 
 

@@ -20,7 +20,7 @@ from cpg_core.model.network import Network, shared_parameters
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
 from cpg_core.storage.run_spec import RunSpec
-from cpg_core.storage.runs import begin, open_run, write_spec
+from cpg_core.storage.runs import open_or_new, open_run, write_spec
 from cpg_core.training.reporter import Silent
 
 ROOT = Path(__file__).parents[2]
@@ -107,14 +107,14 @@ def spec(
 
 def begun(root: Path, run_spec: RunSpec) -> Run:
     """A run whose `run.json` is there, and nothing more."""
-    run = begin(root, run_spec)
+    run = open_or_new(root, run_spec)
     write_spec(run)
     return run
 
 
 def learn(root: Path, run_spec: RunSpec) -> Run:
     """A finished run."""
-    run = begin(root, run_spec)
+    run = open_or_new(root, run_spec)
     learn_sequence(run, Silent())
     return run
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from cpg_core import backbones
 from cpg_core.data.batches import eval_batches
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import Network
 from cpg_core.model.state import Shared
 from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
-from cpg_core.stages.recalled_network import network_of
+from cpg_core.stages.freezing.recalled_network import network_of
 from cpg_core.stages.request import Request
 from cpg_core.storage.delta import Delta
 from cpg_core.storage.records import StageRecord

@@ -14,7 +14,7 @@ from core.tiny import FORGETTING, GROWS, KEEPING, bits, frozen_bytes
 from torch import nn
 
 from cpg_core.data.batches import eval_batches
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.data.task import TaskData
 from cpg_core.methods import find
 from cpg_core.model.network import Network, build
@@ -23,9 +23,9 @@ from cpg_core.recall.metrics import matrix, summary, table
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
+from cpg_core.stages.freezing.stored_delta import Written, write_delta
 from cpg_core.stages.next_stage import next_stage
 from cpg_core.stages.open_task import open_task
-from cpg_core.stages.stored_delta import Written, write_delta
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run
 from cpg_core.training.evaluation import Evaluator, eval_mode, probe_images, probe_logits
@@ -145,7 +145,7 @@ def test_how_a_task_is_stored_is_decided_without_it_too(
 
         return write_delta(path, data=replace(data, read_test=refuse), **rest)
 
-    monkeypatch.setattr("cpg_core.stages.freeze.write_delta", blindly)
+    monkeypatch.setattr("cpg_core.stages.freezing.freeze.write_delta", blindly)
     run = new_run(tasks="1", overrides=("store.values=int8", f"goal_split={split}"))
     with pytest.raises(TestSplitRead) if split == "test" else nullcontext():
         learn_sequence(run, Silent())

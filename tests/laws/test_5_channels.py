@@ -20,9 +20,9 @@ from cpg_core.model.state import TaskState, effective
 from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import recalled
 from cpg_core.runner import execute, learn_sequence, learn_task
-from cpg_core.stages.channel_release import smallest_units
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_state, stage_folder
+from cpg_core.stages.pruning.channel_release import smallest_units
 from cpg_core.stages.request import Request
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run

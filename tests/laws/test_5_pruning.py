@@ -13,7 +13,7 @@ from torch import Tensor
 from cpg_core.runner import execute, learn_sequence, learn_task
 from cpg_core.stages.context import TaskContext
 from cpg_core.stages.files import read_state, stage_folder
-from cpg_core.stages.prune_schedule import release_count, smallest
+from cpg_core.stages.pruning.prune_schedule import release_count, smallest
 from cpg_core.stages.request import Request
 from cpg_core.storage.records import StageRecord
 from cpg_core.storage.run import Run

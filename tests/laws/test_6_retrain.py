@@ -156,7 +156,7 @@ def test_a_recovery_that_ruins_the_task_is_dropped_to_the_last_bit(
     def ruinous(context: TaskContext, request: Request, epochs: int, lr: float, schedule: Schedule) -> Plan:  # noqa: ARG001
         return plan_of(context, request, epochs, 2.0, schedule)
 
-    monkeypatch.setattr("cpg_core.stages.recover.plan_of", ruinous)
+    monkeypatch.setattr("cpg_core.stages.pruning.recover.plan_of", ruinous)
     seen = watch(new_run(tasks="1-2", overrides=RECOVERS), execute, "recover")
     assert not seen.kept
     assert seen.same_bits

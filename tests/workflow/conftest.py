@@ -14,7 +14,7 @@ from flows.environment import prepare
 from flows.local_runner import learn
 from flows.orchestration.server import server
 from flows.persist import Persist
-from flows.request import SequenceRequest, begun
+from flows.request import SequenceRequest, run_of_request
 from workflow.asking import tiny_request
 from workflow.listeners import silently
 
@@ -68,6 +68,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def learned(root: Path, request: SequenceRequest) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        run = begun(request, root)
+        run = run_of_request(request, root)
     learn(run, silently, Persist(root, track=False))
     return run

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from cpg_core.data.ahead import ahead
-from cpg_core.data.decode import Unreadable, decode
 from cpg_core.data.faces.detector import Detector, main_face
 from cpg_core.data.faces.similarity import Pixels, aligned
+from cpg_core.data.reading.decode import Unreadable, decode
+from cpg_core.data.reading.prefetch import ahead
 from cpg_core.errors import CpgError
 
 SUFFIX = ".png"

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, GetJsonSchemaHandler, SerializeAsAny, Vali
 from cpg_core.config.schema import Strict
 from cpg_core.config.suggestions import unknown
 from cpg_core.data.fields import Part
-from cpg_core.data.listing import Listing, Rows
+from cpg_core.data.reading.listing import Listing, Rows
 
 
 class Source(Strict):

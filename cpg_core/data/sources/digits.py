@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cpg_core.data.fields import Part
-from cpg_core.data.listing import Item, Listing, Rows
+from cpg_core.data.reading.listing import Item, Listing, Rows
 from cpg_core.data.sources import Source
-from cpg_core.data.split import hold_out
+from cpg_core.data.splits.split import hold_out
 
 TEST_FRACTION = 0.2
 SPLIT_SEED = 0  # the split is part of the data set: it is the same for everyone

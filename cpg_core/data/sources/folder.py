@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import Field
 
 from cpg_core.config.paths import require_utf8
-from cpg_core.data.decode import is_image
 from cpg_core.data.fields import AS_USUAL, Part, Place, Splits, is_as_usual
-from cpg_core.data.hidden import OF_THE_SYSTEM, below, is_hidden, naming
-from cpg_core.data.listing import Item, LeftOut, Listing, Rows
+from cpg_core.data.reading.decode import is_image
+from cpg_core.data.reading.hidden import OF_THE_SYSTEM, below, is_hidden, naming
+from cpg_core.data.reading.listing import Item, LeftOut, Listing, Rows
+from cpg_core.data.reading.stamps import stamps
 from cpg_core.data.sources import Source
-from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError, listed
 
 VALIDATION = frozenset(("val", "valid", "validation", "dev"))

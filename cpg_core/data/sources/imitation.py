@@ -14,14 +14,14 @@ from pydantic import Field
 
 from cpg_core.config.paths import require_utf8
 from cpg_core.config.schema import Strict, is_none
-from cpg_core.data.decode import is_image
 from cpg_core.data.fields import Part, Place
-from cpg_core.data.hidden import below, naming, walk
 from cpg_core.data.labels import read_labels
-from cpg_core.data.listing import Item, Listing, Rows
+from cpg_core.data.reading.decode import is_image
+from cpg_core.data.reading.hidden import below, naming, walk
+from cpg_core.data.reading.listing import Item, Listing, Rows
+from cpg_core.data.reading.stamps import stamps
 from cpg_core.data.sources import Source
 from cpg_core.data.sources.parquet import need_column, opened, read_images
-from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
 
 COLUMN = "image"

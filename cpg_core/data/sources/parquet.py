@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from pydantic import AfterValidator, Field, model_validator
 
 from cpg_core.config.suggestions import did_you_mean
-from cpg_core.data.decode import Unreadable
 from cpg_core.data.fields import AS_USUAL, Part, Place, Splits, is_as_usual
 from cpg_core.data.hub import find_folder, hub_name
 from cpg_core.data.labels import read_labels
-from cpg_core.data.listing import Item, Listing, Rows
+from cpg_core.data.reading.decode import Unreadable
+from cpg_core.data.reading.listing import Item, Listing, Rows
+from cpg_core.data.reading.stamps import stamps
 from cpg_core.data.shards import others, shards
 from cpg_core.data.sources import Source
-from cpg_core.data.stamps import stamps
 from cpg_core.errors import CpgError
 
 ROWS_AT_ONCE = 16

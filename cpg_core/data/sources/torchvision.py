@@ -12,9 +12,9 @@ from PIL import Image
 from pydantic import Field
 
 from cpg_core.config.suggestions import did_you_mean
-from cpg_core.data.decode import Unreadable
 from cpg_core.data.fields import DOWNLOADED, Part, Place
-from cpg_core.data.listing import Item, LeftOut, Listing, Rows
+from cpg_core.data.reading.decode import Unreadable
+from cpg_core.data.reading.listing import Item, LeftOut, Listing, Rows
 from cpg_core.data.sources import Source
 from cpg_core.errors import CpgError
 

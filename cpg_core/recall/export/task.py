@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from cpg_core.data.augment import normalise
-from cpg_core.data.fetch import Order, fetch
-from cpg_core.data.reading import Progress, silent
-from cpg_core.data.resize import described
-from cpg_core.data.split import Split
+from cpg_core.data.reading.fetch import Order, fetch
+from cpg_core.data.reading.reading import Progress, silent
+from cpg_core.data.reading.resize import described
+from cpg_core.data.splits.split import Split
 from cpg_core.errors import CpgError, first_line, one_line
 from cpg_core.model.network import Network
 from cpg_core.recall.export.cost import counted, milliseconds

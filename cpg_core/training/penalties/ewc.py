@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cpg_core.data.batches import eval_batches
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.model.layers import Layers
 from cpg_core.model.network import Network, shared_parameters
 

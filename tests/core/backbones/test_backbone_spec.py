@@ -17,7 +17,7 @@ from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.recall.recall import evaluate
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, open_run
+from cpg_core.storage.runs import open_or_new, open_run
 
 PHOTOS = "name: photos\nbackbone: {}\nprofile: digits\nsource: {{kind: digits}}\ntasks: [{{name: all}}]\n"
 
@@ -80,7 +80,7 @@ def test_a_name_alone_is_stored_as_before_there_was_a_size(
 def test_another_size_is_another_run(tmp_path: Path) -> None:
     begun(tmp_path, spec(tasks="1", backbone={"name": "resnet18", "size": 96}))
     with pytest.raises(CpgError, match=r"backbone: \{'name': 'resnet18', 'size': 96\} there, 'resnet18' here"):
-        begin(tmp_path, spec(tasks="1", backbone="resnet18"))
+        open_or_new(tmp_path, spec(tasks="1", backbone="resnet18"))
 
 
 def test_a_network_of_torchvision_learns_and_is_recalled_at_its_size(learned: Callable[..., Run]) -> None:

@@ -12,7 +12,7 @@ from cpg_core import backbones
 from cpg_core.backbones.families import torchvision as family
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.errors import CpgError
-from cpg_core.stages.import_weights import checked
+from cpg_core.stages.importing.import_weights import checked
 
 
 def theirs(name: str) -> nn.Module:

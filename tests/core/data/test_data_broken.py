@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from cpg_core.data.ahead import ahead
-from cpg_core.data.decode import BROKEN_EXIF, decode, examine
-from cpg_core.data.reading import SHOWN_BROKEN, Broken, Wanted
-from cpg_core.data.resize import fit
+from cpg_core.data.reading.decode import BROKEN_EXIF, decode, examine
+from cpg_core.data.reading.prefetch import ahead
+from cpg_core.data.reading.reading import SHOWN_BROKEN, Broken, Wanted
+from cpg_core.data.reading.resize import fit
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.task import TaskData, load_eval_split, load_task_data
@@ -57,7 +57,7 @@ def test_where_too_many_files_are_open_no_image_is_blamed(
     def full(*_args: object, **_how: object) -> object:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("cpg_core.data.decode.Image.open", full)
+    monkeypatch.setattr("cpg_core.data.reading.decode.Image.open", full)
     monkeypatch.setattr(Path, "read_bytes", full)
     with tells("Too many open files", "allow more open files (ulimit -n)"):
         _load(folder, size)
@@ -181,7 +181,7 @@ def test_reading_stops_between_two_images(write_folder: Write, size: int, monkey
     folder = write_folder({**COUNTS, "train/owl": 80, "test/owl": 1})
     opened: list[object] = []
     real = Image.open
-    monkeypatch.setattr("cpg_core.data.decode.Image.open", lambda file: opened.append(file) or real(file))
+    monkeypatch.setattr("cpg_core.data.reading.decode.Image.open", lambda file: opened.append(file) or real(file))
 
     def stop(done: int, _: int) -> None:
         if done == 3:
@@ -212,7 +212,7 @@ def test_streamed_files_are_read_once_for_check_and_digest(
 def test_a_draft_shows_a_jpeg_that_is_cut_short(tmp_path: Path, tells: Tells) -> None:
     noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
     Image.fromarray(noise).save(tmp_path / "cut.jpg")
-    from cpg_core.data.decode import examine
+    from cpg_core.data.reading.decode import examine
 
     assert examine(tmp_path / "cut.jpg", 3, "it", draft=True).pixels.shape == (8, 8, 3)
     content = (tmp_path / "cut.jpg").read_bytes()

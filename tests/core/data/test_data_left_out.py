@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpg_core.data.reading import Wanted
+from cpg_core.data.reading.reading import Wanted
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.sources.torchvision import TorchvisionSource
 from cpg_core.data.spec import TaskSpec

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpg_core.data.hidden import below, walk
+from cpg_core.data.reading.hidden import below, walk
 from cpg_core.data.sources.folder import list_classes
 from cpg_core.recall.image_files import find
 

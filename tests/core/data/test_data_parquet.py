@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpg_core.data.load import load
-from cpg_core.data.reading import Wanted
+from cpg_core.data.reading.load import load
+from cpg_core.data.reading.reading import Wanted
 from cpg_core.data.shards import shards
 from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.spec import TaskSpec

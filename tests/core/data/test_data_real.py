@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cpg_core.data.decode import Decoded, examine
-from cpg_core.data.load import choose
+from cpg_core.data.reading.decode import Decoded, examine
+from cpg_core.data.reading.load import choose
 from cpg_core.data.sources.parquet import ParquetSource
 from cpg_core.data.spec import TaskSpec, load_sequence
 from cpg_core.data.task import load_task_data
@@ -62,7 +62,7 @@ def test_the_images_of_a_task_are_decoded_once_those_of_others_never_and_in_orde
         decoded[where] += 1
         return examine(content, channels, where, draft=draft)
 
-    monkeypatch.setattr("cpg_core.data.reading.examine", counted)
+    monkeypatch.setattr("cpg_core.data.reading.reading.examine", counted)
     data = load_task_data(SEQUENCE.tasks[0], image_size=32, channels=3, val_fraction=0.1, seed=0)
     assert (len(data.train), len(data.val), len(data.test)) == (2250, 250, 500)
     assert (len(decoded), set(decoded.values())) == (3000, {1})

@@ -10,7 +10,7 @@ from cpg_core.data.batches import train_batches
 from cpg_core.data.sampling import Sampling, epoch_rows
 from cpg_core.data.sources.digits import DigitsSource
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.data.task import TaskData
 
 COUNTS = 20, 3, 1, 7

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from sklearn import datasets
 
-from cpg_core.data import load as loading
-from cpg_core.data.load import load
-from cpg_core.data.reading import Wanted
+from cpg_core.data.reading import load as loading
+from cpg_core.data.reading.load import load
+from cpg_core.data.reading.reading import Wanted
 from cpg_core.data.sources.digits import DigitsSource, load_digits
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.sources.parquet import ParquetSource

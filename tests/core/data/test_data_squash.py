@@ -11,8 +11,8 @@ from PIL import Image
 
 from cpg_core.backbones import Input
 from cpg_core.data.batches import eval_batches, train_batches
-from cpg_core.data.reading import Wanted
-from cpg_core.data.resize import described, fit
+from cpg_core.data.reading.reading import Wanted
+from cpg_core.data.reading.resize import described, fit
 from cpg_core.data.spec import TaskSpec
 from cpg_core.data.task import load_eval_split, load_task_data, load_test_split
 from cpg_core.recall.predictor import read_images

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from cpg_core.data import decode as decoding
 from cpg_core.data.fields import MeanStd
-from cpg_core.data.reading import Wanted
+from cpg_core.data.reading import decode as decoding
+from cpg_core.data.reading.reading import Wanted
 from cpg_core.data.sources.digits import DigitsSource
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split, hold_out
+from cpg_core.data.splits.split import Split, hold_out
 from cpg_core.data.task import TaskData, load_eval_split, load_task_data
 
 Tells = Callable[..., AbstractContextManager[None]]

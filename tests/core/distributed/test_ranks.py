@@ -18,7 +18,7 @@ from waiting import until
 
 from core.tiny import bits, frozen_bytes, learn, settings, spec
 from cpg_core.config.schedules import STEADY
-from cpg_core.data.fetch import Share
+from cpg_core.data.reading.fetch import Share
 from cpg_core.data.task import load_task_data
 from cpg_core.distributed import rank_worker
 from cpg_core.distributed.process_group import Follower, Leader, RankProcess, join_process_group
@@ -29,7 +29,7 @@ from cpg_core.recall.audit import audit
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.files import read_tensors, sha256, write_tensors
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, open_run
+from cpg_core.storage.runs import open_or_new, open_run
 from cpg_core.storage.snapshot import Position, ReadOnly, Snapshots
 from cpg_core.training.loop import Plan, train
 from cpg_core.training.optimizer import TaskOptimizer
@@ -213,7 +213,7 @@ def kill_the_other() -> bool:
 
 
 def test_stopped_and_a_rank_killed_it_goes_on_to_the_same_bytes(tmp_path: Path, unbroken: Run) -> None:
-    run = begin(tmp_path, spec(**TWO))
+    run = open_or_new(tmp_path, spec(**TWO))
     with pytest.raises(Interrupted):
         learn_sequence(run, At(EPOCH * 4 + 4, interrupt_all))
     assert run.frozen() == 1

@@ -17,8 +17,8 @@ from core.tiny import bits, learn, settings
 from core.witness import recalled_network
 from cpg_core import objectives
 from cpg_core.data.batches import eval_batches, train_batches
-from cpg_core.data.fetch import WHOLE, Share
-from cpg_core.data.split import Split
+from cpg_core.data.reading.fetch import WHOLE, Share
+from cpg_core.data.splits.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.methods import assembly_of
 from cpg_core.model.network import shared_parameters

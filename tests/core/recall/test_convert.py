@@ -19,7 +19,7 @@ from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.recall import evaluate
 from cpg_core.recall.sizes import KIND_OF_GROUP, by_kind, by_setting
 from cpg_core.runner import learn_sequence
-from cpg_core.stages.stored_delta import write_delta
+from cpg_core.stages.freezing.stored_delta import write_delta
 from cpg_core.storage.codecs import EXACT, format_fields
 from cpg_core.storage.delta import entries, state_of
 from cpg_core.storage.files import read_json, write_json
@@ -115,7 +115,7 @@ def test_a_task_that_is_kept_exact_is_judged_by_what_its_model_reaches_now(
 ) -> None:  # fmt: skip
     """It picks from tasks that were rounded, so the accuracy of its record is out of date: but for the first."""
     run, measured = damageable(), iter(found)
-    monkeypatch.setattr("cpg_core.stages.stored_delta.split_accuracy", lambda *_: next(measured))
+    monkeypatch.setattr("cpg_core.stages.freezing.stored_delta.split_accuracy", lambda *_: next(measured))
     after = [task.after for task in convert(run, "small", SMALL)]
     assert list(measured) == []
     first = run.record(1).accuracy

@@ -25,11 +25,11 @@ from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.handover import Handover
 from cpg_core.recall.recall import evaluate
 from cpg_core.runner import learn_sequence
-from cpg_core.stages.recalled_network import network_of, probe_of
+from cpg_core.stages.freezing.recalled_network import network_of, probe_of
 from cpg_core.storage import files
 from cpg_core.storage.lock import locked
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, branch, extend, open_run
+from cpg_core.storage.runs import branch, extend, open_or_new, open_run
 from cpg_core.training.reporter import Silent
 
 NAMES = ("zero-one", "two-three", "four-five")
@@ -157,7 +157,7 @@ def test_the_only_task_is_forgotten_and_others_may_be_added(damageable: Callable
     assert (after.frozen(), after.spec.tasks, after.spec.goals) == (0, (), {})
     assert [finding.ok for finding in audit(after)] == [True]
     with pytest.raises(CpgError, match="all of these tasks were forgotten: zero-one"):
-        begin(run.root, run.spec)
+        open_or_new(run.root, run.spec)
     (task,) = select(load_sequence("digits-5", ROOT / "data"), "2")
     learn_sequence(extend(after, task, 0.6), Silent())
     assert [record.name for record in open_run(run.root, "tiny").records()] == ["two-three"]
@@ -166,7 +166,7 @@ def test_the_only_task_is_forgotten_and_others_may_be_added(damageable: Callable
 def test_the_same_command_learns_no_forgotten_task_again(damageable: Callable[..., Run]) -> None:
     run = damageable()
     after = forget(run, "two-three")
-    again = begin(run.root, run.spec)
+    again = open_or_new(run.root, run.spec)
     assert again.spec == after.spec
     before = frozen_bytes(after)
     learn_sequence(again, Silent())

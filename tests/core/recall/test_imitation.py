@@ -17,14 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from cpg_core.config.backbone import BackboneSpec
-from cpg_core.data import load
 from cpg_core.data.augment import normalise
-from cpg_core.data.decode import decode
 from cpg_core.data.fields import MeanStd
-from cpg_core.data.resize import Resize, fit
+from cpg_core.data.reading import load
+from cpg_core.data.reading.decode import decode
+from cpg_core.data.reading.resize import Resize, fit
 from cpg_core.data.sources.imitation import ImitationSource, unlabelled
 from cpg_core.data.spec import TaskSpec
-from cpg_core.data.split import Split
+from cpg_core.data.splits.split import Split
 from cpg_core.errors import CpgError
 from cpg_core.model.network import build
 from cpg_core.recall import imitation

@@ -13,7 +13,7 @@ from cpg_core.errors import CpgError
 from cpg_core.recall.metrics import matrix, row, summary, table
 from cpg_core.storage.files import write_json
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin
+from cpg_core.storage.runs import open_or_new
 
 AFTER = {  # test accuracy of tasks 1, 2, 3 once task 1, 2, 3 was frozen
     1: [0.90],
@@ -27,7 +27,7 @@ NAMES = ("zero-one", "two-three", "four-five")
 def by_hand(tmp_path: Path, learned: Callable[..., Run]) -> Run:
     """Three tasks with these accuracies; budgets 1, 1, 1.5; the second goal was missed; 10 seconds a stage."""
     model = learned(tasks="1")
-    run = begin(tmp_path, spec(tasks="1-3"))
+    run = open_or_new(tmp_path, spec(tasks="1-3"))
     for index, accuracies in AFTER.items():
         folder = run.task_folder(index)
         folder.mkdir(parents=True)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from core.tiny import learn, spec
-from cpg_core.data import reading
+from cpg_core.data.reading import reading
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit

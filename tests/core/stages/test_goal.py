@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 
 from cpg_core.model.state import TaskState
-from cpg_core.stages import recover as module
 from cpg_core.stages.context import Outcome, TaskContext
 from cpg_core.stages.goal import meets_goal, passes_gate
-from cpg_core.stages.recover import recover
+from cpg_core.stages.pruning import recover as module
+from cpg_core.stages.pruning.recover import recover
 from cpg_core.stages.request import Request
 from cpg_core.storage.snapshot import Snapshots
 

@@ -24,7 +24,7 @@ from cpg_core.stages.next_stage import Request
 from cpg_core.stages.open_task import open_task
 from cpg_core.stages.train_state import plan_of
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin
+from cpg_core.storage.runs import open_or_new
 from cpg_core.storage.snapshot import Snapshots
 from cpg_core.training.reporter import Silent
 
@@ -128,7 +128,7 @@ def test_the_other_choice_draws_as_the_backbone_does_and_convolutions_are_its_ow
 def test_methods_share_their_first_weights_and_batches_or_draw_their_own(tmp_path: Path, seeds: str) -> None:
     drawn = []
     for method in ("cpg", "finetune"):
-        context = opened(begin(tmp_path / method, spec(method, overrides=(f"seeds={seeds}",))))
+        context = opened(open_or_new(tmp_path / method, spec(method, overrides=(f"seeds={seeds}",))))
         state = first_state(context, 1.0, "zero")
         drawn.append((bits(state.value), bits(state.private), plan_of(context, FIRST, 1, 0.1, STEADY).seed))
     pairs = [a == b for a, b in zip(*drawn, strict=True)]

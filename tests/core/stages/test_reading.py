@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from core.tiny import spec
-from cpg_core.data import kept, reading
+from cpg_core.data.reading import block_cache, reading
 from cpg_core.data.sources.folder import FolderSource
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, extend, open_run
+from cpg_core.storage.runs import extend, open_or_new, open_run
 from cpg_core.training.reporter import Interrupted, Silent
 
 COUNTS = {"train/cat": 20, "train/dog": 20, "test/cat": 3, "test/dog": 3}
@@ -47,7 +47,7 @@ def pets(tmp_path: Path, write_folder: Callable[..., Path]) -> Run:
     """A run of one task, of files."""
     folder = write_folder(COUNTS, size=(8, 8), root="root/images")
     task = TaskSpec(name="pets", source=FolderSource(kind="folder", folder=folder))
-    return begin(tmp_path / "root", spec(tasks="1").model_copy(update={"tasks": (task,), "goals": {"pets": 0.1}}))
+    return open_or_new(tmp_path / "root", spec(tasks="1").model_copy(update={"tasks": (task,), "goals": {"pets": 0.1}}))
 
 
 def test_images_are_counted_and_told_before_anything_is_learned(pets: Run) -> None:
@@ -87,8 +87,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(where)
         return examine(content, channels, where, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(kept, "ROWS", 4)
-    monkeypatch.setattr(kept, "LEAST_BYTES", 1)
+    monkeypatch.setattr(block_cache, "ROWS", 4)
+    monkeypatch.setattr(block_cache, "LEAST_BYTES", 1)
     monkeypatch.setattr(reading, "examine", counting)
     return names
 
@@ -98,14 +98,14 @@ def test_a_run_that_was_stopped_goes_on_reading_where_it_was(pets: Run, opened: 
         learn_sequence(pets, Told(stop_at=22))
     opened.clear()
     with pytest.raises(Interrupted):
-        learn_sequence(begin(pets.root, pets.spec), Told(stop_at=40))
+        learn_sequence(open_or_new(pets.root, pets.spec), Told(stop_at=40))
     assert len(opened) == 40 - 20
     with pytest.raises(Interrupted):
-        learn_sequence(begin(pets.root, pets.spec), Told(stop_after="begins prune"))
+        learn_sequence(open_or_new(pets.root, pets.spec), Told(stop_after="begins prune"))
     opened.clear()
     other = pets.work / "001-others" / "images"  # of a task that was to be the first, and was not learned
     other.mkdir(parents=True)
-    learn_sequence(begin(pets.root, pets.spec), Silent())
+    learn_sequence(open_or_new(pets.root, pets.spec), Silent())
     assert not opened, "in a later stage, neither train nor test"
     assert not list(pets.work.glob("001-*")), "dropped at the freeze"
 
@@ -113,11 +113,11 @@ def test_a_run_that_was_stopped_goes_on_reading_where_it_was(pets: Run, opened: 
 def test_what_is_learned_from_kept_images_is_the_same(pets: Run, opened: list[str]) -> None:
     whole = Run(pets.root.with_name("whole"), pets.spec)
     whole.root.mkdir()
-    learn_sequence(begin(whole.root, pets.spec), Silent())
+    learn_sequence(open_or_new(whole.root, pets.spec), Silent())
     with pytest.raises(Interrupted):
         learn_sequence(pets, Told(stop_at=22))
     opened.clear()
-    learn_sequence(begin(pets.root, pets.spec), Silent())
+    learn_sequence(open_or_new(pets.root, pets.spec), Silent())
     assert len(opened) < 46
     one, other = pets.record(1), whole.record(1)
     assert one.delta_sha256 == other.delta_sha256
@@ -142,7 +142,7 @@ def test_a_project_that_was_moved_is_gone_on_with(pets: Run) -> None:
     moved = pets.root.rename(pets.root.with_name("moved"))
     folder = moved / "images"
     task = TaskSpec(name="pets", source=FolderSource(kind="folder", folder=folder))
-    again = begin(moved, pets.spec.model_copy(update={"tasks": (task,)}))
+    again = open_or_new(moved, pets.spec.model_copy(update={"tasks": (task,)}))
     assert again.frozen() == 1
     assert again.spec.tasks == (task.model_copy(update={"classes": again.spec.tasks[0].classes}),)
     assert again.data(1).digest == again.record(1).data_sha256

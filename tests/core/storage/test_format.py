@@ -16,7 +16,7 @@ from cpg_core.config.store import Store
 from cpg_core.methods import assembly_of
 from cpg_core.recall.convert import convert
 from cpg_core.runner import learn_sequence
-from cpg_core.stages.recalled_network import network_of
+from cpg_core.stages.freezing.recalled_network import network_of
 from cpg_core.storage.manage import rename
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import branch, extend, open_run

@@ -14,14 +14,14 @@ from cpg_core.errors import CpgError
 from cpg_core.recall.audit import audit
 from cpg_core.runner import alone, learn_sequence
 from cpg_core.storage.run import Run
-from cpg_core.storage.runs import begin, extend, open_run
+from cpg_core.storage.runs import extend, open_or_new, open_run
 from cpg_core.training.reporter import Silent
 
 
 def test_the_same_command_finds_the_run(damageable: Callable[..., Run]) -> None:
     run = damageable(tasks="1-2")
     before = frozen_bytes(run)
-    again = begin(run.root, run.spec)
+    again = open_or_new(run.root, run.spec)
     assert again.frozen() == 2
     learn_sequence(again, Silent())
     assert frozen_bytes(run) == before
@@ -56,7 +56,7 @@ def test_a_folder_with_frozen_tasks_of_another_run_is_refused(damageable: Callab
     run = damageable(tasks="1-2")
     before = frozen_bytes(run)
     with pytest.raises(CpgError, match=rf"holds another run(.|\n)*  {words}(.|\n)*--run"):
-        begin(run.root, OTHERS[words])
+        open_or_new(run.root, OTHERS[words])
     assert frozen_bytes(run) == before
 
 
@@ -66,14 +66,14 @@ def test_even_with_nothing_frozen_a_folder_stays_with_its_sequence_method_and_ba
 ) -> None:
     run = new_run(tasks="1-2")
     with pytest.raises(CpgError, match=f"holds another run(.|\n)*{words}"):
-        begin(run.root, OTHERS[words])
+        open_or_new(run.root, OTHERS[words])
 
 
 def test_with_nothing_frozen_the_settings_may_still_change(new_run: Callable[..., Run]) -> None:
     run = new_run(tasks="1-2")
     wanted = spec(tasks="1-2", overrides=("pick_train.lr=0.02",), goal=0.5, seed=3)
-    assert begin(run.root, wanted).spec == wanted
-    learn_sequence(begin(run.root, wanted), Silent())
+    assert open_or_new(run.root, wanted).spec == wanted
+    learn_sequence(open_or_new(run.root, wanted), Silent())
     assert open_run(run.root, "tiny").spec == wanted
 
 
@@ -81,7 +81,7 @@ def test_frozen_tasks_without_their_run_file_are_not_taken_over(damageable: Call
     run = damageable(tasks="1-2")
     (run.folder / "run.json").unlink()
     with pytest.raises(CpgError, match=r"run\.json"):
-        begin(run.root, spec(tasks="1-2", seed=2))
+        open_or_new(run.root, spec(tasks="1-2", seed=2))
 
 
 def test_a_run_that_is_not_there_is_told_with_those_that_are(damageable: Callable[..., Run], tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_run_that_was_moved_by_hand_is_audited_and_gone_on_with(damageable: Ca
     run = damageable(tasks="1-2")
     moved = run.folder.rename(run.folder.with_name("moved"))
     assert len(audit(open_run(run.root, "moved"))) == 4
-    assert begin(run.root, run.spec.model_copy(update={"name": "moved"})).frozen() == 2
+    assert open_or_new(run.root, run.spec.model_copy(update={"name": "moved"})).frozen() == 2
     with pytest.raises(CpgError, match=r"no run 'tiny'.*there is: moved"):
         open_run(run.root, "tiny")
     assert moved.exists()
@@ -133,7 +133,7 @@ def test_one_more_task_is_learned_and_the_earlier_files_stay(damageable: Callabl
     after = frozen_bytes(open_run(run.root, "tiny"))
     assert {name: after[name] for name in before} == before
     assert [recall.unchanged for recall in longer.recalls(3)] == [True, True]
-    assert begin(run.root, run.spec).frozen() == 3, "the first command still finds its run"
+    assert open_or_new(run.root, run.spec).frozen() == 3, "the first command still finds its run"
 
 
 def test_a_run_that_is_not_finished_is_not_extended(new_run: Callable[..., Run]) -> None:
@@ -168,7 +168,7 @@ def test_only_one_process_learns_a_run(new_run: Callable[..., Run]) -> None:
 
 def test_settings_that_are_another_methods_own_do_not_make_another_run(learned: Callable[..., Run]) -> None:
     run = learned(tasks="1-2")
-    assert begin(run.root, spec(tasks="1-2", overrides=("ewc.strength=3.0",))).frozen() == 2
+    assert open_or_new(run.root, spec(tasks="1-2", overrides=("ewc.strength=3.0",))).frozen() == 2
     forgetful = learned(method="ewc", tasks="1-2")
     with pytest.raises(CpgError, match=r"setting ewc\.strength: 1\.0 there, 3\.0 here"):
-        begin(forgetful.root, spec("ewc", tasks="1-2", overrides=("ewc.strength=3.0",)))
+        open_or_new(forgetful.root, spec("ewc", tasks="1-2", overrides=("ewc.strength=3.0",)))

@@ -15,7 +15,7 @@ from cpg_core.recall.forget import carry_out, plan
 from cpg_core.runner import learn_sequence
 from cpg_core.storage.manage import rename
 from cpg_core.storage.run import RUN, Run
-from cpg_core.storage.runs import begin, extend, names, open_run, without_unfinished, write_spec
+from cpg_core.storage.runs import extend, names, open_or_new, open_run, without_unfinished, write_spec
 from cpg_core.training.reporter import Silent
 
 HOLDER = """
@@ -76,9 +76,9 @@ REFUSED = {
 def test_a_refused_run_takes_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     wanted, said = REFUSED[case]
-    assert said in refused(begin(tmp_path, wanted))
+    assert said in refused(open_or_new(tmp_path, wanted))
     assert not (tmp_path / "checkpoints" / "tiny").exists()
-    other = begin(tmp_path, spec(tasks="1", method="pae"))
+    other = open_or_new(tmp_path, spec(tasks="1", method="pae"))
     learn_sequence(other, Silent())
     assert names(tmp_path) == ["tiny"]
 
@@ -86,7 +86,7 @@ def test_a_refused_run_takes_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_run_with_work_in_progress_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     diverges = spec(tasks="1", overrides=("prune.lr=1.0e+30", "prune.schedule={kind: constant}", "retrain.epochs=0"))
-    assert "stage prune" in refused(begin(tmp_path, diverges))
+    assert "stage prune" in refused(open_or_new(tmp_path, diverges))
     assert open_run(tmp_path, "tiny").frozen() == 0
 
 
@@ -116,7 +116,7 @@ def test_a_task_that_was_added_and_stopped_gives_its_place_to_another(damageable
 
 def test_only_the_last_task_and_that_alone_gives_its_place(damageable: Callable[..., Run], tmp_path: Path) -> None:
     run, (three, four) = damageable(tasks="1-2"), spec(tasks="3-4").tasks
-    first = begin(tmp_path / "new", spec(tasks="1"))
+    first = open_or_new(tmp_path / "new", spec(tasks="1"))
     longer = extend(run, three, 0.6)
     both = longer.spec.model_copy(update={"tasks": (*longer.spec.tasks, four)})
     for kept in (run, first, Run(run.root, both)):
@@ -143,7 +143,7 @@ def test_a_task_that_another_process_learns_stays(
 
 @pytest.mark.usefixtures("held")
 def test_a_run_that_another_process_learns_is_not_begun(tmp_path: Path) -> None:
-    assert "another process is learning it" in refused(begin(tmp_path, spec(tasks="1")))
+    assert "another process is learning it" in refused(open_or_new(tmp_path, spec(tasks="1")))
     assert names(tmp_path) == []
 
 
@@ -170,7 +170,7 @@ def by_add(run: Run) -> Run:
 
 
 def by_run(run: Run) -> Run:
-    return begin(run.root, run.spec)
+    return open_or_new(run.root, run.spec)
 
 
 def forget_last(run: Run) -> Run:

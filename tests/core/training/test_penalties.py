@@ -18,8 +18,8 @@ from cpg_core.methods import assembly_of, ewc, find
 from cpg_core.model.network import Network, shared_parameters
 from cpg_core.objectives.classification import OBJECTIVE
 from cpg_core.runner import learn_sequence
+from cpg_core.stages.freezing.recalled_network import network_of
 from cpg_core.stages.open_task import open_task
-from cpg_core.stages.recalled_network import network_of
 from cpg_core.storage.files import read_json, write_json
 from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import extend
@@ -41,7 +41,7 @@ def test_the_stronger_the_penalty_the_less_is_forgotten(
     tmp_path_factory: pytest.TempPathFactory, method: str, setting: str, much: str
 ) -> None:
     def forgot(of: str, *overrides: str) -> float:
-        return drift(lambda **how: tiny.begin(tmp_path_factory.mktemp("run"), tiny.spec(**how)), of, *overrides)
+        return drift(lambda **how: tiny.open_or_new(tmp_path_factory.mktemp("run"), tiny.spec(**how)), of, *overrides)
 
     nothing, little, strong = (
         forgot("sequential"),

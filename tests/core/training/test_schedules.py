@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cpg_core.config.schedules import Constant, OneCycle, Plateau, Schedule, Steps
-from cpg_core.stages.prune_schedule import cubic, floor_sparsity
+from cpg_core.stages.pruning.prune_schedule import cubic, floor_sparsity
 from cpg_core.training.schedules import ended, factor
 
 PAPER = Steps(kind="steps", at_epochs=(50, 80), factor=0.1)

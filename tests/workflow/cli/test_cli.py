@@ -16,7 +16,7 @@ from core.tiny import ROOT, frozen_bytes
 from PIL import Image
 from waiting import HANG
 
-from cpg_core.data.decode import decode
+from cpg_core.data.reading.decode import decode
 from cpg_core.recall.audit import Finding
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run

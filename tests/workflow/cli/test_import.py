@@ -18,7 +18,7 @@ from PIL import Image
 from cpg_core.backbones.parts.imagenet import MEAN, STD
 from cpg_core.config.backbone import BackboneSpec
 from cpg_core.data.fields import MeanStd
-from cpg_core.data.reading import silent
+from cpg_core.data.reading.reading import silent
 from cpg_core.data.sources.imitation import ImitationSource, unlabelled
 from cpg_core.data.spec import TaskSpec
 from cpg_core.errors import CpgError
@@ -27,7 +27,7 @@ from cpg_core.recall.audit import audit
 from cpg_core.recall.forget import carry_out, plan
 from cpg_core.recall.metrics import summary
 from cpg_core.runner import learn_sequence
-from cpg_core.stages.import_weights import network_tensors
+from cpg_core.stages.importing.import_weights import network_tensors
 from cpg_core.storage.files import read_json
 from cpg_core.storage.forgotten import Forgotten
 from cpg_core.storage.run import Run
@@ -36,7 +36,7 @@ from cpg_core.storage.weight_files import read_weights
 from cpg_core.training.reporter import Silent
 from flows.cli.import_request import ImportRequest, imported
 from flows.reproduce.result import result_of
-from flows.request import SequenceRequest, added, begun, normalise_of_weights
+from flows.request import SequenceRequest, normalise_of_weights, run_of_request, run_with_added_task
 from workflow.asking import cpg
 
 WIDTH = 0.05
@@ -137,7 +137,7 @@ def test_an_added_task_is_normalised_as_the_network_was_trained(request_of: Call
     file = tmp_path / "more.yaml"
     for told, expected in ({}, run.spec.tasks[0].normalise), ({"normalise": "per_task"}, "per_task"):
         file.write_text(json.dumps(task | told))
-        assert added(run.root, run.spec.name, file, 0.5).spec.tasks[1].normalise == expected
+        assert run_with_added_task(run.root, run.spec.name, file, 0.5).spec.tasks[1].normalise == expected
 
 
 def test_once_it_is_forgotten_a_task_is_normalised_as_its_weights_were(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_once_it_is_forgotten_the_next_task_is_learned_and_not_imported(
     learn_sequence(run, Silent())
     file = tmp_path / "more.yaml"
     file.write_text(json.dumps({"name": "more", "source": {"kind": "digits"}, "classes": ["2", "3"]}))
-    after = added(run.root, carry_out(plan(run, "resnet18")).spec.name, file, 0.5)
+    after = run_with_added_task(run.root, carry_out(plan(run, "resnet18")).spec.name, file, 0.5)
     learn_sequence(after, Silent())
     assert after.record(1).stages[0].stage == "pick_train"
 
@@ -247,7 +247,7 @@ def test_a_sequence_may_begin_so_and_tells_accuracy_by_a_column_of_labels(
     known = [*(f"n{label}" for label in answers[:-1]), None]
     pq.write_table(pa.table({"image": encoded, "what": known}), table / "a.parquet")
     request = sequence_of(home, weights, table)
-    run = begun(request, tmp_path)
+    run = run_of_request(request, tmp_path)
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "data/prepared").glob("answers-*.json")}
     assert len(written) == 1
     learn_sequence(run, Silent())
@@ -256,7 +256,7 @@ def test_a_sequence_may_begin_so_and_tells_accuracy_by_a_column_of_labels(
     assert right >= 1 and right == pytest.approx(round(right)), "an image without a label is not among them"
     agreed = result_of(run).tasks[0]
     assert agreed.agreement and agreed.figures["labelled_accuracy"] == figures["labelled_accuracy"]
-    assert begun(request, tmp_path).frozen() == 1
+    assert run_of_request(request, tmp_path).frozen() == 1
     assert {file: file.stat().st_mtime_ns for file in written} == written  # the network was not asked again
     pq.write_table(pa.table({"image": encoded, "what": ["n1"] * len(files)}), table / "a.parquet")
     with pytest.raises(CpgError, match="tells 1 classes apart and the network 7"):

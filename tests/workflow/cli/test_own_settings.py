@@ -16,7 +16,7 @@ from cpg_core.storage.files import write_json
 from cpg_core.storage.run import RUN, Run
 from cpg_core.storage.run_spec import RunSpec
 from cpg_core.storage.runs import write_spec
-from flows.request import SequenceRequest, added, resolve
+from flows.request import SequenceRequest, resolve, run_with_added_task
 from flows.tracking.by_class import confusion_picture, recall_table
 from workflow.asking import cpg
 
@@ -64,22 +64,22 @@ def test_a_mistake_is_one_line_that_names_task_and_field(tmp_path: Path) -> None
 def test_an_added_task_may_have_its_own(copied: Run, tmp_path: Path) -> None:
     file = tmp_path / "eight.yaml"
     file.write_text(yaml.safe_dump({**TASK, "goal": 0.7, "settings": {"check": {"tolerance": 0.05}}}))
-    longer = added(copied.root, "tiny", file, None)
+    longer = run_with_added_task(copied.root, "tiny", file, None)
     assert (longer.spec.goals["low"], longer.required_accuracy("low")) == (0.7, pytest.approx(0.65, abs=2e-6))
-    assert added(copied.root, "tiny", file, 0.9).spec.goals["low"] == 0.9
+    assert run_with_added_task(copied.root, "tiny", file, 0.9).spec.goals["low"] == 0.9
     file.write_text(yaml.safe_dump({**TASK, "settings": {"check": {"tolerance": 2}}}))
     with pytest.raises(CpgError, match=r"eight.yaml: task 'low': settings: check > tolerance: Input should be less"):
-        added(copied.root, "tiny", file, None)
+        run_with_added_task(copied.root, "tiny", file, None)
 
 
 def test_an_added_task_that_was_stopped_is_corrected_by_its_file(copied: Run, tmp_path: Path) -> None:
     file = tmp_path / "low.yaml"
     file.write_text(yaml.safe_dump({**TASK, "goal": 0.7}))
-    stopped = added(copied.root, "tiny", file, None)
+    stopped = run_with_added_task(copied.root, "tiny", file, None)
     write_spec(stopped)
-    assert added(copied.root, "tiny", file, None).spec == stopped.spec, "which goes on"
+    assert run_with_added_task(copied.root, "tiny", file, None).spec == stopped.spec, "which goes on"
     file.write_text(yaml.safe_dump({**TASK, "classes": ["6", "7"]}))
-    corrected = added(copied.root, "tiny", file, 0.5).spec
+    corrected = run_with_added_task(copied.root, "tiny", file, 0.5).spec
     assert corrected.tasks[:2] == copied.spec.tasks and corrected.tasks[2].classes == ("6", "7")
     assert corrected.goals == {**copied.spec.goals, "low": 0.5}
     told = cpg("forget", "tiny", "--task", "low", "--root", copied.root)
@@ -89,10 +89,10 @@ def test_an_added_task_that_was_stopped_is_corrected_by_its_file(copied: Run, tm
 def test_a_frozen_task_that_is_named_again_is_found_or_named_with_what_differs(copied: Run, tmp_path: Path) -> None:
     file, task = tmp_path / "first.yaml", copied.spec.tasks[0].model_dump(mode="json", exclude_none=True)
     file.write_text(yaml.safe_dump(task))
-    assert added(copied.root, "tiny", file, None).spec == copied.spec
+    assert run_with_added_task(copied.root, "tiny", file, None).spec == copied.spec
     file.write_text(yaml.safe_dump({**task, "classes": ["1", "0"]}))
     with pytest.raises(CpgError, match=r"has a task 'zero-one' already, and this is another:\n  task 1 .*: classes: "):
-        added(copied.root, "tiny", file, None)
+        run_with_added_task(copied.root, "tiny", file, None)
 
 
 @pytest.mark.parametrize("goal", ["avg", "goals.json"])
@@ -102,20 +102,20 @@ def test_an_added_task_is_told_how_to_have_a_goal_where_those_of_its_run_are_of_
     """The file of the second is there, and has goals of the run's own tasks alone."""
     (copied.root / "params.yaml").touch()
     (copied.root / "goals.json").write_text(json.dumps(copied.spec.goals))
-    write_json(copied.folder / RUN, with_goal(copied, goal).stored(copied.root))
+    write_json(copied.folder / RUN, with_goal(copied, goal).to_json(copied.root))
     file = tmp_path / "low.yaml"
     file.write_text(yaml.safe_dump(TASK))
     with pytest.raises(CpgError, match=f"'low' needs .* are of '{goal}': give --goal NUMBER, or `goal: NUMBER` in"):
-        added(copied.root, "tiny", file, None)
-    assert added(copied.root, "tiny", file, 0.9).spec.goals["low"] == 0.9
+        run_with_added_task(copied.root, "tiny", file, None)
+    assert run_with_added_task(copied.root, "tiny", file, 0.9).spec.goals["low"] == 0.9
     with pytest.raises(CpgError, match=r"expected an accuracy in \[0, 1\]"):
-        added(copied.root, "tiny", file, 90)
+        run_with_added_task(copied.root, "tiny", file, 90)
     file.write_text(yaml.safe_dump({**TASK, "goal": 0.7}))
-    assert added(copied.root, "tiny", file, None).spec.goals["low"] == 0.7
+    assert run_with_added_task(copied.root, "tiny", file, None).spec.goals["low"] == 0.7
     (copied.root / "goals.json").write_text(json.dumps({**copied.spec.goals, "low": 0.6}))
     file.write_text(yaml.safe_dump(TASK))
     if goal == "goals.json":
-        assert added(copied.root, "tiny", file, None).spec.goals["low"] == 0.6
+        assert run_with_added_task(copied.root, "tiny", file, None).spec.goals["low"] == 0.6
 
 
 def with_goal(run: Run, goal: str) -> RunSpec:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from cpg_core.errors import CpgError
 from flows.cli.app import app
-from flows.parameters import existing_results, expanded, results_folder
+from flows.parameters import existing_results, results_folder, with_home
 from flows.request import resolve
 from workflow.asking import cpg, parameters, tiny_request
 from workflow.listeners import silently
@@ -49,9 +49,9 @@ def paths_of(commands: typer.Typer) -> dict[str, Any]:
 def test_every_path_of_the_command_line_is_expanded(home: Path) -> None:
     found = paths_of(app)
     assert {"run root", "evaluate data", "add task", "reproduce learn root"} <= set(found)
-    assert {name for name, parser in found.items() if parser not in (expanded, *OF_RESULTS)} == set()
+    assert {name for name, parser in found.items() if parser not in (with_home, *OF_RESULTS)} == set()
     assert {parser for name, parser in found.items() if name.endswith(" root")} == set(OF_RESULTS)
-    assert expanded("~/runs") == home / "runs"
+    assert with_home("~/runs") == home / "runs"
 
 
 def test_a_root_at_home_is_looked_into(home: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_request_expands_its_files(home: Path, tmp_path: Path) -> None:
     spec = resolve(replace(tiny_request(goal="~/goals.json"), sequence="~/mine.yaml"), tmp_path)
     assert spec.goals == {"zero-one": 0.9, "two-three": 0.8}
     assert spec.settings.goal == str(home / "goals.json")
-    assert expanded("runs") == Path("runs")
+    assert with_home("runs") == Path("runs")
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -175,7 +175,7 @@ def test_images_that_stream_are_learned(
     tmp_path: Path, write_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are decoded beside the flow: processes forked from one under Prefect die as they end."""
-    monkeypatch.setattr("cpg_core.data.load.MEMORY_LIMIT", 0)
+    monkeypatch.setattr("cpg_core.data.reading.load.MEMORY_LIMIT", 0)
     write_folder({f"{part}/{name}": 12 for part in ("train", "test") for name in ("a", "b")})
     sequence = tmp_path / "noise.yaml"
     sequence.write_text(NOISE)

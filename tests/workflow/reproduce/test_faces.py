@@ -19,7 +19,7 @@ from cpg_core.storage.run import Run
 from cpg_core.training.reporter import Silent
 from flows.reproduce.frames import frames
 from flows.reproduce.goals import goals_of
-from flows.reproduce.plan import begun, read_plan
+from flows.reproduce.plan import read_plan, run_of_plan
 from flows.reproduce.result_files import read_baselines, read_results, write_result
 from flows.request import SequenceRequest, resolve
 from flows.versioning.prepare import manifest
@@ -92,7 +92,7 @@ def tables(project: Path) -> dict[str, pd.DataFrame]:
     data.write_text(json.dumps(manifest(plan.sequence, project / "data", print)))
     for keys in (plan.baselines, plan.runs):
         for key in keys:
-            run = begun(plan, key, project)
+            run = run_of_plan(plan, key, project)
             learn_sequence(run, Silent())
             write_result(plan, key, run, project)
         for name, goals in goals_of(read_baselines(plan, project), plan.top_margin).items():

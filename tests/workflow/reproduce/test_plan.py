@@ -24,7 +24,7 @@ from cpg_core.storage.run import Run
 from flows.local_runner import learn
 from flows.persist import Persist
 from flows.reproduce.conversions import converted
-from flows.reproduce.plan import begun, read_plan, write_settings
+from flows.reproduce.plan import read_plan, run_of_plan, write_settings
 from flows.reproduce.result import result_of
 from flows.reproduce.result_files import read_baselines, read_results, write_result
 from flows.reproduce.sizes import base_network
@@ -55,27 +55,27 @@ def edit(project: Path, change: dict[str, Any]) -> None:
 def test_every_planned_run_can_be_made_once_its_goals_are_there(project: Path) -> None:
     plan = read_plan(project)
     for key in plan.baselines:
-        begun(plan, key, project)
+        run_of_plan(plan, key, project)
     goals = project / plan.folder / "goals"
     goals.mkdir(parents=True)
     names = ("zero-one", "two-three", "four-five", "six-seven", "eight-nine")
     for name in ("avg", "max", "top"):
         (goals / f"{name}.json").write_text(str(dict.fromkeys(names, 0.9)).replace("'", '"'))
-    assert len({begun(plan, key, project).spec.name for key in plan.runs}) == len(plan.runs)
+    assert len({run_of_plan(plan, key, project).spec.name for key in plan.runs}) == len(plan.runs)
 
 
 def test_a_run_waits_for_its_goal_file(project: Path) -> None:
     with pytest.raises(CpgError, match="dvc repro"):
-        begun(read_plan(project), "cpg-avg", project)
+        run_of_plan(read_plan(project), "cpg-avg", project)
 
 
 def test_another_setting_makes_another_run_and_the_same_one_goes_on(project: Path) -> None:
-    first = begun(read_plan(project), "scratch", project)
-    assert begun(read_plan(project), "scratch", project).spec.name == first.spec.name
+    first = run_of_plan(read_plan(project), "scratch", project)
+    assert run_of_plan(read_plan(project), "scratch", project).spec.name == first.spec.name
     profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
     profiles["smoke"]["pick_train"]["epochs"] = 5
     edit(project, {"profiles": profiles})
-    assert begun(read_plan(project), "scratch", project).spec.name != first.spec.name
+    assert run_of_plan(read_plan(project), "scratch", project).spec.name != first.spec.name
 
 
 def test_a_run_whose_images_were_changed_is_refused(
@@ -97,7 +97,7 @@ def test_a_run_whose_images_were_changed_is_refused(
         assert cpg("reproduce", "learn", "scratch", "--root", project).exit_code == 0
     shutil.copy(images / "train" / "dog" / "0.png", images / "train" / "cat" / "0.png")
     refused = cpg("reproduce", "learn", "scratch", "--root", project)
-    run = begun(read_plan(project), "scratch", project).spec.name
+    run = run_of_plan(read_plan(project), "scratch", project).spec.name
     assert refused.exit_code == 2
     assert f"run {run}: task pets: its images are others than those that were learned" in refused.stderr
     assert refused.stderr.endswith(f"cpg remove {run}; cpg reproduce learn scratch\n")
@@ -108,14 +108,14 @@ def test_a_run_depends_on_the_settings_of_its_own_method_alone(project: Path) ->
         plan = read_plan(project)
         return {path.stem: path.read_text() for path in write_settings(plan, project)}
 
-    before, name = written(), begun(read_plan(project), "scratch", project).spec.name
+    before, name = written(), run_of_plan(read_plan(project), "scratch", project).spec.name
     profiles = yaml.safe_load((project / "params.yaml").read_text())["profiles"]
     profiles["paper"]["ewc"]["strength"] = 3.0
     profiles["small"]["base_width"] = 0.5  # `smoke` says another
     edit(project, {"profiles": profiles})
     after = written()
     assert [method for method in before if before[method] != after[method]] == ["ewc"]
-    assert begun(read_plan(project), "scratch", project).spec.name == name
+    assert run_of_plan(read_plan(project), "scratch", project).spec.name == name
 
 
 def test_a_run_may_have_settings_of_its_own(project: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_run_may_have_settings_of_its_own(project: Path) -> None:
     item = {"method": "packnet", "goal": None, "variant": "random picks", "settings": own}
     edit(project, {"runs": {"plain": {"method": "packnet"}, "varied": item}})
     plan = read_plan(project)
-    plain, varied = begun(plan, "plain", project), begun(plan, "varied", project)
+    plain, varied = run_of_plan(plan, "plain", project), run_of_plan(plan, "varied", project)
     assert varied.spec.settings.pick_train.picks.model_dump() == own["pick_train"]["picks"]
     assert varied.spec.settings.pick_train.epochs == 5
     assert plain.spec.settings.pick_train.epochs == 6

@@ -29,7 +29,7 @@ from flows.console.reporters import MANY_IMAGES
 from flows.console.signals import Stop
 from flows.local_runner import learn
 from flows.persist import Persist
-from flows.request import SequenceRequest, begun, resolve
+from flows.request import SequenceRequest, resolve, run_of_request
 from flows.sweep import comparing
 from flows.sweep.comparing import Results, compare, local_pool
 from flows.sweep.comparison import Comparison, listed, plan, requests, threads_for
@@ -104,7 +104,7 @@ def test_a_run_is_the_one_that_its_command_makes(tmp_path: Path) -> None:
     wanted = Comparison("cifar100-20", ("pae",), seeds=(3,), tasks="1-2", overrides=("prune.lr=0.5",))
     (one,) = plan(wanted, tmp_path, 1)
     request = SequenceRequest("cifar100-20", "pae", tasks="1-2", seed=3, overrides=("prune.lr=0.5",))
-    assert one.spec.name == begun(request, tmp_path).spec.name
+    assert one.spec.name == run_of_request(request, tmp_path).spec.name
     assert one.spec.settings.compute.threads == 1
     command = one.command(Path())
     assert command.startswith("cpg run cifar100-20 --tasks 1-2 --method pae --ordering 0 --seed 3 --set prune.lr=0.5")
@@ -171,7 +171,7 @@ def test_a_run_keeps_the_threads_that_it_began_with(tmp_path: Path) -> None:
     (request,) = requests(wanted)
     begun_with_two = replace(request, overrides=(*alike, "compute.threads=2"))
     with pytest.raises(Interrupted):
-        learn(begun(begun_with_two, tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
+        learn(run_of_request(begun_with_two, tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
     with pytest.raises(CpgError, match=r"was begun with compute\.threads=2, and with so many workers each has 1"):
         plan(wanted, tmp_path, 1)
     assert [one.spec.settings.compute.threads for one in plan(wanted, tmp_path, 2)] == [2]
@@ -213,7 +213,7 @@ def test_a_run_that_was_finished_elsewhere_is_not_finished_here(
     """As by a worker of a cluster that has another disk; one task of two is here from before."""
     monkeypatch.setattr(comparing, "SEEN_WITHIN", 0.0)
     with pytest.raises(Interrupted):
-        learn(begun(requests(TWO)[1], tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
+        learn(run_of_request(requests(TWO)[1], tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
     told: list[str] = []
     results = compare_here(TWO, tmp_path, told.append, lambda _: Outcome("finished"))
     assert list(results.frame["state"]) == ["failed", "failed"]
@@ -387,6 +387,6 @@ def client() -> Any:  # noqa: ANN401
 def test_a_run_of_more_tasks_is_not_compared_with_one_of_fewer(tmp_path: Path) -> None:
     (request,) = requests(replace(TWO, methods=("packnet",), tasks="1-3"))
     with pytest.raises(Interrupted):
-        learn(begun(request, tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
+        learn(run_of_request(request, tmp_path), at("two-three", "pick_train"), Persist(tmp_path, track=False))
     with pytest.raises(CpgError, match="has 3 tasks, and 2 are to be compared"):
         plan(replace(TWO, methods=("packnet",), tasks="1-2"), tmp_path, 1)

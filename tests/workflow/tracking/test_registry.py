@@ -33,7 +33,7 @@ from cpg_core.machine import deterministic
 from cpg_core.methods import assembly_of
 from cpg_core.recall.predictor import Serving, read_images
 from cpg_core.recall.recall import evaluate
-from cpg_core.stages.recalled_network import network_of
+from cpg_core.stages.freezing.recalled_network import network_of
 from cpg_core.storage.files import Damaged
 from cpg_core.storage.run import Run
 from cpg_core.storage.runs import open_run
@@ -41,7 +41,7 @@ from cpg_core.training.evaluation import eval_mode
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.persist import Persist
-from flows.request import added, begun
+from flows.request import run_of_request, run_with_added_task
 from flows.tracking.sync import Tracker, sync
 from workflow.asking import tiny_request
 from workflow.conftest import learned
@@ -90,12 +90,12 @@ def test_a_finished_run_is_registered_once(run: Run, client: MlflowClient) -> No
 
 
 def test_an_added_task_makes_a_second_version(client: MlflowClient, tmp_path: Path) -> None:
-    run = begun(tiny_request(run="growing", tasks="1-1"), tmp_path)
+    run = run_of_request(tiny_request(run="growing", tasks="1-1"), tmp_path)
     learn(run, silently, Tracker())
     assert registered(client, "growing") == ["1"]
     task = tmp_path / "more.yaml"
     task.write_text("name: more\nsource: {kind: digits}\nclasses: ['4', '9']\n")
-    more = added(tmp_path, "growing", task, None)
+    more = run_with_added_task(tmp_path, "growing", task, None)
     sync(more)
     assert registered(client, "growing") == ["1"]
     learn(more, silently, Tracker())
@@ -104,10 +104,10 @@ def test_an_added_task_makes_a_second_version(client: MlflowClient, tmp_path: Pa
 
 
 def test_an_unfinished_or_untracked_run_is_not(client: MlflowClient, tmp_path: Path) -> None:
-    unfinished = begun(tiny_request(run="unfinished"), tmp_path)
+    unfinished = run_of_request(tiny_request(run="unfinished"), tmp_path)
     with pytest.raises(Interrupted):
         learn(unfinished, at("two-three", "pick_train"), Tracker())
-    untracked = begun(tiny_request(run="untracked", tasks="1-1"), tmp_path)
+    untracked = run_of_request(tiny_request(run="untracked", tasks="1-1"), tmp_path)
     learn(untracked, silently, Persist(tmp_path, track=False))
     assert registered(client, "unfinished") == registered(client, "untracked") == []
 

@@ -20,7 +20,7 @@ from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.persist import Persist
-from flows.request import begun
+from flows.request import run_of_request
 from flows.tracking.sync import Note, Tracker, sync
 from workflow.asking import tiny_request
 from workflow.listeners import Keeping, at, silently
@@ -91,7 +91,7 @@ FIGURES = {
 @pytest.mark.usefixtures("synced")
 def test_runs_of_a_sequence_are_compared_by_what_was_chosen(client: MlflowClient, tmp_path: Path) -> None:
     others = {"method": "packnet", "ordering": "1", "goal": 0.55, "seed": 2}
-    other = begun(tiny_request(run="other", tasks="1-2", **others), tmp_path)
+    other = run_of_request(tiny_request(run="other", tasks="1-2", **others), tmp_path)
     learn(other, silently, Tracker())
     experiment = client.get_experiment_by_name("digits-5").experiment_id
     filtered = client.search_runs([experiment], "tags.cpg.kind = 'sequence'")
@@ -166,7 +166,7 @@ def test_a_task_that_broke_off_is_written_anew(client: MlflowClient, synced: Run
 
 @pytest.mark.usefixtures("synced")
 def test_synced_task_by_task_it_is_the_same(client: MlflowClient, tmp_path: Path) -> None:
-    run = begun(tiny_request(run="stepwise"), tmp_path)
+    run = run_of_request(tiny_request(run="stepwise"), tmp_path)
     learn(run, silently, Tracker())
     for name in ("stepwise", "tiny"):
         assert len(tasks_of(client, name)) == 2
@@ -177,7 +177,7 @@ def test_synced_task_by_task_it_is_the_same(client: MlflowClient, tmp_path: Path
 
 
 def test_a_run_that_is_not_finished_says_so(client: MlflowClient, tmp_path: Path) -> None:
-    run = begun(tiny_request(run="stopped"), tmp_path)
+    run = run_of_request(tiny_request(run="stopped"), tmp_path)
     with pytest.raises(Interrupted):
         learn(run, at("two-three", "pick_train"), Tracker())
     assert parent_of(client, "stopped").info.status == "RUNNING"
@@ -189,7 +189,7 @@ def test_learning_goes_on_while_mlflow_is_away(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    run = begun(tiny_request(run="away"), tmp_path)
+    run = run_of_request(tiny_request(run="away"), tmp_path)
     keeping = Keeping()
     tracker = Tracker()
 
@@ -214,7 +214,7 @@ def test_a_run_that_is_learned_anew_has_figures_of_its_own(client: MlflowClient,
     sync(open_run(tmp_path, "anew"))
     first = parent_of(client, "anew").info.run_id
     shutil.rmtree(tmp_path / "checkpoints")
-    run = begun(tiny_request(run="anew", tasks="1,3"), tmp_path)
+    run = run_of_request(tiny_request(run="anew", tasks="1,3"), tmp_path)
     learn(run, silently, Tracker())
     parents = [run for run in all_runs(client, "anew") if run.data.tags["cpg.kind"] == "sequence"]
     (second,) = (parent for parent in parents if parent.info.run_id != first)
@@ -226,7 +226,7 @@ def test_copies_that_go_on_differently_each_keep_their_run(client: MlflowClient,
     """Two clones of one project that record on one server, with the same first task and another second one."""
     shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "cloned")
     sync(one := open_run(tmp_path, "cloned"))
-    two = begun(tiny_request(run="cloned", tasks="1,3"), tmp_path / "there")
+    two = run_of_request(tiny_request(run="cloned", tasks="1,3"), tmp_path / "there")
     with pytest.raises(Interrupted):
         learn(two, at("four-five", "pick_train"), Tracker())
     sync(one)
@@ -238,7 +238,7 @@ def test_copies_that_go_on_differently_each_keep_their_run(client: MlflowClient,
 
 
 def test_a_run_that_another_process_learns_is_recorded_by_that_one_alone(tmp_path: Path) -> None:
-    run, asked = begun(tiny_request(run="busy"), tmp_path), list[Run]()
+    run, asked = run_of_request(tiny_request(run="busy"), tmp_path), list[Run]()
 
     class Asked(Persist):
         def __call__(self, run: Run, note: Note) -> None:  # noqa: ARG002  (as any)

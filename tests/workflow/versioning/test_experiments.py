@@ -12,7 +12,7 @@ import pytest
 from core.tiny import ROOT
 
 from cpg_core.errors import CpgError
-from flows.request import begun
+from flows.request import run_of_request
 from workflow.asking import tiny_request
 from workflow.versioning.project import commit
 
@@ -37,9 +37,9 @@ class TestExperiments:
         root = tmp_path / ".dvc" / "tmp" / "exps" / place
         root.mkdir(parents=True)
         with pytest.raises(CpgError, match="without --temp"):
-            begun(tiny_request(), root)
+            run_of_request(tiny_request(), root)
         assert list(root.iterdir()) == []
-        assert begun(tiny_request(), tmp_path / ".dvc" / "exps" / place).frozen() == 0
+        assert run_of_request(tiny_request(), tmp_path / ".dvc" / "exps" / place).frozen() == 0
 
 
 @pytest.mark.parametrize("activated", [True, False])

@@ -22,7 +22,7 @@ from cpg_core.storage.runs import open_run
 from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.persist import Persist
-from flows.request import begun
+from flows.request import run_of_request
 from flows.versioning.sync import choose_version, patiently, sync, unversioned, version, version_data
 from workflow.asking import arguments, cpg, parameters, tiny_request
 from workflow.listeners import Keeping, at, silently
@@ -48,7 +48,7 @@ def add(root: Path, task: Path) -> None:
 
 
 def test_a_task_is_under_dvc_as_soon_as_it_is_frozen(project: Path, unbroken: Run) -> None:
-    run = begun(tiny_request(), project)
+    run = run_of_request(tiny_request(), project)
     with pytest.raises(Interrupted):
         learn(run, at("two-three", "pick_train"), Persist(project, track=False))
     assert set(pointers(project)) == {"001-zero-one.dvc"}
@@ -267,7 +267,7 @@ def test_a_run_that_is_not_all_here_is_not_begun_anew(copied: Run) -> None:
     sync(copied)
     shutil.rmtree(copied.task_folder(2))
     for ask in (
-        lambda: begun(tiny_request(), copied.root),
+        lambda: run_of_request(tiny_request(), copied.root),
         lambda: cpg("add", "tiny", more(copied.root), "--root", copied.root, "--plain"),
         lambda: cpg("show", "tiny", "--root", copied.root),
     ):
@@ -277,7 +277,7 @@ def test_a_run_that_is_not_all_here_is_not_begun_anew(copied: Run) -> None:
             told = str(error)
         assert "not on this disk: 002-two-three" in told
     repo_of(copied.root).checkout(targets=[str(copied.folder)], recursive=True)
-    assert begun(tiny_request(), copied.root).frozen() == 2
+    assert run_of_request(tiny_request(), copied.root).frozen() == 2
 
 
 class TestData:

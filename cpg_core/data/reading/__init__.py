@@ -1,0 +1,1 @@
+"""Images from their files: found, fetched ahead, decoded, resized, kept in blocks."""

@@ -1,0 +1,1 @@
+"""The freeze: a task's delta and record, and whether earlier tasks still give the bits of theirs."""

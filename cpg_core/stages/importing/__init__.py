@@ -1,0 +1,1 @@
+"""Task 1 from a weight file: imported, its head imprinted, its answers imitated."""
