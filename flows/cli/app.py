@@ -219,7 +219,7 @@ def reap(root: options.ReadRoot = options.HERE) -> None:
     ended = end(root)
     for flow_run in ended:
         retry = f"prefect flow-run retry {flow_run.id}" if flow_run.deployment_id else "give the same cpg command again"
-        typer.echo(f"{flow_run.name}: its process is gone; to go on: {retry}")
+        typer.echo(f"{flow_run.name} ({flow_run.id}): its process is gone; to go on: {retry}")
     typer.echo(f"{len(ended) or 'no'} flow runs had lost their process")
 
 

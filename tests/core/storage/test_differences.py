@@ -86,7 +86,7 @@ def test_a_weight_file_may_be_moved(with_photos: Run, tmp_path: Path) -> None:
         backbone = BackboneSpec(name="digits_cnn", weights=file, weights_sha256=digest)
         return with_photos.spec.model_copy(update={"backbone": backbone})
 
-    write_json(with_photos.folder / "run.json", imported("/a/net.pth", "a" * 64).stored(tmp_path))
+    write_json(with_photos.folder / "run.json", imported("/a/net.pth", "a" * 64).to_json(tmp_path))
     moved = imported("/b/net.pth", "a" * 64)
     assert open_or_new(tmp_path, moved).spec.backbone == moved.backbone
     with pytest.raises(CpgError, match=r"backbone: .*a{64}.* there, .*b{64}.* here"):
@@ -97,7 +97,7 @@ def test_a_frozen_task_is_named_again_where_its_images_are_now(with_photos: Run,
     """As `cpg add` asks for it, of a run that no sequence tells of."""
     cats = {"tasks": with_photos.spec.tasks[:1], "goals": {"cats": 0.0}}
     run = replace(with_photos, spec=with_photos.spec.model_copy(update=cats))
-    write_json(run.folder / "run.json", run.spec.stored(tmp_path))
+    write_json(run.folder / "run.json", run.spec.to_json(tmp_path))
     moved = photos((tmp_path / "images").rename(tmp_path / "photos")).tasks[0]
     learn_sequence(with_moved_images(run, moved, 0.0), Silent())
     assert open_run(tmp_path, "tiny").spec.tasks == (moved,)
