@@ -81,5 +81,5 @@ def test_each_is_told_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     deployed = FlowRun(flow_id=uuid4(), name="two", deployment_id=uuid4())
     monkeypatch.setattr("flows.orchestration.reap.reap", lambda _: [of_a_command, deployed])
     one, two, _ = cpg("reap", "--root", tmp_path).stdout.splitlines()
-    assert one == "one: its process is gone; to go on: give the same cpg command again"
-    assert two == f"two: its process is gone; to go on: prefect flow-run retry {deployed.id}"
+    assert one == f"one ({of_a_command.id}): its process is gone; to go on: give the same cpg command again"
+    assert two == f"two ({deployed.id}): its process is gone; to go on: prefect flow-run retry {deployed.id}"

@@ -206,12 +206,13 @@ def test_other_packages_or_instructions_read_anew(
     folder: Path, decoded: list[str], blocks: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(pets(folder), IN_MEMORY, blocks)
-    for name, value in (
-        ("block_cache.version", lambda _: "0"),
-        ("torch.backends.cpu.get_cpu_capability", lambda: "OTHER"),
-    ):
+    others: dict[str, Callable[..., str]] = {
+        "cpg_core.data.reading.block_cache.version": lambda _: "0",
+        "torch.backends.cpu.get_cpu_capability": lambda: "OTHER",
+    }
+    for name, value in others.items():
         decoded.clear()
-        monkeypatch.setattr(f"cpg_core.data.reading.{name}" if name.startswith("block_cache") else name, value)
+        monkeypatch.setattr(name, value)
         load(pets(folder), IN_MEMORY, blocks)
         assert len(decoded) == TRAIN
 
