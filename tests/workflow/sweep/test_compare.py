@@ -300,9 +300,14 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, apart: dict[st
     )
     assert parent.stdout is not None
     assert "at a time" in parent.stdout.readline()
-    parent.stdout.readline()  # one of them is finished
-    workers = [child for child in psutil.Process(parent.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-    assert len(workers) == min(2, cores())
+    workers: list[psutil.Process] = []
+
+    def begun() -> bool:
+        children = psutil.Process(parent.pid).children()
+        workers[:] = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return len(workers) == min(2, cores())
+
+    until(begun, "the workers")  # which import torch first, so that none is done yet
     parent.kill()
     parent.communicate()
     until(lambda: not any(map(lives, workers)), "the end of the workers")

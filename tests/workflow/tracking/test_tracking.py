@@ -21,6 +21,7 @@ from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.persist import Persist
 from flows.request import run_of_request
+from flows.tracking.store import Store
 from flows.tracking.sync import Note, Tracker, sync
 from workflow.asking import tiny_request
 from workflow.listeners import Keeping, at, silently
@@ -128,6 +129,17 @@ def test_curves_hold_every_epoch_and_every_task(client: MlflowClient, synced: Ru
     assert [step for step, _ in known[parent, "average_accuracy"]] == [1, 2]
     assert known[parent, "recall/zero-one"] == list(enumerate(matrix(synced)["zero-one"], 1))
     assert known[parent, "recall/two-three"] == [(2, synced.record(2).test_accuracy)]
+
+
+def test_more_points_than_a_request_takes_are_all_there(
+    client: MlflowClient, unbroken: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.tracking.store.BATCH", 4)
+    store = Store(unbroken)
+    there = store.create({"mine": "batches"}, "batches")
+    store.metrics(there, [("loss", step, float(step)) for step in range(10)])
+    history = client.get_metric_history(there, "loss")
+    assert sorted((point.step, point.value) for point in history) == [(step, float(step)) for step in range(10)]
 
 
 def test_tables_and_data_are_there(client: MlflowClient, synced: Run) -> None:
