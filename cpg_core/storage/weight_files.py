@@ -62,8 +62,8 @@ def _saved_by_torch(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CpgError(
-            f"{path}: holds more than tensors, or is no file of torch.save; nothing but tensors is loaded, since other "
-            f"content can run code. {ANEW}"
+            f"{path}: holds more than tensors, is cut short, or is no file of torch.save; nothing but tensors is "
+            f"loaded, since other content can run code. {ANEW}"
         ) from error
     except Exception as error:  # what is no such file, or a damaged one, may fail in any way
         if "TorchScript" in str(error):

@@ -132,6 +132,17 @@ def damaged(file: Path, how: str) -> None:
             torch.save(weights_of("efficientnet_lite0", "_fc", width=0.1), file)
 
 
+def test_a_file_that_is_cut_anywhere_is_told_as_that(tmp_path: Path) -> None:
+    """Of the older format, where the place of the cut decides how it fails."""
+    file = tmp_path / "old.pth"
+    torch.save({"fc.weight": torch.ones(2, 2)}, file, _use_new_zipfile_serialization=False)
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(CpgError, match="cut short"):
+            read_weights(file)
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
 def test_what_a_wrapper_puts_before_the_names_is_left_out(resnet_file: Path, prefix: str) -> None:
     plain = read_weights(resnet_file)
@@ -162,7 +173,7 @@ def test_a_file_that_may_not_be_read_is_not_told_as_cut_short(
         ("shape", r"of another shape: conv1.weight \[3, 3, 3, 3\] instead of"),
         ("nan", "not finite: conv1.weight"),
         ("text", "cannot be read"),
-        ("old and cut", "cannot be read"),
+        ("old and cut", "cut short"),
         ("script", r"TorchScript.*Write it anew: torch.save\(model.state_dict\(\), FILE\)"),
         ("network", "no fc.weight"),
     ],
