@@ -9,8 +9,6 @@ import pytest
 
 from cpg_core.errors import CpgError
 
-pytest.importorskip("prefect_dask")
-
 ADDRESS = "tcp://10.0.0.1:8786"
 
 
@@ -37,6 +35,7 @@ class Cluster:
 
 def refused(monkeypatch: pytest.MonkeyPatch, cluster: Cluster | OSError, workers: int | None = None) -> str:
     """What `dask_pool` says of a cluster, as an error or as mistakes of its pool."""
+    pytest.importorskip("prefect_dask")  # here: Prefect reads its settings as it is imported
     from flows.orchestration import dask_workers
 
     def connected(*_: object, **__: object) -> Cluster:
