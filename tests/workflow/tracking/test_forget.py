@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cpg_core.recall.forget import carry_out, plan
+from cpg_core.storage.files import sha256
 from cpg_core.storage.manage import rename
-from cpg_core.storage.run import Run
+from cpg_core.storage.run import RECORD, Run
 from cpg_core.storage.runs import open_run
 from flows.cli.erase import erase_elsewhere
 from flows.tracking import sync as syncing
@@ -161,6 +163,30 @@ def test_a_version_whose_run_was_removed_goes_by_its_name(own: Run) -> None:
     assert any("model own, version 1" in line for line in said)
     assert [found.description for found in client.search_model_versions("name = 'own'")] == ["Tasks: zero-one"]
     assert all(delta != path.read_bytes() for path in (own.root / "mlartifacts").rglob("*") if path.is_file())
+
+
+def test_a_version_of_before_the_forgotten_task_stays(
+    unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that was finished with one task; the other one was added later."""
+    from flows.tracking.erase import erase
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "own")
+    run = open_run(tmp_path, "own")
+    sync(replace(run, spec=run.spec.model_copy(update={"tasks": run.spec.tasks[:1]})))
+    sync(run)
+
+    def versions() -> dict[str, str]:
+        found = own_client(run).search_model_versions("name = 'own'")
+        return {str(version.version): str(version.description) for version in found}
+
+    assert versions() == {"1": "Tasks: zero-one", "2": "Tasks: zero-one, two-three"}
+    deleted = erase(run, [sha256(run.task_folder(2) / RECORD)], None)
+    assert deleted is not None and deleted[0] == "model own, version 2"
+    assert versions() == {"1": "Tasks: zero-one"}
+    assert len(list((tmp_path / "mlartifacts").rglob("001-zero-one/delta.safetensors"))) == 1
+    assert naming("zero-one", tmp_path / "mlartifacts")
 
 
 def naming(task: str, folder: Path) -> list[Path]:

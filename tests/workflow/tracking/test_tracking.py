@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -21,7 +21,7 @@ from cpg_core.training.reporter import Interrupted
 from flows.local_runner import learn
 from flows.persist import Persist
 from flows.request import run_of_request
-from flows.tracking.store import Store
+from flows.tracking.store import RECORD, Store
 from flows.tracking.sync import Note, Tracker, sync
 from workflow.asking import tiny_request
 from workflow.listeners import Keeping, at, silently
@@ -140,6 +140,24 @@ def test_more_points_than_a_request_takes_are_all_there(
     store.metrics(there, [("loss", step, float(step)) for step in range(10)])
     history = client.get_metric_history(there, "loss")
     assert sorted((point.step, point.value) for point in history) == [(step, float(step)) for step in range(10)]
+
+
+def test_more_runs_than_a_page_holds_are_all_found(unbroken: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the tasks below a run, those that are written whole; whatever page they stand on."""
+    store = Store(unbroken)
+    parent = store.create({"mine": "pages"}, "pages")
+    for record in ("one", "two", "three", "broken off"):
+        task = store.create({"mlflow.parentRunId": parent, RECORD: record}, record)
+        store.status(task, finished=record != "broken off")
+    search, pages = store.client.search_runs, list[str | None]()
+
+    def one_a_page(*args: Any, **more: Any) -> Any:  # noqa: ANN401  (as MLflow's)
+        pages.append(more["page_token"])
+        return search(*args, **{**more, "max_results": 1})
+
+    monkeypatch.setattr(store.client, "search_runs", one_a_page)
+    assert store.finished(parent) == {"one", "two", "three"}
+    assert len(set(pages)) == len(pages) >= 4
 
 
 def test_tables_and_data_are_there(client: MlflowClient, synced: Run) -> None:
