@@ -83,7 +83,7 @@ def test_all_and_none_may_be_drawn() -> None:
     assert not drawn(older, 0.0, seed=1).any()
 
 
-def test_which_picks_are_learns() -> None:
+def test_which_picks_are_learned() -> None:
     assert learns(ScoredPicks(kind="adam"))
     assert learns(SignificantPicks(kind="t_statistic", least=2.0))
     assert not learns(RandomPicks(kind="random", share=0.5))
