@@ -17,8 +17,8 @@ from cpg_core.storage.run_spec import RunSpec
 IDENTITY = ("sequence", "method", "backbone")
 COMPARED = (*IDENTITY, "ordering", "profile", "seed", "goals", "tasks", "settings")
 ABSENT = "nothing"
-PLACES = ("source", "pairs.file", "pairs.images", "pairs.different", "validation.files", "validation.group.table")
-"""Fields of a task that say where its images are, and not which; `source` with all that reading them takes."""
+PLACES = ("pairs.file", "pairs.images", "pairs.different", "validation.files", "validation.group.table")
+"""Fields of a task that say where something lies, beside those of its source."""
 OTHER_IMAGES = (
     "its images are others than those that were learned, or are resized to other bits here, as another kind of "
     "processor or version of torch may do"
@@ -132,7 +132,7 @@ def _tasks(there: Run, wanted: RunSpec) -> tuple[tuple[TaskSpec, ...], list[str]
             continue
         differing = changes(old.model_dump(mode="json"), new.model_dump(mode="json"))
         told = [f"{name}: {before} there, {after} here" for name, before, after in differing]
-        if all(f"{name}.".startswith(tuple(f"{place}." for place in PLACES)) for name, _, _ in differing):
+        if all(name.startswith("source.") or name in PLACES for name, _, _ in differing):
             why = _other_images(there, wanted, index)
             if why is None:
                 tasks[index - 1] = new

@@ -102,16 +102,10 @@ def imported(request: ImportRequest, root: Path, progress: Progress) -> Run:
     require_fit(method, spec, settings)
     spec = checked(spec, settings.base_width)
     mean, std = _normalised(request, spec)
-    outputs = len(network_tensors(spec, settings.base_width)["head.weight"])
-    if outputs < 2:
-        raise CpgError(
-            f"{request.weights}: the network has one output; a task that is imported needs two classes or more. Of a "
-            "network that tells two by one logit z, write a head of two rows: zeros, and that of z"
-        )
     images = None if request.images is None else with_home(request.images).resolve()
     classes = None
     if request.classes is not None:
-        classes = _named(request.classes, outputs)
+        classes = _named(request.classes, len(network_tensors(spec, settings.base_width)["head.weight"]))
     task = TaskSpec(
         name=request.backbone.rpartition("/")[2],
         source=check({"kind": "imitation", "images": images}, ImitationSource, "cpg import"),

@@ -59,10 +59,10 @@ def _about(
     results: Mapping[str, RunResult], gained: Mapping[str, float], statement: str, holds: bool, told: str
 ) -> Claim | None:
     """None where not all of the tasks were learned by both; undecided, as every claim about accuracy, by one seed."""
-    runs = [len(side.runs(results)) for side in (CPG, FINE_AVG)]
-    counted = fact(statement, holds, told, *runs)
     if not gained:
         return None
+    runs = [len(side.runs(results)) for side in (CPG, FINE_AVG)]
+    counted = fact(statement, holds, told, *runs)
     return counted if min(runs) > 1 else replace(counted, verdict="undecided")
 
 

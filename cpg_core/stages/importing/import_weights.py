@@ -95,8 +95,8 @@ def network_tensors(
         classes: of the task; None: as many as the file tells apart.
 
     Raises:
-        CpgError: the file is missing, damaged, not the one that the run was made with, another network's, or of another
-            kind of task.
+        CpgError: the file is missing, damaged, not the one that the run was made with, another network's, of another
+            kind of task, or of one class.
     """
     head = _head_of(spec, task.kind)
     file = weight_file(spec)
@@ -106,9 +106,14 @@ def network_tensors(
     if (first := next(iter(head.names.values()))) not in tensors:
         raise CpgError(f"{file}: it has no {first}, of the head of backbone {spec.name}; it may be another network's")
     if classes is None:
-        classes = head.count(tensors) or 1
+        classes = head.count(tensors)
+        if classes == 1:
+            raise CpgError(
+                f"{file}: the network has one output; a task needs two classes or more. Of a network that tells two by "
+                "one logit z, write a head of two rows: zeros, and that of z"
+            )
     with torch.device("meta"):
-        network = build(spec, at, classes, objective=objectives.of(task))
+        network = build(spec, at, classes or 1, objective=objectives.of(task))
     return imported(tensors, network, head, str(file))
 
 

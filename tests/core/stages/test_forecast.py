@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from core.notes import Notes
 from core.tiny import settings
 from cpg_core.methods import find
 from cpg_core.runner import learn_sequence
@@ -16,14 +17,6 @@ from cpg_core.training.first_batches import FirstBatches
 from cpg_core.training.reporter import Silent
 
 GROWS = ("grow.max_x=2.0", "grow.step_x=0.5", "prune.targets=[0.5, 0.8]")
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
 
 
 class Clock:

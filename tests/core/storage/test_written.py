@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.notes import Notes
 from core.tiny import frozen_bytes, spec
 from cpg_core.errors import CpgError
 from cpg_core.recall.forget import carry_out, plan
@@ -39,16 +40,6 @@ def held(tmp_path: Path) -> Iterator[None]:
         assert other.stdout.readline() == "held\n"
         yield
         other.stdin.close()
-
-
-class Notes(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
 
 
 def refused(run: Run) -> str:

@@ -87,27 +87,6 @@ def test_where_recording_anew_breaks_off_the_same_call_records_it(
     assert not open_run(tmp_path, name).spec.forgotten[0].left
 
 
-def test_files_of_an_entry_that_mlflow_has_marked_as_deleted_go_too(
-    unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As one that was half written has, in whose place another was written."""
-    from mlflow.tracking import MlflowClient
-
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "half")
-    run = open_run(tmp_path, "half")
-    sync(run)
-    client = MlflowClient(tracking_uri=database_address(tmp_path / "mlflow.db"))
-    (experiment,) = client.search_experiments(filter_string=f"name = '{run.spec.sequence}'")
-    (task,) = client.search_runs([experiment.experiment_id], "tags.task = 'two-three'")
-    client.delete_run(task.info.run_id)
-    sync(run)
-    artifacts = tmp_path / "mlartifacts"
-    assert naming("two-three", artifacts)
-    assert erase_elsewhere(carry_out(plan(run, "two-three"), keep_name=False), lambda _: None, pushed=False) == []
-    assert naming("zero-one", artifacts) and not naming("two-three", artifacts)
-
-
 def own_client(run: Run) -> MlflowClient:
     """Of the database of the root of a run."""
     from mlflow.tracking import MlflowClient
@@ -116,12 +95,31 @@ def own_client(run: Run) -> MlflowClient:
 
 
 @pytest.fixture
-def own(unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run that is recorded in its root's own database."""
+def unrecorded(unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that will be recorded in its root's own database."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "own")
-    sync(run := open_run(tmp_path, "own"))
-    return run
+    return open_run(tmp_path, "own")
+
+
+@pytest.fixture
+def own(unrecorded: Run) -> Run:
+    """A run that is recorded there."""
+    sync(unrecorded)
+    return unrecorded
+
+
+def test_files_of_an_entry_that_mlflow_has_marked_as_deleted_go_too(own: Run) -> None:
+    """As one that was half written has, in whose place another was written."""
+    client = own_client(own)
+    (experiment,) = client.search_experiments(filter_string=f"name = '{own.spec.sequence}'")
+    (task,) = client.search_runs([experiment.experiment_id], "tags.task = 'two-three'")
+    client.delete_run(task.info.run_id)
+    sync(own)
+    artifacts = own.root / "mlartifacts"
+    assert naming("two-three", artifacts)
+    assert erase_elsewhere(carry_out(plan(own, "two-three"), keep_name=False), lambda _: None, pushed=False) == []
+    assert naming("zero-one", artifacts) and not naming("two-three", artifacts)
 
 
 @pytest.mark.parametrize("by_hand", [False, True], ids=["by us", "in the page before"])
@@ -165,15 +163,11 @@ def test_a_version_whose_run_was_removed_goes_by_its_name(own: Run) -> None:
     assert all(delta != path.read_bytes() for path in (own.root / "mlartifacts").rglob("*") if path.is_file())
 
 
-def test_a_version_of_before_the_forgotten_task_stays(
-    unbroken: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_of_before_the_forgotten_task_stays(unrecorded: Run, tmp_path: Path) -> None:
     """Of a run that was finished with one task; the other one was added later."""
     from flows.tracking.erase import erase
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copytree(unbroken.folder, tmp_path / "checkpoints" / "own")
-    run = open_run(tmp_path, "own")
+    run = unrecorded
     sync(replace(run, spec=run.spec.model_copy(update={"tasks": run.spec.tasks[:1]})))
     sync(run)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.notes import Notes
 from core.tiny import GROWS, spec
 from cpg_core.data.reading.reading import Progress, silent
 from cpg_core.data.sources.folder import FolderSource
@@ -25,15 +26,6 @@ from cpg_core.storage import delta as deltas
 from cpg_core.storage.files import digest, sha256, write_json
 from cpg_core.storage.run import DELTA, RECORD, Run
 from cpg_core.storage.runs import extend
-from cpg_core.training.reporter import Silent
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
 
 
 def by_one_rounding(logits: Tensor) -> Tensor:
